@@ -1,0 +1,1 @@
+"""The Kubernetes lecture lab: machines, cluster, exercises and checks behind `tasks.py`."""

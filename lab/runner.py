@@ -1,0 +1,107 @@
+"""The one module that starts processes on the host.
+
+Arguments are lists, standard input is closed, every call has a limit, and a child that is killed
+takes its descendants along. What a machine runs goes through `lab.connection` instead.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.errors import CommandError, DeadlineExceeded, PrerequisiteError
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished process left: its exit code and its two outputs, decoded as UTF-8."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    timeout: float = 60,
+    ok: Sequence[int] = (0,),
+    stdin: bytes | None = None,
+    on_line: Callable[[str], None] | None = None,
+    hint: str = "",
+) -> Result:
+    """Run `argv` to its end and return what it printed.
+
+    `env` is added to the caller's environment; `timeout` is in seconds; `ok` are the exit codes
+    that are no error; `on_line` is called with each line of output (both streams) as it comes.
+
+    Raises CommandError for any other exit code, DeadlineExceeded when the limit is reached (the
+    child's whole process group is ended first) and PrerequisiteError when the program is missing.
+    """
+    words = [str(word) for word in argv]
+    try:
+        child = subprocess.Popen(
+            words,
+            cwd=cwd,
+            env={**os.environ, **(env or {})},
+            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+    except FileNotFoundError as error:
+        raise PrerequisiteError(
+            f"`{words[0]}` cannot be started: {error.strerror}", hint=hint or "invoke doctor"
+        ) from error
+    collected: dict[str, list[str]] = {"stdout": [], "stderr": []}
+
+    def drain(name: str) -> None:
+        for raw in getattr(child, name):
+            line = raw.decode(errors="replace")
+            collected[name].append(line)
+            if on_line:
+                on_line(line.rstrip("\n"))
+
+    drains = [threading.Thread(target=drain, args=(name,), daemon=True) for name in collected]
+    try:
+        for thread in drains:
+            thread.start()
+        if stdin is not None and child.stdin:
+            child.stdin.write(stdin)
+            child.stdin.close()
+        code = child.wait(timeout)
+        # A daemon started by the child may keep the pipes open: its output is not waited for.
+        for thread in drains:
+            thread.join(5)
+    except subprocess.TimeoutExpired:
+        _end(child)
+        raise DeadlineExceeded(
+            f"`{' '.join(words)}` did not end within {timeout:.0f} s", hint=hint
+        ) from None
+    except BaseException:
+        _end(child)
+        raise
+    result = Result(code, "".join(collected["stdout"]), "".join(collected["stderr"]))
+    if code not in ok:
+        raise CommandError(words, code, result.stderr or result.stdout, hint=hint)
+    return result
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """End the child and its descendants: politely first, after 5 s for good."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(child.pid, sign)
+            child.wait(5)
+            return
+        except subprocess.TimeoutExpired:
+            continue
+        except ProcessLookupError:
+            return
