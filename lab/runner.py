@@ -55,6 +55,9 @@ def run(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
+            # The lab's lock is the one inheritable descriptor: it outlives a killed lab-up for as
+            # long as a child of it still works on the machines.
+            close_fds=False,
         )
     except FileNotFoundError as error:
         raise PrerequisiteError(
@@ -105,3 +108,16 @@ def _end(child: subprocess.Popen[bytes]) -> None:
             continue
         except ProcessLookupError:
             return
+
+
+def spawn(argv: Sequence[str], log: Path) -> int:
+    """Start a daemon that outlives this process, its output in `log`; returns its process id."""
+    with log.open("ab") as file:
+        daemon = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+    return daemon.pid

@@ -1,0 +1,161 @@
+"""What every `auto` becomes on this host, and why.
+
+A choice that an earlier lab-up made is kept: a lab must not move to other addresses, ports or
+software because the host looks different today.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from typing import Any
+
+from lab.config import AUTO, HOST_ONLY, Lab, Ports
+from lab.errors import ConfigError, Problem
+from lab.host import Host
+
+DEFAULT_PORTS = {"api": 6443, "http": 8080, "registry": 5000}
+# MiB that must be free for two workers to be started beside the control plane.
+MEMORY_FOR_WORKERS = 4096
+FILE = "choices.json"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A decision that the configuration left open: key, value and reason."""
+
+    key: str
+    value: str
+    reason: str
+
+
+def resolve(
+    lab: Lab,
+    host: Host,
+    *,
+    has_k3s: bool,
+    kubernetes: str,
+    port_is_free: Callable[[int], bool],
+    owner: Callable[[int], str] = lambda port: "",
+) -> tuple[Lab, list[Choice]]:
+    """Replace every `auto` by a value that fits the host.
+
+    `has_k3s` tells whether a k3s release can be had, `kubernetes` is the locked version.
+    Raises ConfigError with every clash between an explicit value and the host.
+    """
+    kept = remembered(lab)
+    problems: list[Problem] = []
+    choices: list[Choice] = []
+
+    def choose(key: str, given: Any, fresh: Callable[[], tuple[Any, str]]) -> Any:
+        if given not in (AUTO, None):
+            return given
+        value, reason = (kept[key], "as before") if key in kept else fresh()
+        choices.append(Choice(key, str(value), reason))
+        return value
+
+    provider = choose("provider", lab.provider, lambda: _provider(host))
+    distribution = choose("distribution", lab.distribution, lambda: _distribution(has_k3s))
+    workers = choose("workers", lab.workers, lambda: _workers(host))
+    subnet = IPv4Network(choose("subnet", lab.subnet, lambda: _subnet(host, lab, problems)))
+    ports = {}
+    for name, default in DEFAULT_PORTS.items():
+        given = getattr(lab.ports, name)
+        key = f"ports.{name}"
+        taken = {*ports.values(), *(forward.host for forward in lab.forwards)}
+        ports[name] = choose(key, given, lambda d=default, t=taken: _port(d, t, port_is_free))  # type: ignore[misc]
+        if given and kept.get(key) != given and not port_is_free(given):
+            problems.append(Problem(key, f"{given} is in use{_by(owner(given))}"))
+    if lab.kubernetes not in (AUTO, kubernetes) and distribution == "kubeadm":
+        problems.append(
+            Problem("kubernetes", f"{lab.kubernetes} cannot be had here; {kubernetes} can")
+        )
+    if lab.subnet and str(lab.subnet) != kept.get("subnet"):
+        for network in host.networks:
+            if network.overlaps(lab.subnet):
+                problems.append(
+                    Problem("network.subnet", f"{lab.subnet} is taken: the host reaches {network}")
+                )
+    if problems:
+        raise ConfigError("the lab does not fit this host", problems=problems, hint="invoke doctor")
+    resolved = dataclasses.replace(
+        lab,
+        provider=provider,
+        distribution=distribution,
+        kubernetes=kubernetes if lab.kubernetes == AUTO else lab.kubernetes,
+        workers=int(workers),
+        subnet=subnet,
+        ports=Ports(**ports),
+    )
+    return resolved, choices
+
+
+def remembered(lab: Lab) -> dict[str, Any]:
+    """What an earlier lab-up chose; empty for a lab that does not exist."""
+    try:
+        kept: dict[str, Any] = json.loads((lab.state / FILE).read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return kept
+
+
+def to_remember(lab: Lab) -> Mapping[str, Any]:
+    """The part of a resolved lab that must stay as it is."""
+    return {
+        "provider": lab.provider,
+        "distribution": lab.distribution,
+        "workers": lab.workers,
+        "subnet": str(lab.subnet),
+        **{f"ports.{name}": port for name, port in vars(lab.ports).items()},
+    }
+
+
+def _provider(host: Host) -> tuple[str, str]:
+    if host.virtualbox:
+        return "virtualbox", f"VirtualBox {host.virtualbox} is installed"
+    if host.vagrant_libvirt and host.kvm:
+        return "libvirt", "vagrant-libvirt is installed and KVM works"
+    return (
+        "docker",
+        "no hypervisor that works with hardware virtualisation: machines are containers",
+    )
+
+
+def _distribution(has_k3s: bool) -> tuple[str, str]:
+    if has_k3s:
+        return "k3s", "its release can be had"
+    return "kubeadm", "no source has a k3s release"
+
+
+def _workers(host: Host) -> tuple[int, str]:
+    if host.memory_free >= MEMORY_FOR_WORKERS:
+        return 2, f"{host.memory_free} MiB of memory are free"
+    return (
+        0,
+        f"only {host.memory_free} MiB of memory are free, two workers want {MEMORY_FOR_WORKERS}",
+    )
+
+
+def _subnet(host: Host, lab: Lab, problems: list[Problem]) -> tuple[str, str]:
+    taken = (*host.networks, lab.pods, lab.services)
+    for network in HOST_ONLY.subnets(new_prefix=24):
+        if not any(network.overlaps(other) for other in taken):
+            return str(network), "the first range that the host has no route to"
+    problems.append(Problem("network.subnet", f"every /24 of {HOST_ONLY} is taken on this host"))
+    return str(next(HOST_ONLY.subnets(new_prefix=24))), ""
+
+
+def _port(default: int, taken: set[int], port_is_free: Callable[[int], bool]) -> tuple[int, str]:
+    if default not in taken and port_is_free(default):
+        return default, "the default, and free"
+    for port in range(default + 1, default + 200):
+        if port not in taken and port_is_free(port):
+            return port, f"{default} is in use, this is the next free one"
+    return default, "none of the next 200 ports is free"
+
+
+def _by(owner: str) -> str:
+    return f" by {owner}" if owner else ""

@@ -1,0 +1,119 @@
+"""The running cluster, seen from the host: its kubeconfig, its nodes, its add-ons."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from lab import runner, wait
+from lab.config import Lab
+from lab.errors import LabError, ResourceError
+
+ADDONS = {
+    "kube-system": ("metrics-server",),
+    "traefik": ("traefik",),
+    "metallb-system": ("controller",),
+    "local-path-storage": ("local-path-provisioner",),
+}
+
+
+def for_host(kubeconfig: str, lab: Lab) -> str:
+    """A node's kubeconfig, made to reach the API server through the host's loopback.
+
+    Cluster, context and user are named after the lab, so that no other cluster's are meant.
+    """
+    text = re.sub(
+        r"server: https://[^\s]+", f"server: https://127.0.0.1:{lab.ports.api}", kubeconfig
+    )
+    names = {"kubernetes-admin@" + lab.name: f"lab-{lab.name}"}
+    for old, new in names.items():
+        text = text.replace(old, new)
+    return text
+
+
+def kubectl(lab: Lab, tools: Path, *words: str, timeout: float = 15) -> str:
+    """Run kubectl against this lab's cluster and no other."""
+    config = f"--kubeconfig={lab.state / 'kubeconfig'}"
+    return runner.run([tools / "kubectl", config, *words], timeout=timeout).stdout
+
+
+def get(lab: Lab, tools: Path, *words: str) -> list[dict[str, Any]]:
+    """`kubectl get ... -o json`: the items of a list."""
+    answer = json.loads(kubectl(lab, tools, "get", *words, "--output", "json"))
+    items: list[dict[str, Any]] = answer.get("items", [answer])
+    return items
+
+
+def conditions(item: dict[str, Any]) -> dict[str, str]:
+    """An object's conditions by type, e.g. {"Ready": "True"}."""
+    found = item.get("status", {}).get("conditions") or []
+    return {condition["type"]: condition["status"] for condition in found}
+
+
+def nodes_ready(lab: Lab, tools: Path) -> bool | None:
+    """True when every machine is a Ready node. Raises ResourceError that names one that is not."""
+    found = {
+        node["metadata"]["name"]: conditions(node).get("Ready") for node in get(lab, tools, "nodes")
+    }
+    for machine in lab.machines:
+        if found.get(machine.name) != "True":
+            state = "not Ready" if machine.name in found else "not a node yet"
+            raise ResourceError(f"{machine.name} is {state}")
+    return True
+
+
+def available(lab: Lab, tools: Path, namespace: str, name: str) -> bool | None:
+    """True when a Deployment is Available. Raises ResourceError that tells why it is not."""
+    (item,) = get(lab, tools, "deployment", name, "--namespace", namespace)
+    if conditions(item).get("Available") != "True":
+        ready = item["status"].get("readyReplicas", 0)
+        raise ResourceError(f"{namespace}/{name}: {ready} of {item['spec']['replicas']} pods ready")
+    return True
+
+
+def wait_ready(lab: Lab, tools: Path) -> None:
+    """Wait until every node is Ready and the cluster's DNS serves."""
+    wait.until(
+        lambda: nodes_ready(lab, tools),
+        what="every node becoming Ready",
+        timeout=120,
+        hint="invoke lab-logs",
+    )
+    wait.until(
+        lambda: available(lab, tools, "kube-system", "coredns"),
+        what="the cluster's DNS",
+        timeout=120,
+        hint="invoke lab-logs",
+    )
+
+
+def wait_addons(lab: Lab, tools: Path) -> None:
+    """Wait until every add-on of the baseline is available."""
+    for namespace, names in ADDONS.items():
+        for name in names:
+            wait.until(
+                lambda n=namespace, d=name: available(lab, tools, n, d),  # type: ignore[misc]
+                what=f"add-on {name}",
+                timeout=180,
+                hint="invoke lab-logs",
+            )
+
+
+def healthy(lab: Lab, tools: Path) -> bool:
+    """Whether the cluster answers now, with every node Ready."""
+    try:
+        return bool(nodes_ready(lab, tools))
+    except LabError:
+        return False
+
+
+def fingerprint(lab: Lab) -> str:
+    """A digest of everything that a lab-up of this configuration makes."""
+    sources = [lab.root / "vagrant", lab.root / "infra" / "cluster", lab.root / "toolchain"]
+    total = hashlib.sha256(repr(lab).encode())
+    for path in sorted(path for folder in sources for path in folder.rglob("*") if path.is_file()):
+        total.update(path.read_bytes())
+    return total.hexdigest()

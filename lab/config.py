@@ -1,0 +1,369 @@
+"""Configuration: lab.toml, LAB_* variables and flags become one frozen `Lab`.
+
+Precedence is flag > environment > file > default. Everything that is wrong is reported at once and
+nothing is touched before it is clean. `auto` stays in place here; `lab.doctor.resolve` replaces it
+by what fits the host.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+from lab.errors import ConfigError, Problem
+
+AUTO = "auto"
+PROVIDERS = (AUTO, "docker", "libvirt", "virtualbox")
+DISTRIBUTIONS = (AUTO, "k3s", "kubeadm")
+SOURCES = (AUTO, "release", "mirror", "modules")
+# VirtualBox 6.1.28 and later refuse host-only addresses outside this range.
+HOST_ONLY = IPv4Network("192.168.56.0/21")
+PODS = IPv4Network("10.244.0.0/16")
+SERVICES = IPv4Network("10.96.0.0/16")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One machine: its name, its role (control-plane or worker) and its address in the lab."""
+
+    name: str
+    role: str
+    address: str
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Ports on the host's loopback for the API server, HTTP ingress and the registry."""
+
+    api: int | None = None
+    http: int | None = None
+    registry: int | None = None
+
+
+@dataclass(frozen=True)
+class Forward:
+    """A further port of a machine on the host's loopback."""
+
+    host: int
+    guest: int
+    machine: str = "control-plane-1"
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A whole lab. None and "auto" stand for a choice that `lab.doctor.resolve` has still to make.
+
+    `memory` is MiB of each machine; `origins` tells for every key where its value came from.
+    """
+
+    root: Path
+    name: str = "lab"
+    provider: str = AUTO
+    distribution: str = AUTO
+    kubernetes: str = AUTO
+    source: str = AUTO
+    mirror: str = ""
+    control_planes: int = 1
+    workers: int | None = None
+    cpus: int = 2
+    memory: int = 2048
+    subnet: IPv4Network | None = None
+    pods: IPv4Network = PODS
+    services: IPv4Network = SERVICES
+    ports: Ports = Ports()
+    forwards: tuple[Forward, ...] = ()
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def state(self) -> Path:
+        """The folder of everything that this lab must remember."""
+        return self.root / ".lab" / self.name
+
+    @property
+    def machines(self) -> tuple[Machine, ...]:
+        """Every machine, the first control plane first; only of a resolved lab."""
+        planes = [
+            Machine(f"control-plane-{i}", "control-plane", self.address(10 + i))
+            for i in range(1, self.control_planes + 1)
+        ]
+        workers = [
+            Machine(f"worker-{i}", "worker", self.address(20 + i))
+            for i in range(1, (self.workers or 0) + 1)
+        ]
+        return (*planes, *workers)
+
+    @property
+    def address_pool(self) -> str:
+        """The addresses for Services of type LoadBalancer, as `first-last`."""
+        return f"{self.address(200)}-{self.address(239)}"
+
+    def address(self, host: int) -> str:
+        """The address with this last number in the lab's network."""
+        if self.subnet is None:
+            raise ValueError("the lab's network is not chosen yet")
+        return str(self.subnet.network_address + host)
+
+
+def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where toolchain and images are kept for all labs: LAB_CACHE, else the user's cache folder."""
+    base = Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(environ.get("LAB_CACHE") or base / "kubernetes-lecture-lab").absolute()
+
+
+# ---------------------------------------------------------------- rules: raw value -> value
+
+Rule = Callable[[Any], Any]
+
+
+def _choice(allowed: Sequence[str]) -> Rule:
+    def rule(value: Any) -> str:
+        if value not in allowed:
+            raise ValueError(f"must be one of {', '.join(allowed)}{_did_you_mean(value, allowed)}")
+        return str(value)
+
+    return rule
+
+
+def _number(low: int, high: int, *, auto: bool = False) -> Rule:
+    def rule(value: Any) -> int | None:
+        if auto and value == AUTO:
+            return None
+        number = int(value) if isinstance(value, str) and value.isdigit() else value
+        if isinstance(number, bool) or not isinstance(number, int) or not low <= number <= high:
+            raise ValueError(
+                f"must be a whole number from {low} to {high}" + (' or "auto"' if auto else "")
+            )
+        return number
+
+    return rule
+
+
+def _memory(value: Any) -> int:
+    found = re.fullmatch(r"(\d+) ?(M|MB|MiB|G|GB|GiB)?", str(value), re.IGNORECASE)
+    if isinstance(value, bool) or not found:
+        raise ValueError('must be MiB as a number, or a text such as "2GiB"')
+    unit = 1024 if (found[2] or "M").upper().startswith("G") else 1
+    megabytes = int(found[1]) * unit
+    if not 1024 <= megabytes <= 1024 * 1024:
+        raise ValueError("must be at least 1024 MiB and at most 1 TiB")
+    return megabytes
+
+
+def _network(*, within: IPv4Network | None = None, auto: bool = False) -> Rule:
+    def rule(value: Any) -> IPv4Network | None:
+        if auto and value == AUTO:
+            return None
+        try:
+            network = IPv4Network(value)
+        except ValueError:
+            raise ValueError('must be a network such as "10.244.0.0/16"') from None
+        if within and (network.prefixlen != 24 or not network.subnet_of(within)):
+            raise ValueError(f"must be a /24 inside {within}: VirtualBox refuses any other")
+        if not within and not 12 <= network.prefixlen <= 20:
+            raise ValueError("must have a prefix from /12 to /20")
+        return network
+
+    return rule
+
+
+def _matching(pattern: str, rule: str) -> Rule:
+    def check(value: Any) -> str:
+        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+            raise ValueError(rule)
+        return value
+
+    return check
+
+
+KEYS: Mapping[str, Rule] = {
+    "version": _choice([1]),  # type: ignore[list-item]
+    "name": _matching(
+        r"[a-z]([a-z0-9-]{0,18}[a-z0-9])?",
+        "must be at most 20 lower-case letters, digits and dashes, beginning with a letter",
+    ),
+    "provider": _choice(PROVIDERS),
+    "distribution": _choice(DISTRIBUTIONS),
+    "kubernetes": _matching(r"auto|\d+\.\d+\.\d+", 'must be "auto" or a version such as "1.34.4"'),
+    "source": _choice(SOURCES),
+    "mirror": _matching(r".*", "must be a folder or an http(s) address"),
+    "machines.control_planes": _number(1, 1),
+    "machines.workers": _number(0, 5, auto=True),
+    "machines.cpus": _number(1, 64),
+    "machines.memory": _memory,
+    "network.subnet": _network(within=HOST_ONLY, auto=True),
+    "network.pods": _network(),
+    "network.services": _network(),
+    "ports.api": _number(1024, 65535, auto=True),
+    "ports.http": _number(1024, 65535, auto=True),
+    "ports.registry": _number(1024, 65535, auto=True),
+}
+FORWARD_KEYS: Mapping[str, Rule] = {
+    "host": _number(1024, 65535),
+    "guest": _number(1, 65535),
+    "machine": _matching(r"(control-plane|worker)-\d", "must be the name of a machine"),
+}
+
+
+def load(root: Path, flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Lab:
+    """Read the configuration of the checkout `root`.
+
+    `flags` are the command line's values by key, None where a flag was not given. The file is
+    LAB_CONFIG or lab.toml; one that does not exist is an empty one.
+
+    Raises ConfigError with every problem that was found.
+    """
+    file = Path(environ.get("LAB_CONFIG") or root / "lab.toml")
+    text, raw = _read(file)
+    forwards = raw.pop("forward", [])
+    given: dict[str, tuple[Any, str]] = {
+        key: (value, file.name) for key, value in _flatten(raw).items()
+    }
+    problems = [_unknown(key, text) for key in given if key not in KEYS]
+    for key in KEYS:
+        variable = f"LAB_{key.split('.')[-1].upper()}"
+        if value := environ.get(variable):
+            given[key] = (value, variable)
+        flag = flags.get(key)
+        if flag is not None:
+            given[key] = (flag, "flag")
+    values: dict[str, Any] = {}
+    for key, (value, origin) in given.items():
+        if key in KEYS:
+            try:
+                values[key] = KEYS[key](value)
+            except ValueError as error:
+                line = _line(text, key) if origin == file.name else None
+                where = "" if origin == file.name else f" (from {origin})"
+                problems.append(Problem(key, f"{value!r}{where} {error}", line))
+    lab = _build(root, values, _forwards(forwards, text, problems), given)
+    problems += _clashes(lab)
+    if problems:
+        raise ConfigError(
+            f"{file.name} and its overrides have {len(problems)} problem(s)",
+            problems=problems,
+            hint="docs/configuration.md lists every key with its default",
+        )
+    return lab
+
+
+def _build(
+    root: Path,
+    values: Mapping[str, Any],
+    forwards: tuple[Forward, ...],
+    given: Mapping[str, tuple[Any, str]],
+) -> Lab:
+    plain = {key.split(".")[-1]: value for key, value in values.items() if key != "version"}
+    ports = Ports(**{key: plain.pop(key, None) for key in ("api", "http", "registry")})
+    origins = {key: given[key][1] if key in given else "default" for key in KEYS}
+    return Lab(root=root, ports=ports, forwards=forwards, origins=origins, **plain)
+
+
+def _clashes(lab: Lab) -> list[Problem]:
+    """Rules that concern more than one key."""
+    problems = []
+    networks = {"network.pods": lab.pods, "network.services": lab.services}
+    if lab.subnet:
+        networks["network.subnet"] = lab.subnet
+    names = list(networks)
+    for i, first in enumerate(names):
+        for second in names[i + 1 :]:
+            if networks[first].overlaps(networks[second]):
+                problems.append(
+                    Problem(first, f"{networks[first]} overlaps {second} {networks[second]}")
+                )
+    if lab.source == "mirror" and not lab.mirror:
+        problems.append(Problem("mirror", 'must name a folder or an address for source = "mirror"'))
+    taken: dict[int, str] = {}
+    wanted = {f"ports.{name}": port for name, port in vars(lab.ports).items() if port}
+    wanted |= {f"forward[{i}].host": forward.host for i, forward in enumerate(lab.forwards)}
+    for key, port in wanted.items():
+        if port in taken:
+            problems.append(Problem(key, f"{port} is the port of {taken[port]} already"))
+        taken.setdefault(port, key)
+    return problems
+
+
+def _forwards(tables: Any, text: str, problems: list[Problem]) -> tuple[Forward, ...]:
+    if not isinstance(tables, list):
+        problems.append(
+            Problem("forward", "must be written as [[forward]]", _line(text, "forward"))
+        )
+        return ()
+    forwards = []
+    for i, table in enumerate(tables):
+        found = len(problems)
+        values = {}
+        for key, value in table.items():
+            try:
+                values[key] = FORWARD_KEYS[key](value)
+            except KeyError:
+                hint = _did_you_mean(key, list(FORWARD_KEYS))
+                problems.append(Problem(f"forward[{i}].{key}", f"is not a known key{hint}"))
+            except ValueError as error:
+                problems.append(Problem(f"forward[{i}].{key}", f"{value!r} {error}"))
+        for key in ("host", "guest"):
+            if key not in table:
+                problems.append(Problem(f"forward[{i}].{key}", "is missing"))
+        if found == len(problems):
+            forwards.append(Forward(**values))
+    return tuple(forwards)
+
+
+def _read(file: Path) -> tuple[str, dict[str, Any]]:
+    """The file's text and its TOML; empty ones when it does not exist."""
+    try:
+        text = file.read_bytes().decode("utf-8-sig")
+        return text, tomllib.loads(text)
+    except FileNotFoundError:
+        return "", {}
+    except UnicodeDecodeError as error:
+        problem = Problem(file.name, f"is not UTF-8 text: {error.reason} at byte {error.start}")
+    except OSError as error:
+        problem = Problem(file.name, f"cannot be read: {error.strerror}")
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r"line (\d+)", str(error))
+        problem = Problem(file.name, f"is not TOML: {error}", int(found[1]) if found else None)
+    raise ConfigError(f"{file.name} cannot be read", problems=[problem])
+
+
+def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"machines": {"cpus": 2}} -> {"machines.cpus": 2}"""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _unknown(key: str, text: str) -> Problem:
+    return Problem(key, f"is not a known key{_did_you_mean(key, list(KEYS))}", _line(text, key))
+
+
+def _did_you_mean(word: object, known: Sequence[str]) -> str:
+    names = {name.split(".")[-1]: name for name in map(str, known)}
+    near = difflib.get_close_matches(str(word), list(map(str, known)), 1) or [
+        names[match]
+        for match in difflib.get_close_matches(str(word).split(".")[-1], list(names), 1)
+    ]
+    return f"; did you mean `{near[0]}`?" if near else ""
+
+
+def _line(text: str, key: str) -> int | None:
+    """The line of the file on which a key stands, by its last part below its table's heading."""
+    *tables, last = key.split(".")
+    heading = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if found := re.match(r"\s*\[+\s*([^]]+?)\s*]+", line):
+            heading = found[1]
+        elif heading == ".".join(tables) and re.match(rf'\s*"?{re.escape(last)}"?\s*=', line):
+            return number
+    return None

@@ -1,0 +1,110 @@
+"""Machines that are containers: what the Vagrantfile cannot say about them.
+
+Vagrant's docker provider makes the containers. Their network and their containerd volume are made
+here, because Vagrant removes every idle network that is called like its own, another lab's too,
+and because a volume that is filled beforehand lets all containers be created at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lab import runner
+from lab.config import Lab
+from lab.connection import each
+
+# systemd 257 has to be told that a host with cgroup v1 only is meant to be.
+CGROUP_V1_BOOT = (
+    "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1",
+    "systemd.unified_cgroup_hierarchy=0",
+    "systemd.legacy_systemd_cgroup_controller=1",
+)
+# Container runtimes cannot nest overlay file systems: their folders are volumes. Docker fills the
+# first one, the node's unpacked images, from the image.
+STORE = "/var/lib/containerd"
+VOLUMES = ("/var/lib/docker", "/var/lib/kubelet", "/var/lib/rancher")
+
+
+def run_arguments(missing_capabilities: Sequence[str]) -> list[str]:
+    """Arguments of `docker create` for a container that behaves as a machine.
+
+    `--privileged` would ask for capabilities that the host itself may lack, so every capability
+    but those is added by name instead.
+    """
+    arguments = ["--cap-add", "ALL"]
+    for capability in missing_capabilities:
+        arguments += ["--cap-drop", capability]
+    for option in ("seccomp=unconfined", "apparmor=unconfined", "systempaths=unconfined"):
+        arguments += ["--security-opt", option]
+    arguments += ["--device-cgroup-rule", "a *:* rwm", "--device", "/dev/fuse"]
+    arguments += ["--cgroupns", "host", "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw"]
+    arguments += ["--volume", "/dev/kmsg:/dev/kmsg"]
+    for folder in ("/run", "/run/lock", "/tmp:exec"):
+        arguments += ["--tmpfs", folder]
+    for volume in VOLUMES:
+        arguments += ["--volume", volume]
+    return arguments
+
+
+def machine_arguments(lab: Lab, key: Path, resolver: Path) -> list[str]:
+    """Further arguments that all machines of one lab share: its network, key and label."""
+    return [
+        *["--network", network(lab), "--label", f"lab.name={lab.name}", "--tty"],
+        *["--volume", f"{key}.pub:/etc/lab/authorized_keys:ro"],
+        *["--volume", f"{resolver}:/etc/lab/host-resolv.conf:ro"],
+    ]
+
+
+def boot_command(cgroup_version: int) -> list[str]:
+    """The command of a machine's container: systemd, told about an old cgroup hierarchy."""
+    return ["/sbin/init", *(CGROUP_V1_BOOT if cgroup_version == 1 else ())]
+
+
+def network(lab: Lab) -> str:
+    """The name of the lab's Docker network."""
+    return f"lab-{lab.name}"
+
+
+def container(lab: Lab, machine: str) -> str:
+    """The name of a machine's container, and of the volume of its images."""
+    return f"{lab.name}-{machine}"
+
+
+def prepare(lab: Lab, image: str) -> None:
+    """Make the network, and a freshly filled volume for every machine that does not exist."""
+    existing = _list("ps", "--all", "--format", "{{.Names}}")
+    if network(lab) not in _list("network", "ls", "--format", "{{.Name}}"):
+        options = ["--subnet", str(lab.subnet), "--gateway", lab.address(1), *_label(lab)]
+        runner.run(["docker", "network", "create", *options, network(lab)])
+    names = [container(lab, machine.name) for machine in lab.machines]
+
+    def fill(name: str) -> None:
+        runner.run(["docker", "rm", "--force", f"{name}-fill"], ok=(0, 1))
+        runner.run(["docker", "volume", "rm", "--force", name])
+        runner.run(["docker", "volume", "create", *_label(lab), name])
+        options = [*_label(lab), "--name", f"{name}-fill", "--volume", f"{name}:{STORE}"]
+        runner.run(["docker", "create", *options, image], timeout=120)
+        runner.run(["docker", "rm", f"{name}-fill"])
+
+    each([name for name in names if name not in existing], fill)
+
+
+def remove(lab: Lab) -> None:
+    """Remove whatever of this lab the engine still has: containers, volumes, network."""
+    mine = ["--filter", f"label=lab.name={lab.name}"]
+    for listing, removal in {
+        ("ps", "--all", "--format", "{{.ID}}"): ("rm", "--force", "--volumes"),
+        ("volume", "ls", "--format", "{{.Name}}"): ("volume", "rm", "--force"),
+        ("network", "ls", "--format", "{{.ID}}"): ("network", "rm"),
+    }.items():
+        if found := _list(*listing, *mine):
+            runner.run(["docker", *removal, *found], timeout=120)
+
+
+def _label(lab: Lab) -> list[str]:
+    return ["--label", f"lab.name={lab.name}"]
+
+
+def _list(*words: str) -> list[str]:
+    return runner.run(["docker", *words]).stdout.split()

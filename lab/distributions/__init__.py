@@ -1,0 +1,33 @@
+"""How Kubernetes gets on the machines: one module for each distribution, one interface for all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from lab.config import Lab
+from lab.connection import Remote
+
+
+class Distribution(Protocol):
+    """Installs Kubernetes on machines that are up. Every method may be called again."""
+
+    def start(self, first: Remote) -> None:
+        """Make the first machine a control plane."""
+
+    def join(self, first: Remote, workers: Sequence[Remote]) -> None:
+        """Make the other machines nodes of the cluster."""
+
+    def kubeconfig(self, first: Remote) -> str:
+        """The administrator's kubeconfig, as it lies on the first machine."""
+
+
+def distribution(lab: Lab, versions: dict[str, str]) -> Distribution:
+    """The distribution that a resolved configuration names."""
+    if lab.distribution == "k3s":
+        from lab.distributions.k3s import K3s
+
+        return K3s(lab)
+    from lab.distributions.kubeadm import Kubeadm
+
+    return Kubeadm(lab, versions)

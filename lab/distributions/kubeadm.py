@@ -1,0 +1,174 @@
+"""Upstream Kubernetes by kubeadm, with flannel between the pods.
+
+Configuration follows kubeadm's v1beta4 reference and the kubelet's and kube-proxy's configuration
+APIs; JSON is YAML, so none of it is templated text.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab.config import Lab, Machine
+from lab.connection import Remote, each
+from lab.state import remembered
+
+KUBEADM_API = "kubeadm.k8s.io/v1beta4"
+# The digest of the CA's public key, as kubeadm's --discovery-token-ca-cert-hash documents it.
+CA_DIGEST = (
+    "openssl x509 -pubkey -noout -in /etc/kubernetes/pki/ca.crt"
+    " | openssl pkey -pubin -outform der | sha256sum"
+)
+CRI_SOCKET = "unix:///run/containerd/containerd.sock"
+
+
+def node_registration(machine: Machine) -> dict[str, Any]:
+    """How a node names itself: by the machine's name, at its address in the lab's network."""
+    return {
+        "name": machine.name,
+        "criSocket": CRI_SOCKET,
+        "imagePullPolicy": "IfNotPresent",
+        "taints": [],
+        "kubeletExtraArgs": [{"name": "node-ip", "value": machine.address}],
+        # The images are in the node already, swap and small machines are a student's normal case,
+        # and a container's kernel is the host's: kubeadm's own preflight has nothing to add.
+        "ignorePreflightErrors": ["all"],
+    }
+
+
+def initial(
+    lab: Lab, machine: Machine, token: str, versions: Mapping[str, str], systemd_cgroup: bool
+) -> list[dict[str, Any]]:
+    """The documents that `kubeadm init` reads for the first machine."""
+    return [
+        {
+            "apiVersion": KUBEADM_API,
+            "kind": "InitConfiguration",
+            "localAPIEndpoint": {"advertiseAddress": machine.address, "bindPort": 6443},
+            "nodeRegistration": node_registration(machine),
+            "bootstrapTokens": [
+                {
+                    "token": token,
+                    "ttl": "0s",
+                    "usages": ["signing", "authentication"],
+                    "groups": ["system:bootstrappers:kubeadm:default-node-token"],
+                }
+            ],
+        },
+        {
+            "apiVersion": KUBEADM_API,
+            "kind": "ClusterConfiguration",
+            "clusterName": lab.name,
+            "kubernetesVersion": f"v{versions['kubernetes']}",
+            "controlPlaneEndpoint": f"{machine.address}:6443",
+            "networking": {"podSubnet": str(lab.pods), "serviceSubnet": str(lab.services)},
+            "apiServer": {"certSANs": ["127.0.0.1", "localhost", machine.address]},
+            "dns": {
+                "imageRepository": "registry.k8s.io/coredns",
+                "imageTag": f"v{versions['coredns']}",
+            },
+            "etcd": {"local": {"imageTag": f"{versions['etcd']}-0"}},
+        },
+        {
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "kind": "KubeletConfiguration",
+            "cgroupDriver": "systemd" if systemd_cgroup else "cgroupfs",
+            "failSwapOn": False,
+            "resolvConf": "/run/lab/resolv.conf",
+            # A node shares the disk of a laptop: a rather full one is no reason to evict pods.
+            "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%"},
+            "imageGCHighThresholdPercent": 100,
+        },
+        {
+            "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+            "kind": "KubeProxyConfiguration",
+            "mode": "nftables",
+            # The kernel's table sizes belong to the host; a container may not set them.
+            "conntrack": {"maxPerCore": 0},
+            # Forwarded ports of the host arrive at Vagrant's own network card.
+            "nodePortAddresses": ["0.0.0.0/0"],
+        },
+    ]
+
+
+def joining(machine: Machine, endpoint: str, token: str, ca_digest: str) -> list[dict[str, Any]]:
+    """The document that `kubeadm join` reads on a further machine."""
+    return [
+        {
+            "apiVersion": KUBEADM_API,
+            "kind": "JoinConfiguration",
+            "nodeRegistration": node_registration(machine),
+            "discovery": {
+                "bootstrapToken": {
+                    "apiServerEndpoint": endpoint,
+                    "token": token,
+                    "caCertHashes": [f"sha256:{ca_digest}"],
+                }
+            },
+        }
+    ]
+
+
+def documents(parts: Sequence[Mapping[str, Any]]) -> str:
+    """Several documents in one text, as kubeadm reads them."""
+    return "\n---\n".join(json.dumps(part, indent=1) for part in parts) + "\n"
+
+
+def new_token() -> str:
+    """A bootstrap token in kubeadm's format: six and sixteen characters of [a-z0-9]."""
+    text = secrets.token_hex(11)
+    return f"{text[:6]}.{text[6:]}"
+
+
+@dataclass(frozen=True)
+class Kubeadm:
+    """kubeadm on the machines of one lab; `versions` maps toolchain items to their versions."""
+
+    lab: Lab
+    versions: Mapping[str, str]
+
+    def start(self, first: Remote) -> None:
+        """`kubeadm init` on the first machine, then flannel."""
+        machine = self._machine(first)
+        systemd_cgroup = first.run(["stat", "-fc", "%T", "/sys/fs/cgroup"]).strip() == "cgroup2fs"
+        parts = initial(self.lab, machine, self._token(), self.versions, systemd_cgroup)
+        first.put(documents(parts), "/etc/lab/kubeadm.json", mode="0600")
+        first.put(self._flannel(machine), "/etc/lab/flannel.yaml")
+        first.script(self._script("kubeadm-control-plane.sh"), timeout=240)
+
+    def join(self, first: Remote, workers: Sequence[Remote]) -> None:
+        """`kubeadm join` on every further machine at once."""
+        ca_digest = first.run(["sh", "-c", CA_DIGEST]).split()[0]
+        endpoint = f"{self._machine(first).address}:6443"
+
+        def join_one(worker: Remote) -> None:
+            parts = joining(self._machine(worker), endpoint, self._token(), ca_digest)
+            worker.put(documents(parts), "/etc/lab/kubeadm.json", mode="0600")
+            worker.script(self._script("kubeadm-worker.sh"), timeout=120)
+
+        each(workers, join_one)
+
+    def kubeconfig(self, first: Remote) -> str:
+        """kubeadm's own administrator kubeconfig."""
+        return first.run(["cat", "/etc/kubernetes/admin.conf"], sudo=True)
+
+    def _machine(self, remote: Remote) -> Machine:
+        return next(machine for machine in self.lab.machines if machine.name == remote.name)
+
+    def _token(self) -> str:
+        return remembered(self.lab.state / "token", new_token)
+
+    def _script(self, name: str) -> Path:
+        return self.lab.root / "vagrant" / name
+
+    def _flannel(self, first: Machine) -> str:
+        text = (self.lab.root / "vagrant" / "flannel.yaml").read_text()
+        version = f"v{self.versions['flannel']}"
+        values = {"PODS": self.lab.pods, "GATEWAY": first.address, "VERSION": version}
+        for name, value in values.items():
+            text = text.replace(f"@{name}@", str(value))
+        return text

@@ -1,0 +1,201 @@
+"""The doctor: what the host has, what it lacks, and the one thing to do about each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from lab.config import Lab
+from lab.errors import PrerequisiteError
+from lab.host import Host
+from lab.output import table
+
+MIN_DISK = 10 * 1024
+# MiB: a control plane with its add-ons, and a worker; the memory of a VM is given to it whole.
+MIN_CONTROL_PLANE = 1200
+MIN_WORKER = 400
+INOTIFY_PER_MACHINE = 40
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One probe's answer. `status` is ok, note, install (lab-up does it), warn or fail."""
+
+    id: str
+    title: str
+    status: str
+    detail: str
+    fix: str = ""
+
+
+def examine(
+    lab: Lab, host: Host, packages: Sequence[str], sources: Mapping[str, Sequence[str]]
+) -> list[Finding]:
+    """Every finding about a resolved lab on this host.
+
+    `packages` are the Debian packages that lab-up would install; `sources` maps each tool to the
+    sources that can make it here, best first.
+    """
+    return [
+        _system(host),
+        _python(host),
+        _cpus(host),
+        _memory(lab, host),
+        _disk(host),
+        *_programs(lab, host, packages),
+        _engine(lab, host),
+        _virtualisation(lab, host),
+        _cgroup(host),
+        _capabilities(host),
+        _inotify(lab, host),
+        *_sources(sources),
+    ]
+
+
+def failures(findings: Iterable[Finding]) -> list[Finding]:
+    """The findings that lab-up must not start with."""
+    return [finding for finding in findings if finding.status == "fail"]
+
+
+def refuse(findings: Iterable[Finding]) -> None:
+    """Raises PrerequisiteError with every failure at once, when there is one."""
+    bad = failures(findings)
+    if bad:
+        listing = "".join(
+            f"\n  - {finding.title}: {finding.detail} [{finding.id}]" for finding in bad
+        )
+        raise PrerequisiteError(f"this host is not ready{listing}", hint=bad[0].fix)
+
+
+def as_text(findings: Sequence[Finding]) -> str:
+    """A table, and below it what to do about what is not well."""
+    rows = [(finding.status, finding.title, finding.detail) for finding in findings]
+    fixes = [f"{finding.title}: {finding.fix}" for finding in findings if finding.fix]
+    return "\n".join([table(("status", "probe", "result"), rows), *([""] if fixes else []), *fixes])
+
+
+def as_data(findings: Sequence[Finding]) -> list[dict[str, str]]:
+    """The findings for JSON."""
+    return [asdict(finding) for finding in findings]
+
+
+def _system(host: Host) -> Finding:
+    name = f"{host.system} {host.architecture} {host.distribution}".strip()
+    if host.system == "Linux":
+        return Finding("system", "operating system", "ok", name)
+    return Finding("system", "operating system", "warn", name, "only Linux hosts have been tried")
+
+
+def _python(host: Host) -> Finding:
+    text = ".".join(map(str, host.python))
+    if host.python >= (3, 11):
+        return Finding("python", "Python", "ok", text)
+    return Finding(
+        "python", "Python", "fail", f"{text}, 3.11 is needed", "install Python 3.11 or later"
+    )
+
+
+def _cpus(host: Host) -> Finding:
+    status, fix = ("ok", "") if host.cpus >= 2 else ("warn", "give this machine a second processor")
+    return Finding("cpus", "processors", status, str(host.cpus), fix)
+
+
+def _memory(lab: Lab, host: Host) -> Finding:
+    machines = len(lab.machines)
+    if lab.provider == "docker":
+        need = MIN_CONTROL_PLANE + (machines - 1) * MIN_WORKER
+    else:
+        need = machines * lab.memory
+    detail = f"{host.memory_free} MiB free, {machines} machine(s) need {need}"
+    if host.memory_free >= need:
+        return Finding("memory", "memory", "ok", detail)
+    fewer = "fewer machines: invoke lab-up --workers 0" if machines > 1 else "close other programs"
+    return Finding("memory", "memory", "fail", detail, fewer)
+
+
+def _disk(host: Host) -> Finding:
+    detail = f"{host.disk_free >> 10} GiB free for the cache, {MIN_DISK >> 10} are needed"
+    if host.disk_free >= MIN_DISK:
+        return Finding("disk", "disk", "ok", detail)
+    return Finding("disk", "disk", "fail", detail, "set LAB_CACHE to a folder on a larger disk")
+
+
+def _programs(lab: Lab, host: Host, packages: Sequence[str]) -> list[Finding]:
+    have = {"vagrant": ("Vagrant", host.vagrant), "docker": ("Docker client", host.docker_cli)}
+    findings = [
+        Finding(name, title, "ok", version if isinstance(version, str) else "installed")
+        for name, (title, version) in have.items()
+        if version
+    ]
+    if not packages:
+        return findings
+    command = f"apt-get install --yes --no-install-recommends {' '.join(packages)}"
+    if host.can_install:
+        return [*findings, Finding("packages", "packages", "install", " ".join(packages))]
+    detail = f"missing: {' '.join(packages)}; lab-up may not install them here"
+    return [*findings, Finding("packages", "packages", "fail", detail, f"run as root: {command}")]
+
+
+def _engine(lab: Lab, host: Host) -> Finding:
+    if host.docker_engine:
+        return Finding("docker-engine", "Docker engine", "ok", host.docker_engine)
+    if host.can_install:
+        return Finding("docker-engine", "Docker engine", "install", "not running: lab-up starts it")
+    return Finding(
+        "docker-engine",
+        "Docker engine",
+        "fail",
+        host.docker_trouble or "not running",
+        "start Docker, and join its group: sudo usermod -aG docker $USER",
+    )
+
+
+def _virtualisation(lab: Lab, host: Host) -> Finding:
+    if host.kvm:
+        return Finding("virtualisation", "virtualisation", "ok", "KVM boots a guest")
+    detail = "none that boots a guest"
+    return Finding("virtualisation", "virtualisation", "note", f"{detail}: machines are containers")
+
+
+def _cgroup(host: Host) -> Finding:
+    if host.cgroup == 2:
+        return Finding("cgroup", "cgroup", "ok", "v2")
+    return Finding("cgroup", "cgroup", "note", "v1: the machines are told so")
+
+
+def _capabilities(host: Host) -> Finding:
+    missing = host.missing_capabilities
+    if not missing:
+        return Finding("capabilities", "capabilities", "ok", "complete")
+    if lacking := set(missing) & {"SYS_ADMIN", "NET_ADMIN", "MKNOD"}:
+        detail = f"{', '.join(sorted(lacking))} missing: containers cannot be machines here"
+        return Finding("capabilities", "capabilities", "fail", detail, "run on the host itself")
+    return Finding(
+        "capabilities", "capabilities", "note", f"without {', '.join(missing)}: machines do without"
+    )
+
+
+def _inotify(lab: Lab, host: Host) -> Finding:
+    need = len(lab.machines) * INOTIFY_PER_MACHINE
+    detail = f"{host.inotify_instances} instances, {need} may be used"
+    if host.inotify_instances >= need:
+        return Finding("inotify", "inotify", "ok", detail)
+    return Finding(
+        "inotify", "inotify", "warn", detail, "sudo sysctl fs.inotify.max_user_instances=512"
+    )
+
+
+def _sources(sources: Mapping[str, Sequence[str]]) -> list[Finding]:
+    by_source: dict[str, list[str]] = {}
+    for name, found in sources.items():
+        by_source.setdefault(found[0] if found else "", []).append(name)
+    findings = [
+        Finding(f"source-{source}", f"tools by {source}", "ok", ", ".join(names))
+        for source, names in by_source.items()
+        if source
+    ]
+    if lacking := by_source.get(""):
+        detail = f"{', '.join(lacking)}: no source has them"
+        fix = "connect to the internet, or name a mirror: invoke lab-up --mirror FOLDER"
+        findings.append(Finding("source-none", "tools", "fail", detail, fix))
+    return findings

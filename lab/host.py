@@ -1,0 +1,217 @@
+"""Facts about the host, gathered in well under two seconds; parsing is pure."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import socket
+import sys
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from pathlib import Path
+
+from lab import kvm, runner
+from lab.errors import LabError
+
+# Names of the kernel's capabilities by number (linux/capability.h).
+CAPABILITY_NAMES = """
+CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP
+LINUX_IMMUTABLE NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE
+SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME
+SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG
+WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE
+"""
+CAPABILITIES = tuple(CAPABILITY_NAMES.split())
+
+
+@dataclass(frozen=True)
+class Host:
+    """What the host is and has. Memory and disk are MiB; `None` means absent or unknown."""
+
+    system: str
+    architecture: str
+    distribution: str
+    python: tuple[int, int]
+    cpus: int
+    memory: int
+    memory_free: int
+    disk_free: int
+    cgroup: int
+    missing_capabilities: tuple[str, ...]
+    is_root: bool
+    can_sudo: bool
+    docker_cli: bool
+    docker_engine: str | None
+    docker_trouble: str
+    vagrant: str | None
+    vagrant_libvirt: bool
+    virtualbox: str | None
+    mmdebstrap: bool
+    kvm: bool
+    inotify_instances: int
+    networks: tuple[IPv4Network, ...]
+
+    @property
+    def can_install(self) -> bool:
+        """Whether the lab can install Debian packages here by itself."""
+        return self.distribution in ("debian", "ubuntu") and (self.is_root or self.can_sudo)
+
+
+def gather(cache: Path) -> Host:
+    """Look at the host; the slow questions are asked side by side."""
+    with ThreadPoolExecutor() as pool:
+        docker = pool.submit(_docker)
+        vagrant = pool.submit(_answer, "vagrant", "--version")
+        virtualbox = pool.submit(_answer, "VBoxManage", "--version")
+        sudo = pool.submit(_answer, "sudo", "-n", "true")
+    engine, trouble = docker.result()
+    memory, free = parse_meminfo(_read("/proc/meminfo"))
+    return Host(
+        system=platform.system(),
+        architecture=platform.machine(),
+        distribution=parse_os_release(_read("/etc/os-release")),
+        python=sys.version_info[:2],
+        cpus=len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count() or 1,
+        memory=memory,
+        memory_free=free,
+        disk_free=shutil.disk_usage(_existing(cache)).free >> 20,
+        cgroup=2 if Path("/sys/fs/cgroup/cgroup.controllers").exists() else 1,
+        missing_capabilities=parse_bounding_set(
+            _read("/proc/self/status"), int(_read("/proc/sys/kernel/cap_last_cap") or 40)
+        ),
+        is_root=os.geteuid() == 0,
+        can_sudo=sudo.result() is not None,
+        docker_cli=shutil.which("docker") is not None,
+        docker_engine=engine,
+        docker_trouble=trouble,
+        vagrant=parse_version(vagrant.result()),
+        vagrant_libvirt=_vagrant_libvirt(),
+        virtualbox=parse_version(virtualbox.result()),
+        mmdebstrap=shutil.which("mmdebstrap") is not None,
+        kvm=kvm.works(cache),
+        inotify_instances=int(_read("/proc/sys/fs/inotify/max_user_instances") or 128),
+        networks=parse_routes(_read("/proc/net/route")),
+    )
+
+
+def parse_meminfo(text: str) -> tuple[int, int]:
+    """(total, available) MiB out of /proc/meminfo."""
+    found = {key: int(value) // 1024 for key, value in re.findall(r"(\w+): +(\d+) kB", text)}
+    return found.get("MemTotal", 0), found.get("MemAvailable", 0)
+
+
+def parse_os_release(text: str) -> str:
+    """The distribution's ID, e.g. debian; empty when unknown."""
+    found = re.search(r'^ID="?([\w.-]+)"?$', text, re.MULTILINE)
+    return found[1] if found else ""
+
+
+def parse_bounding_set(status: str, last: int) -> tuple[str, ...]:
+    """Capabilities up to number `last` that no process here can have, from /proc/self/status."""
+    found = re.search(r"^CapBnd:\s*([0-9a-f]+)", status, re.MULTILINE)
+    if not found:
+        return ()
+    bits = int(found[1], 16)
+    return tuple(
+        name
+        for number, name in enumerate(CAPABILITIES)
+        if number <= last and not bits >> number & 1
+    )
+
+
+def parse_version(text: str | None) -> str | None:
+    """The first dotted number in a program's answer."""
+    found = re.search(r"\d+(\.\d+)+", text or "")
+    return found[0] if found else None
+
+
+def parse_routes(text: str) -> tuple[IPv4Network, ...]:
+    """The networks that /proc/net/route has routes to, the default route left out."""
+    networks = []
+    for line in text.splitlines()[1:]:
+        fields = line.split()
+        address, mask = (int.from_bytes(bytes.fromhex(fields[i]), "little") for i in (1, 7))
+        if mask:
+            networks.append(IPv4Network((address, mask.bit_count()), strict=False))
+    return tuple(dict.fromkeys(networks))
+
+
+def port_is_free(port: int) -> bool:
+    """Whether a port on the host's loopback can be listened on."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def owner(port: int) -> str:
+    """The program that listens on a port, as far as this user may know; empty otherwise."""
+    answer = _answer("ss", "-Hltnp", f"sport = :{port}") or ""
+    found = re.search(r'users:\(\("([^"]+)",pid=(\d+)', answer)
+    return f"{found[1]} (process {found[2]})" if found else ""
+
+
+def docker_networks(names: Iterable[str] = ()) -> tuple[IPv4Network, ...]:
+    """Ranges of the engine's networks, also of those without a route at the moment."""
+    listing = _answer("docker", "network", "ls", "--quiet") or ""
+    if not listing.split():
+        return ()
+    details = json.loads(_answer("docker", "network", "inspect", *listing.split()) or "[]")
+    return parse_docker_networks(details, set(names))
+
+
+def parse_docker_networks(
+    details: Iterable[Mapping[str, object]], ours: set[str]
+) -> tuple[IPv4Network, ...]:
+    """IPv4 ranges in the answer of `docker network inspect`, without those of the names `ours`."""
+    found = []
+    for network in details:
+        text = json.dumps(network.get("IPAM"))
+        if network.get("Name") not in ours:
+            found += [IPv4Network(item) for item in re.findall(r'"Subnet": "([\d./]+)"', text)]
+    return tuple(found)
+
+
+def _docker() -> tuple[str | None, str]:
+    """The engine's version, or None and the reason why it does not answer."""
+    try:
+        answer = runner.run(["docker", "version", "--format", "{{.Server.Version}}"], timeout=10)
+    except LabError as error:
+        return None, error.message.splitlines()[-1].strip(" |")
+    return answer.stdout.strip(), ""
+
+
+def _answer(*argv: str) -> str | None:
+    try:
+        return runner.run(argv, timeout=10).stdout
+    except LabError:
+        return None
+
+
+def _vagrant_libvirt() -> bool:
+    places = ("/usr/share/rubygems-integration", "/usr/share/vagrant-plugins")
+    installed = any(list(Path(place).glob("**/*vagrant-libvirt*")) for place in places)
+    return installed or bool(
+        list((Path.home() / ".vagrant.d").glob("gems/*/gems/vagrant-libvirt*"))
+    )
+
+
+def _existing(path: Path) -> Path:
+    return path if path.exists() else _existing(path.parent)
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""

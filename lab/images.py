@@ -1,0 +1,274 @@
+"""Images: what machines are made of, and what the cluster runs, with everything already inside.
+
+The chain is base (Debian) -> machine (systemd, sshd, Docker, Apptainer) -> node (Kubernetes, the
+cluster's images unpacked in containerd's store). An image's tag is a digest of all that goes into
+it, so an image that exists is the right one, and a changed input makes a new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from lab import runner
+from lab.errors import CommandError, PrerequisiteError
+from lab.output import Status
+from lab.toolchain import NODE_TOOLS, Toolchain
+from lab.toolchain.store import place
+
+REPOSITORY = "lecture-lab"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image put together from Debian's parts and the toolchain's programs.
+
+    `files` maps a program of the toolchain to its place in the image; `part` names the folder of
+    vagrant/images/parts that the image begins with; `command` is its entry point.
+    """
+
+    name: str
+    tool: str
+    files: Mapping[str, str]
+    part: str = ""
+    command: Sequence[str] = ()
+
+    def reference(self, versions: Mapping[str, str]) -> str:
+        """The full name with its tag, e.g. registry.k8s.io/etcd:3.6.7-0."""
+        return self.name.format(version=versions.get(self.tool, ""))
+
+
+def _kubernetes(program: str, part: str = "") -> Image:
+    return Image(
+        f"registry.k8s.io/{program}:v{{version}}",
+        "kubernetes",
+        {program: f"/usr/local/bin/{program}"},
+        part,
+    )
+
+
+CLUSTER_IMAGES = (
+    _kubernetes("kube-apiserver"),
+    _kubernetes("kube-controller-manager"),
+    _kubernetes("kube-scheduler"),
+    _kubernetes("kube-proxy", part="nettools"),
+    Image("registry.k8s.io/etcd:{version}-0", "etcd", {"etcd": "/usr/local/bin/etcd"}),
+    Image(
+        "registry.k8s.io/coredns/coredns:v{version}",
+        "coredns",
+        {"coredns": "/coredns"},
+        "certificates",
+        ("/coredns",),
+    ),
+    Image("registry.k8s.io/pause:3.10.1", "", {}, "pause", ("/pause", "-P")),
+    Image(
+        "ghcr.io/flannel-io/flannel:v{version}",
+        "flannel",
+        {"flanneld": "/opt/bin/flanneld"},
+        "nettools",
+        ("/opt/bin/flanneld",),
+    ),
+    Image(
+        "docker.io/library/traefik:v{version}",
+        "traefik",
+        {"traefik": "/usr/local/bin/traefik"},
+        "certificates",
+        ("traefik",),
+    ),
+    Image(
+        "docker.io/rancher/local-path-provisioner:v{version}",
+        "local-path-provisioner",
+        {"local-path-provisioner": "/usr/bin/local-path-provisioner"},
+        "certificates",
+        ("local-path-provisioner",),
+    ),
+    Image("quay.io/metallb/controller:v{version}", "metallb", {"controller": "/controller"}),
+    Image("quay.io/metallb/speaker:v{version}", "metallb", {"speaker": "/speaker"}),
+    Image(
+        "registry.k8s.io/metrics-server/metrics-server:v{version}",
+        "metrics-server",
+        {"metrics-server": "/metrics-server"},
+        "certificates",
+        ("/metrics-server",),
+    ),
+)
+# What the exercises run. Debian's programs under the names that the lecture uses.
+STUDENT_IMAGES = (
+    Image("docker.io/library/busybox:1.37", "", {}, "busybox", ("sh",)),
+    Image("docker.io/library/nginx:1.26", "", {}, "nginx", ("nginx", "-g", "daemon off;")),
+)
+NODE_PROGRAMS = ("kubelet", "kubeadm", "kubectl", "registry")
+
+
+def dockerfile(image: Image) -> str:
+    """The Dockerfile of an image: its part of Debian, its programs, its entry point."""
+    lines = ["ARG PARTS", "FROM ${PARTS} AS parts", "FROM scratch", f"ENV PATH={PATH}"]
+    if image.part:
+        lines.append(f"COPY --from=parts /images/{image.part} /")
+    lines += [f"COPY {program} {place}" for program, place in image.files.items()]
+    if image.command:
+        # A shell is a default that `docker run busybox COMMAND` replaces; a daemon is not.
+        keyword = "CMD" if image in STUDENT_IMAGES else "ENTRYPOINT"
+        lines.append(f"{keyword} {json.dumps(list(image.command))}")
+    return "\n".join(lines) + "\n"
+
+
+def digest(*inputs: str | Path) -> str:
+    """Twelve hex digits over texts and folders: names, modes and contents of every file."""
+    total = hashlib.sha256()
+    for item in inputs:
+        paths = sorted(item.rglob("*")) if isinstance(item, Path) else []
+        if isinstance(item, str):
+            total.update(item.encode() + b"\0")
+        for path in (path for path in paths if path.is_file()):
+            mode = path.stat().st_mode & 0o111
+            total.update(f"{path.relative_to(item)} {mode}\0".encode())
+            total.update(path.read_bytes() + b"\0")
+    return total.hexdigest()[:12]
+
+
+@dataclass
+class Builder:
+    """Makes images with the host's Docker, out of the sources in `root`/vagrant.
+
+    `run_args` are the arguments that a machine's container needs on this host.
+    """
+
+    root: Path
+    toolchain: Toolchain
+    run_args: Sequence[str]
+    status: Status
+
+    def base(self) -> str:
+        """Debian trixie: from the signed archive where mmdebstrap is, else the published image."""
+        tag = f"{REPOSITORY}/debian:trixie"
+        if exists(tag):
+            return tag
+        with self.status.step("base image (Debian trixie)"):
+            if not shutil.which("mmdebstrap"):
+                runner.run(["docker", "pull", "debian:trixie"], timeout=600)
+                runner.run(["docker", "tag", "debian:trixie", tag])
+                return tag
+            with tempfile.TemporaryDirectory() as folder:
+                archive = Path(folder) / "base.tar"
+                options = ["--variant=apt", "--include=ca-certificates"]
+                runner.run(
+                    ["mmdebstrap", *options, "trixie", archive, *_debian_mirror()],
+                    timeout=600,
+                    on_line=self.status.note,
+                )
+                runner.run(["docker", "import", archive, tag], timeout=120)
+        return tag
+
+    def machine(self) -> str:
+        """A machine without Kubernetes: Docker, Apptainer, containerd, sshd."""
+        source = self.root / "vagrant" / "machine"
+        return self._build("machine", source, {"BASE": self.base()}, digest(source))
+
+    def node(self) -> str:
+        """A machine with Kubernetes and every image of the cluster inside."""
+        folders = [self.root / "vagrant" / name for name in ("machine", "node", "images")]
+        recipes = [dockerfile(image) for image in (*CLUSTER_IMAGES, *STUDENT_IMAGES)]
+        key = digest(*folders, *recipes, *(self.toolchain.key(name) for name in NODE_TOOLS))
+        tag = f"{REPOSITORY}/node:{key}"
+        if exists(tag):
+            return tag
+        with ThreadPoolExecutor(1) as pool, self.status.step("node's programs"):
+            machine_image = pool.submit(self.machine)
+            programs = self.toolchain.programs(NODE_TOOLS)
+            machine = machine_image.result()
+        with tempfile.TemporaryDirectory(prefix="lab-node-") as folder:
+            context = Path(folder)
+            self._lay_out(programs, context)
+            self._save_images(programs, context / "images.tar")
+            self._bake(machine, context)
+            (context / "images.tar").unlink()
+            return self._build("node", context, {"MACHINE": machine}, key)
+
+    @cached_property
+    def _versions(self) -> dict[str, str]:
+        return {name: self.toolchain.version(name) for name in NODE_TOOLS}
+
+    def _lay_out(self, programs: Mapping[str, Path], context: Path) -> None:
+        """Put the node's own files and programs where its Dockerfile expects them."""
+        shutil.copytree(self.root / "vagrant" / "node", context, dirs_exist_ok=True)
+        for folder, names in {"bin": NODE_PROGRAMS, "cni": ("flannel-cni",)}.items():
+            (context / folder).mkdir()
+            for name in names:
+                target = context / folder / name.removesuffix("-cni")
+                place(programs[name], target)
+
+    def _save_images(self, programs: Mapping[str, Path], archive: Path) -> None:
+        """Build every image of the cluster and write them all into one archive."""
+        source = self.root / "vagrant" / "images" / "parts"
+        parts = self._build("parts", source, {"BASE": self.base()}, digest(source))
+        references = []
+        with self.status.step(f"images of the cluster ({len(CLUSTER_IMAGES)})"):
+            for image in (*CLUSTER_IMAGES, *STUDENT_IMAGES):
+                reference = image.reference(self._versions)
+                self.status.note(reference)
+                with tempfile.TemporaryDirectory(prefix="lab-image-") as folder:
+                    for program in image.files:
+                        place(programs[program], Path(folder) / program)
+                    (Path(folder) / "Dockerfile").write_text(dockerfile(image))
+                    docker_build(reference, Path(folder), {"PARTS": parts})
+                references.append(reference)
+            runner.run(["docker", "save", "--output", archive, *references], timeout=300)
+
+    def _bake(self, machine: str, context: Path) -> None:
+        """Unpack the images in a throw-away machine; leaves containerd.tar and registry.tar."""
+        students = " ".join(image.reference(self._versions) for image in STUDENT_IMAGES)
+        arguments = [*self.run_args, "--volume", f"{context}:/build"]
+        with self.status.step("unpack the images into the node"):
+            runner.run(
+                ["docker", "run", "--rm", *arguments, machine, "/build/bake", students],
+                timeout=300,
+            )
+
+    def _build(self, name: str, context: Path, arguments: Mapping[str, str], key: str) -> str:
+        tag = f"{REPOSITORY}/{name}:{key}"
+        if not exists(tag):
+            with self.status.step(f"{name} image"):
+                docker_build(tag, context, arguments, self.status)
+        return tag
+
+
+def exists(reference: str) -> bool:
+    """Whether the host's Docker has this image."""
+    found = runner.run(["docker", "image", "inspect", reference], ok=(0, 1), timeout=30)
+    return found.code == 0
+
+
+def docker_build(
+    tag: str, context: Path, arguments: Mapping[str, str], status: Status | None = None
+) -> None:
+    """`docker build` of a folder. Raises CommandError with the end of the build's log."""
+    words = ["docker", "build", "--tag", tag]
+    for name, value in arguments.items():
+        words += ["--build-arg", f"{name}={value}"]
+    runner.run([*words, context], timeout=1200, on_line=status.note if status else None)
+
+
+def _debian_mirror() -> list[str]:
+    """The Debian mirror that the host's apt is configured for; none when the host has none."""
+    try:
+        listing = runner.run(
+            ["apt-get", "indextargets", "--format", "$(REPO_URI) $(ORIGIN)", "Created-By: Packages"]
+        ).stdout
+    except (CommandError, PrerequisiteError):
+        return []
+    return debian_mirrors(listing.splitlines())[:1]
+
+
+def debian_mirrors(lines: Iterable[str]) -> list[str]:
+    """Archive addresses out of `URI ORIGIN` lines: Debian's own, without the security archive."""
+    pairs = [line.split() for line in lines]
+    return [pair[0] for pair in pairs if pair[1:] == ["Debian"] and "security" not in pair[0]]

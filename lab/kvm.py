@@ -1,0 +1,41 @@
+"""Whether KVM really boots a guest: a device that exists may still hang a stock kernel."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from lab import runner
+from lab.errors import LabError
+from lab.state import remembered
+
+LIMIT = 10
+FIRST_WORDS = "Linux version"
+
+
+def works(cache: Path) -> bool:
+    """Prove it once for each boot of the host; without a kernel to prove it with, it does not.
+
+    A guest gets the host's own kernel and must print its first line within LIMIT seconds.
+    """
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return False
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return remembered(cache / "kvm" / boot, lambda: "yes" if _boots() else "no") == "yes"
+
+
+def _boots() -> bool:
+    qemu = shutil.which(f"qemu-system-{os.uname().machine}")
+    kernels = [path for path in Path("/boot").glob("vmlinuz*") if os.access(path, os.R_OK)]
+    if not qemu or not kernels:
+        return False
+
+    # The guest has no disk: its kernel panics, and -no-reboot makes that the end of the run.
+    command = [qemu, "-accel", "kvm", "-m", "256", "-nographic", "-no-reboot", "-nodefaults"]
+    command += ["-serial", "stdio", "-kernel", str(kernels[0])]
+    command += ["-append", "console=ttyS0 earlyprintk=ttyS0 panic=-1"]
+    try:
+        return FIRST_WORDS in runner.run(command, timeout=LIMIT, ok=range(256)).stdout
+    except LabError:
+        return False

@@ -1,0 +1,276 @@
+"""Bring-up and its reverse. `STEPS` is the table of contents of the whole tool.
+
+Every step first looks whether it is done already, so that the same command again converges, also
+after one that was killed at any instant.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from lab import cluster, doctor, host, prerequisites
+from lab.choices import FILE as CHOICES
+from lab.choices import resolve, to_remember
+from lab.config import Lab, cache_folder
+from lab.connection import Remote, each
+from lab.containers import run_arguments
+from lab.distributions import distribution
+from lab.errors import NotFoundError, PrerequisiteError
+from lab.host import Host
+from lab.images import Builder
+from lab.lock import locked
+from lab.machines import Machines, rendering
+from lab.output import Status
+from lab.stacks import Stacks
+from lab.state import write_aside
+from lab.toolchain import HOST_TOOLS, NODE_TOOLS, Toolchain
+
+READY = "ready.json"
+
+
+@dataclass
+class Bringup:
+    """What the steps of one lab-up share."""
+
+    lab: Lab
+    status: Status
+    host: Host
+    toolchain: Toolchain
+    may_install: bool = True
+    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(4))
+    image: str = ""
+    tools: Future[Path] | None = None
+
+    @cached_property
+    def machines(self) -> Machines:
+        return Machines(self.lab, self.status)
+
+    @cached_property
+    def remotes(self) -> list[Remote]:
+        config = self.lab.state / "ssh_config"
+        return [Remote(machine.name, config) for machine in self.lab.machines]
+
+    @cached_property
+    def versions(self) -> dict[str, str]:
+        return {name: self.toolchain.version(name) for name in NODE_TOOLS}
+
+    @cached_property
+    def distribution(self) -> Any:
+        return distribution(self.lab, self.versions)
+
+    @property
+    def stacks(self) -> Stacks:
+        assert self.tools
+        return Stacks(self.lab, self.tools.result(), self.status)
+
+
+def examine_host(up: Bringup) -> None:
+    """Refuse a host that cannot run the lab, with everything that is wrong at once."""
+    findings = examine(up.lab, up.host, up.toolchain)
+    if not up.may_install:
+        missing = [finding for finding in findings if finding.status == "install"]
+        if missing:
+            raise PrerequisiteError(
+                f"{missing[0].title} missing or not running: {missing[0].detail}",
+                hint="run lab-up without --no-install",
+            )
+    doctor.refuse(findings)
+
+
+def install_prerequisites(up: Bringup) -> None:
+    """Debian packages that are missing, and a Docker engine that does not run."""
+    packages = prerequisites.missing(up.lab, up.host)
+    if packages:
+        prerequisites.install(packages, up.host, up.status)
+    if not up.host.docker_engine and up.lab.provider == "docker":
+        prerequisites.start_docker(up.host, up.toolchain.cache, up.status)
+
+
+def make_node_image(up: Bringup) -> None:
+    """The image of the machines, everything inside; then the host's tools, behind what follows."""
+    builder = Builder(
+        root=up.lab.root,
+        toolchain=up.toolchain,
+        run_args=run_arguments(up.host.missing_capabilities),
+        status=up.status,
+    )
+    up.image = builder.node()
+    up.tools = up.pool.submit(up.toolchain.bin_folder)
+
+
+def start_machines(up: Bringup) -> None:
+    """`vagrant up`: create what is missing, start what is stopped."""
+    settings = rendering(
+        up.lab,
+        image=up.image,
+        missing_capabilities=up.host.missing_capabilities,
+        cgroup_version=up.host.cgroup,
+    )
+    up.machines.render(settings)
+    with up.status.step(f"machines ({len(up.lab.machines)}, {up.lab.provider})"):
+        up.machines.start(up.image)
+        up.machines.connect()
+
+
+def prepare_machines(up: Bringup) -> None:
+    """Names on every machine, and the registry on the first one."""
+    first = up.lab.machines[0]
+    scripts = up.lab.root / "vagrant"
+    hosts = [f"{machine.address} {machine.name}" for machine in up.lab.machines]
+    hosts.append(f"{first.address} registry.lab")
+    with up.status.step("names and registry"):
+        each(up.remotes, lambda remote: remote.script(scripts / "machine.sh", *hosts))
+        up.remotes[0].script(scripts / "registry.sh")
+
+
+def start_control_plane(up: Bringup) -> None:
+    """Kubernetes on the first machine, and the lab's kubeconfig for it."""
+    first = up.remotes[0]
+    with up.status.step(f"control plane ({up.lab.distribution} {up.versions['kubernetes']})"):
+        up.distribution.start(first)
+    text = cluster.for_host(up.distribution.kubeconfig(first), up.lab)
+    write_aside(up.lab.state / "kubeconfig", text)
+
+
+def join_workers(up: Bringup) -> None:
+    """The other machines become nodes."""
+    first, *workers = up.remotes
+    if workers:
+        with up.status.step(f"workers ({len(workers)})"):
+            up.distribution.join(first, workers)
+
+
+def wait_for_nodes(up: Bringup) -> None:
+    """Every node Ready, and the cluster's DNS answering."""
+    with up.status.step("nodes ready, DNS answers"):
+        cluster.wait_ready(up.lab, up.stacks.tools)
+
+
+def deploy_baseline(up: Bringup) -> None:
+    """The Pulumi stack `cluster`: Ingress, storage, load balancer, metrics."""
+    if up.lab.distribution == "kubeadm":
+        with up.status.step("baseline stack `cluster`"):
+            up.stacks.up("cluster")
+            cluster.wait_addons(up.lab, up.stacks.tools)
+
+
+STEPS: Sequence[Callable[[Bringup], None]] = (
+    examine_host,
+    install_prerequisites,
+    make_node_image,
+    start_machines,
+    prepare_machines,
+    start_control_plane,
+    join_workers,
+    wait_for_nodes,
+    deploy_baseline,
+)
+
+
+def up(lab: Lab, status: Status, *, may_install: bool = True) -> Lab:
+    """Bring a lab up, or bring it back to what its configuration says; returns it resolved.
+
+    Raises a LabError that names the step's fault; the log of Vagrant lies in `lab.state`/logs.
+    """
+    toolchain = Toolchain(lab.root, cache_folder(), status, lab.source, lab.mirror)
+    with locked(lab, "lab-up", status):
+        facts = host.gather(toolchain.cache)
+        resolved = settle(lab, facts, toolchain)
+        fingerprint = cluster.fingerprint(resolved)
+        ready = lab.state / READY
+        known_good = ready.exists() and json.loads(ready.read_text()) == fingerprint
+        if known_good and cluster.healthy(resolved, toolchain.bin_folder()):
+            status.say(f"lab `{lab.name}` is up: nothing to do")
+            return resolved
+        ready.unlink(missing_ok=True)
+        write_aside(lab.state / CHOICES, json.dumps(to_remember(resolved), indent=2))
+        bringup = Bringup(resolved, status, facts, toolchain, may_install)
+        start = time.monotonic()
+        try:
+            for step in STEPS:
+                step(bringup)
+        finally:
+            bringup.pool.shutdown(wait=False, cancel_futures=True)
+            for remote in bringup.remotes:
+                remote.close()
+        write_aside(ready, json.dumps(fingerprint))
+    summarise(status, time.monotonic() - start)
+    return resolved
+
+
+def settle(lab: Lab, facts: Host, toolchain: Toolchain) -> Lab:
+    """The lab with every `auto` replaced."""
+    resolved, _ = resolve(
+        lab,
+        facts,
+        has_k3s=bool(toolchain.sources("k3s")),
+        kubernetes=toolchain.version("kubernetes"),
+        port_is_free=host.port_is_free,
+        owner=host.owner,
+    )
+    return resolved
+
+
+def examine(lab: Lab, facts: Host, toolchain: Toolchain) -> list[doctor.Finding]:
+    """The doctor's findings for a resolved lab."""
+    names = dict.fromkeys((*NODE_TOOLS, *HOST_TOOLS))
+    return doctor.examine(
+        lab,
+        facts,
+        prerequisites.missing(lab, facts),
+        {name: toolchain.sources(name) for name in names},
+    )
+
+
+def summarise(status: Status, total: float) -> None:
+    """Say where the time went, the longest step first."""
+    longest = sorted(status.times.items(), key=lambda item: -item[1])[:4]
+    story = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in longest)
+    status.say(f"up in {total:.0f} s: {story}")
+
+
+def known(lab: Lab) -> Lab:
+    """The lab as its last lab-up settled it. Raises NotFoundError when there was none."""
+    if not (lab.state / CHOICES).exists():
+        raise NotFoundError(f"lab `{lab.name}` does not exist", hint="invoke lab-up")
+    toolchain = Toolchain(lab.root, cache_folder(), Status(), lab.source, lab.mirror)
+    return settle(lab, host.gather(toolchain.cache), toolchain)
+
+
+def down(lab: Lab, status: Status) -> None:
+    """Stop the machines; everything in them is kept."""
+    with locked(lab, "lab-down", status):
+        lab = known(lab)
+        (lab.state / READY).unlink(missing_ok=True)
+        with status.step("stop the machines"):
+            Machines(lab, status).halt()
+
+
+def destroy(lab: Lab, status: Status, *, cache: bool = False) -> None:
+    """Remove machines, volumes, network and state of a lab; what is gone already is no error."""
+    if lab.state.exists():
+        with locked(lab, "lab-destroy", status):
+            (lab.state / READY).unlink(missing_ok=True)
+            if (lab.state / "machines.json").exists():
+                with status.step(f"destroy lab `{lab.name}`"):
+                    Machines(known(lab), status).remove()
+            shutil.rmtree(lab.state)
+        _forget_shared(lab.state.parent)
+    if cache:
+        with status.step("clear the cache"):
+            shutil.rmtree(cache_folder(), ignore_errors=True)
+
+
+def _forget_shared(folder: Path) -> None:
+    """Remove what the labs of a checkout share, when the last of them is gone."""
+    if not any(folder.glob("*/machines.json")):
+        shutil.rmtree(folder / "stacks", ignore_errors=True)
+        (folder / "passphrase").unlink(missing_ok=True)

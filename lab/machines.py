@@ -1,0 +1,150 @@
+"""Machines: the one seam between the lab and what runs it, which is Vagrant.
+
+The Vagrantfile reads one JSON file that is rendered here out of the configuration; python-vagrant
+names the verbs. Whether a machine is a VM or a container is known here, to the Vagrantfile and to
+`lab.containers`, and to nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import vagrant
+
+from lab import containers, runner
+from lab.config import Lab
+from lab.errors import CommandError
+from lab.output import Status
+from lab.state import write_aside
+
+# Vagrant lists all containers and then looks at each: one that is just being created, by itself
+# on behalf of another machine even, makes it give up. The next `vagrant up` goes on from there.
+INSPECT_RACE = "No such object"
+
+
+def rendering(
+    lab: Lab, *, image: str, missing_capabilities: Sequence[str], cgroup_version: int
+) -> dict[str, Any]:
+    """What the Vagrantfile reads: every machine with its address, size and forwarded ports."""
+    first, *_ = lab.machines
+    ports = {6443: lab.ports.api, 30080: lab.ports.http, 5000: lab.ports.registry}
+    forwarded: dict[str, list[dict[str, int | None]]] = {
+        first.name: [{"guest": guest, "host": host} for guest, host in ports.items()]
+    }
+    for forward in lab.forwards:
+        forwarded.setdefault(forward.machine, []).append(
+            {"guest": forward.guest, "host": forward.host}
+        )
+    return {
+        "name": lab.name,
+        "provider": lab.provider,
+        "key": str(key_file(lab)),
+        "docker": {
+            "image": image,
+            "create_args": [
+                *containers.run_arguments(missing_capabilities),
+                *containers.machine_arguments(lab, key_file(lab), resolver()),
+            ],
+            "command": containers.boot_command(cgroup_version),
+        },
+        "machines": [
+            {
+                "name": machine.name,
+                "role": machine.role,
+                "address": machine.address,
+                "cpus": lab.cpus,
+                "memory": lab.memory,
+                "ports": forwarded.get(machine.name, []),
+            }
+            for machine in lab.machines
+        ],
+    }
+
+
+def resolver() -> Path:
+    """The host's list of name servers; behind systemd's local one, those it asks itself."""
+    systemd = Path("/run/systemd/resolve/resolv.conf")
+    return systemd if systemd.exists() else Path("/etc/resolv.conf")
+
+
+def key_file(lab: Lab) -> Path:
+    """The lab's private SSH key; its public half lies beside it."""
+    return lab.state / "id_ed25519"
+
+
+def environment(lab: Lab) -> dict[str, str]:
+    """What Vagrant needs to know to mean this lab, and no other in the same checkout."""
+    return {
+        "LAB_MACHINES_FILE": str(lab.state / "machines.json"),
+        "VAGRANT_DOTFILE_PATH": str(lab.state / "vagrant"),
+        "VAGRANT_DEFAULT_PROVIDER": lab.provider,
+        "VAGRANT_CHECKPOINT_DISABLE": "1",
+        "VAGRANT_NO_COLOR": "1",
+    }
+
+
+class Machines(vagrant.Vagrant):
+    """python-vagrant with the lab's environment, whose processes `lab.runner` starts."""
+
+    def __init__(self, lab: Lab, status: Status) -> None:
+        super().__init__(root=str(lab.root), env=environment(lab))
+        self.lab = lab
+        self.log = lab.state / "logs" / "vagrant.log"
+        self._status = status
+
+    def render(self, settings: Mapping[str, Any]) -> bool:
+        """Write what the Vagrantfile reads, and the lab's key pair; True when it changed."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        if not key_file(self.lab).exists():
+            key_file(self.lab).with_suffix(".new.pub").unlink(missing_ok=True)
+            new = key_file(self.lab).with_suffix(".new")
+            new.unlink(missing_ok=True)
+            runner.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", new])
+            os.replace(f"{new}.pub", f"{key_file(self.lab)}.pub")
+            os.replace(new, key_file(self.lab))
+        return write_aside(self.lab.state / "machines.json", json.dumps(settings, indent=2))
+
+    def start(self, image: str) -> None:
+        """Create the machines that do not exist and start those that are stopped."""
+        if self.lab.provider == "docker":
+            containers.prepare(self.lab, image)
+        try:
+            self.up(provider=self.lab.provider, no_provision=True)
+        except CommandError as error:
+            if INSPECT_RACE not in error.output:
+                raise
+            self.up(provider=self.lab.provider, no_provision=True)
+
+    def remove(self) -> None:
+        """Destroy every machine, and what was made around them."""
+        self.destroy()
+        if self.lab.provider == "docker":
+            containers.remove(self.lab)
+
+    def connect(self) -> Path:
+        """Ask Vagrant how the machines are reached; the path of the ssh-config that says it."""
+        path: Path = self.lab.state / "ssh_config"
+        write_aside(path, self.ssh_config())
+        return path
+
+    def states(self) -> dict[str, str]:
+        """Machine name -> running, stopped, not_created, ... as Vagrant sees it now."""
+        return {machine.name: machine.state for machine in self.status()}
+
+    def _run_vagrant_command(self, args: Sequence[str | None]) -> str:
+        words = ["vagrant", *(word for word in args if word)]
+        with self.log.open("a") as log:
+            print("$", *words, file=log, flush=True)
+
+            def keep(line: str) -> None:
+                print(line, file=log, flush=True)
+                self._status.note(line.strip())
+
+            result = runner.run(words, cwd=self.lab.root, env=self.env, timeout=900, on_line=keep)
+        return result.stdout
+
+    _call_vagrant_command = _run_vagrant_command

@@ -1,0 +1,74 @@
+"""What the host must have before the first machine, and how it gets it on Debian and Ubuntu."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lab import runner, wait
+from lab.config import Lab
+from lab.errors import LabError, PrerequisiteError
+from lab.host import Host
+from lab.output import Status
+
+
+def missing(lab: Lab, host: Host) -> list[str]:
+    """The Debian packages that the lab needs and the host lacks."""
+    wanted = {
+        "vagrant": host.vagrant,
+        "docker.io": host.docker_cli and (host.docker_engine or _has_engine()),
+        "mmdebstrap": host.mmdebstrap or host.distribution not in ("debian", "ubuntu"),
+        "openssh-client": Path("/usr/bin/ssh-keygen").exists(),
+    }
+    if lab.provider == "libvirt":
+        wanted["vagrant-libvirt"] = host.vagrant_libvirt
+        for package, program in {
+            "qemu-system-x86": "/usr/bin/qemu-system-x86_64",
+            "qemu-utils": "/usr/bin/qemu-img",
+            "libvirt-daemon-system": "/usr/sbin/libvirtd",
+            "dnsmasq-base": "/usr/sbin/dnsmasq",
+        }.items():
+            wanted[package] = Path(program).exists()
+    return [package for package, there in wanted.items() if not there]
+
+
+def install(packages: list[str], host: Host, status: Status) -> None:
+    """Install Debian packages, after saying so. Raises CommandError when apt-get fails."""
+    status.say(f"installing with apt-get: {' '.join(packages)}")
+    sudo = [] if host.is_root else ["sudo", "-n"]
+    apt = [*sudo, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--yes", "--quiet"]
+    with status.step("prerequisites"):
+        runner.run([*apt, "update"], timeout=300, on_line=status.note)
+        runner.run(
+            [*apt, "install", "--no-install-recommends", *packages],
+            timeout=1200,
+            on_line=status.note,
+        )
+
+
+def start_docker(host: Host, cache: Path, status: Status) -> None:
+    """Start an engine that is installed and does not run.
+
+    Raises PrerequisiteError with the end of its log when it does not come up.
+    """
+    sudo = [] if host.is_root else ["sudo", "-n"]
+    log = cache / "dockerd.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with status.step("Docker engine"):
+        if Path("/run/systemd/system").exists():
+            runner.run([*sudo, "systemctl", "start", "docker"], timeout=90)
+        else:
+            runner.spawn([*sudo, "dockerd"], log)
+
+        def answers() -> str | None:
+            return runner.run(["docker", "version", "--format", "{{.Server.Version}}"]).stdout
+
+        try:
+            wait.until(answers, what="an answer of the Docker engine", timeout=60)
+        except LabError as error:
+            raise PrerequisiteError(
+                f"the Docker engine does not start: {error.message}", hint=f"see {log}"
+            ) from error
+
+
+def _has_engine() -> bool:
+    return any(Path(folder, "dockerd").exists() for folder in ("/usr/sbin", "/usr/bin"))

@@ -1,0 +1,149 @@
+"""Pulumi stacks: the baseline `cluster` and one stack for each exercise.
+
+The CLI is driven, not wrapped: everything runs with the environment that `invoke lab-env` prints,
+so a student's own `pulumi up --stack NAME` is the very same thing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from lab import runner
+from lab.config import Lab
+from lab.errors import NotFoundError, ResourceError
+from lab.machines import environment as vagrant_environment
+from lab.output import Status
+from lab.state import remembered
+
+PROJECT = "lecture-lab"
+
+
+def environment(lab: Lab, tools: Path) -> dict[str, str]:
+    """Every variable that Vagrant, Pulumi, kubectl and the checks read to mean this lab."""
+    python = Path(sys.prefix)
+    return {
+        **vagrant_environment(lab),
+        "PATH": f"{tools}:{python / 'bin'}:{os.environ['PATH']}",
+        "VIRTUAL_ENV": str(python),
+        "KUBECONFIG": str(lab.state / "kubeconfig"),
+        "PULUMI_BACKEND_URL": f"file://{quote(str(lab.state / 'pulumi'))}",
+        "PULUMI_HOME": str(lab.state / "pulumi" / "home"),
+        "PULUMI_CONFIG_PASSPHRASE_FILE": str(passphrase_file(lab)),
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+        "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+        "LAB_NAME": lab.name,
+        "LAB_SSH_CONFIG": str(lab.state / "ssh_config"),
+        "LAB_MACHINES": ",".join(machine.name for machine in lab.machines),
+        "LAB_HTTP_PORT": str(lab.ports.http),
+        "LAB_ADDRESS_POOL": lab.address_pool,
+    }
+
+
+def passphrase_file(lab: Lab) -> Path:
+    """Encrypts the stacks' secrets; shared by the labs of one checkout, as their settings are."""
+    return lab.state.parent / "passphrase"
+
+
+@dataclass(frozen=True)
+class Stacks:
+    """The stacks of one lab. `tools` is the folder with Pulumi and its plugins."""
+
+    lab: Lab
+    tools: Path
+    status: Status
+
+    def up(self, name: str, timeout: float = 300) -> None:
+        """Deploy a stack, creating it first where it does not exist."""
+        self.create(name)
+        self.release(name)
+        self._pulumi(
+            "up", "--yes", "--skip-preview", "--suppress-outputs", stack=name, timeout=timeout
+        )
+
+    def preview(self, name: str) -> str:
+        """What `up` would change, as Pulumi prints it."""
+        self.create(name)
+        return self._pulumi("preview", "--diff", stack=name)
+
+    def destroy(self, name: str, timeout: float = 300) -> None:
+        """Delete everything that a stack deployed. A stack that does not exist is no error."""
+        if self.exists(name):
+            self.release(name)
+            self._pulumi("destroy", "--yes", "--skip-preview", stack=name, timeout=timeout)
+
+    def outputs(self, name: str) -> dict[str, Any]:
+        """The exported values of a deployed stack."""
+        if not self.exists(name):
+            raise NotFoundError(
+                f"stack `{name}` was never deployed", hint=f"invoke exercise-up {name}"
+            )
+        answer: dict[str, Any] = json.loads(self._pulumi("stack", "output", "--json", stack=name))
+        return answer
+
+    def resources(self, name: str) -> int:
+        """How many resources a stack holds now, read from its checkpoint; 0 when there is none."""
+        if not self.exists(name):
+            return 0
+        checkpoint = json.loads(self._checkpoint(name).read_text())["checkpoint"]
+        found = (checkpoint.get("latest") or {}).get("resources") or []
+        return sum(resource.get("custom", False) for resource in found)
+
+    def exists(self, name: str) -> bool:
+        """Whether the stack was created."""
+        return self._checkpoint(name).exists()
+
+    def create(self, name: str) -> None:
+        """Create a stack without deploying it, so that `pulumi up --stack NAME` finds it."""
+        remembered(passphrase_file(self.lab), lambda: secrets.token_urlsafe(24))
+        (self.lab.state / "pulumi").mkdir(parents=True, exist_ok=True)
+        (self.lab.root / ".lab" / "stacks").mkdir(exist_ok=True)
+        if not self.exists(name):
+            self._pulumi("stack", "init", f"organization/{PROJECT}/{name}", "--no-select")
+
+    def release(self, name: str) -> None:
+        """Take away the lock of a `pulumi` that was killed; one that lives is left alone."""
+        locks = self.lab.state / "pulumi/.pulumi/locks/organization" / PROJECT / name
+        for path in locks.glob("*.json"):
+            if not alive(path.read_text()):
+                self.status.say(f"stack `{name}` was locked by a process that is gone: unlocked")
+                self._pulumi("cancel", "--yes", stack=name)
+                return
+            raise ResourceError(
+                f"stack `{name}` is being changed by another `pulumi`", hint="wait for it to end"
+            )
+
+    def _checkpoint(self, name: str) -> Path:
+        return self.lab.state / "pulumi/.pulumi/stacks" / PROJECT / f"{name}.json"
+
+    def _pulumi(self, *words: str, stack: str = "", timeout: float = 60) -> str:
+        target = ["--stack", stack] if stack else []
+        return runner.run(
+            [self.tools / "pulumi", *words, *target, "--non-interactive"],
+            cwd=self.lab.root,
+            env=environment(self.lab, self.tools),
+            timeout=timeout,
+            on_line=lambda line: self.status.note(line.strip()),
+        ).stdout
+
+
+def alive(lock: str) -> bool:
+    """Whether the process that a lock of Pulumi's file back end names is running on this host.
+
+    A lock that cannot be read (cut off while it was written) belongs to nobody.
+    """
+    try:
+        content: Mapping[str, Any] = json.loads(lock)
+        process, host = int(content["pid"]), content["hostname"]
+    except (ValueError, KeyError, TypeError):
+        return False
+    if host != os.uname().nodename:
+        return True
+    return Path(f"/proc/{process}").exists()

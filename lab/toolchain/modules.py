@@ -1,0 +1,79 @@
+"""Programs built from published Go modules; go.sum and the checksum database verify every byte."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import runner
+from lab.errors import CommandError, PrerequisiteError
+from lab.output import Status
+from lab.toolchain.lock import Modules
+
+OLDEST_GO = (1, 24)
+
+
+@dataclass(frozen=True)
+class Go:
+    """A Go toolchain and the folder of its caches."""
+
+    program: Path
+    caches: Path
+
+    def environment(self, cgo: bool) -> dict[str, str]:
+        """What makes a build depend on nothing but the pins. The module proxy is the user's own."""
+        return {
+            "GOCACHE": str(self.caches / "build"),
+            "GOMODCACHE": str(self.caches / "mod"),
+            "GOTOOLCHAIN": "local",
+            "GOWORK": "off",
+            "CGO_ENABLED": "1" if cgo else "0",
+        }
+
+
+def build_commands(modules: Modules, go: Path, target: Path) -> list[list[str]]:
+    """The `go build` calls for one set; packages that are named like their programs share one."""
+    common = [str(go), "build", "-mod=readonly", "-trimpath", "-buildvcs=false"]
+    common += ["-ldflags", f"-s -w {modules.ldflags}".strip()]
+    named = all(package.endswith(f"/{file}") for file, package in modules.packages.items())
+    if named:
+        return [[*common, "-o", f"{target}/", *modules.packages.values()]]
+    return [
+        [*common, "-o", str(target / file), package] for file, package in modules.packages.items()
+    ]
+
+
+def build(modules: Modules, root: Path, go: Go, target: Path, status: Status) -> None:
+    """Build every program of a set into `target`. Raises CommandError with the compiler's words."""
+    folder = root / modules.folder
+    environment = go.environment(modules.cgo)
+    for command in build_commands(modules, go.program, target):
+        runner.run(command, cwd=folder, env=environment, timeout=3600, on_line=status.note)
+    for name, source in modules.copies.items():
+        shutil.copyfile(go.caches / "mod" / module_path(source), target / name)
+        (target / name).chmod(0o755)
+
+
+def module_path(source: str) -> str:
+    """Where a file of a module lies in the module cache: upper case is written `!` and lower."""
+    return re.sub(r"[A-Z]", lambda letter: f"!{letter[0].lower()}", source)
+
+
+def find_go() -> Path | None:
+    """The host's Go, where it is new enough."""
+    found = shutil.which("go")
+    if not found:
+        return None
+    try:
+        version = runner.run([found, "env", "GOVERSION"], env={"GOTOOLCHAIN": "local"}).stdout
+    except (CommandError, PrerequisiteError):
+        return None
+    return Path(found) if go_version(version) >= OLDEST_GO else None
+
+
+def go_version(text: str) -> tuple[int, int]:
+    """(1, 26) out of `go1.26.8`; (0, 0) for anything else."""
+    found = re.search(r"go(\d+)\.(\d+)", text)
+    return (int(found[1]), int(found[2])) if found else (0, 0)

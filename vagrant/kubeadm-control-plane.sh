@@ -1,0 +1,16 @@
+#!/bin/sh
+# First machine: a Kubernetes control plane by kubeadm, with flannel as the pods' network.
+# Needs /etc/lab/kubeadm.json and /etc/lab/flannel.yaml; does nothing where both were applied before.
+set -eu
+export KUBECONFIG=/etc/kubernetes/admin.conf
+done=/etc/kubernetes/lab-initialised
+wanted=$(cat /etc/lab/kubeadm.json /etc/lab/flannel.yaml | sha256sum)
+[ "$(cat $done 2>/dev/null)" = "$wanted" ] && exit 0
+
+# An initialisation that was cut off leaves files that the next one refuses.
+if [ ! -f $done ]; then
+  [ -z "$(ls /etc/kubernetes/manifests)" ] || kubeadm reset --force >/dev/null 2>&1
+  kubeadm init --config /etc/lab/kubeadm.json
+fi
+kubectl apply --filename /etc/lab/flannel.yaml
+echo "$wanted" >$done
