@@ -3,50 +3,89 @@
 from __future__ import annotations
 
 import functools
+import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from invoke import Collection, Context, task
+from invoke import Collection, Context, Task
 from invoke.exceptions import Exit
 
 from lab import config
-from lab.errors import LabError
-from lab.output import Status
+from lab.errors import LabBug, LabError
+from lab.output import Status, document, table
 
 ROOT = Path(__file__).resolve().parent
 
 
-def guarded(body: Callable[..., Any]) -> Callable[..., Any]:
-    """Turn the lab's errors into one message and the exit code of the table in lab/errors.py."""
+def task(body: Callable[..., Any]) -> Task[Any]:
+    """An Invoke task whose errors become one message and a code of the table in lab/errors.py."""
 
     @functools.wraps(body)
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
             return body(*args, **kwargs)
         except LabError as error:
+            if kwargs.get("json_"):
+                failure = {"code": error.exit_code, "id": error.id, "message": error.message}
+                print(document({"error": {**failure, "hint": error.hint}}))
             raise Exit(str(error), error.exit_code) from None
+        except (Exit, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            if os.environ.get("LAB_LOG") == "debug":
+                raise
+            raise Exit(str(LabBug.wrap(error, ROOT / ".lab")), LabBug.exit_code) from None
 
-    return call
+    return Task(call, auto_shortflags=False)
 
 
 def load(**flags: Any) -> config.Lab:
+    """The lab that flags, LAB_* variables and lab.toml describe."""
     return config.load(ROOT, flags)
 
 
 @task
-@guarded
-def lab_up(
-    c: Context, lab: str | None = None, provider: str | None = None, install: bool = True
+def doctor(
+    c: Context, lab: str | None = None, provider: str | None = None, json_: bool = False
 ) -> None:
-    """Bring up machines, cluster and baseline; again: nothing that is there already."""
+    """Look at this host: what it has, what it lacks, what lab-up would choose and why."""
     from lab import lifecycle
 
-    lifecycle.up(load(name=lab, provider=provider), Status(), may_install=install)
+    findings, text = lifecycle.diagnose(load(name=lab, provider=provider))
+    print(document({"findings": findings}) if json_ else text)
 
 
 @task
-@guarded
+def lab_up(
+    c: Context,
+    lab: str | None = None,
+    provider: str | None = None,
+    distribution: str | None = None,
+    workers: str | None = None,
+    source: str | None = None,
+    mirror: str | None = None,
+    install: bool = True,
+) -> None:
+    """Bring up machines, cluster and baseline; what is there already is left alone."""
+    from lab import lifecycle
+
+    given = {"name": lab, "provider": provider, "distribution": distribution, "source": source}
+    wanted = load(**given, mirror=mirror, **{"machines.workers": workers})
+    lifecycle.up(wanted, Status(), may_install=install)
+
+
+@task
+def lab_status(c: Context, lab: str | None = None, json_: bool = False) -> None:
+    """Show machines, nodes, add-ons, stacks and exercises."""
+    from lab import overview
+
+    state = overview.look(load(name=lab))
+    print(document(state) if json_ else overview.text(state))
+
+
+@task
 def lab_down(c: Context, lab: str | None = None) -> None:
     """Stop the machines; the next lab-up brings everything back."""
     from lab import lifecycle
@@ -55,7 +94,6 @@ def lab_down(c: Context, lab: str | None = None) -> None:
 
 
 @task
-@guarded
 def lab_destroy(c: Context, lab: str | None = None, cache: bool = False) -> None:
     """Remove everything of a lab; --cache also clears what labs share."""
     from lab import lifecycle
@@ -63,4 +101,102 @@ def lab_destroy(c: Context, lab: str | None = None, cache: bool = False) -> None
     lifecycle.destroy(load(name=lab), Status(), cache=cache)
 
 
-namespace = Collection(lab_up, lab_down, lab_destroy)
+@task
+def lab_env(c: Context, lab: str | None = None) -> None:
+    """Print what a shell needs to work on the lab by hand: eval "$(invoke lab-env)"."""
+    from lab import practice, stacks
+
+    resolved, tools = practice.opened(load(name=lab))
+    for name, value in stacks.environment(resolved, tools).items():
+        print(f"export {name}={shlex.quote(value)}")
+
+
+@task
+def lab_ssh(c: Context, machine: str = "control-plane-1", lab: str | None = None) -> None:
+    """Open a shell on a machine."""
+    from lab import lifecycle
+
+    resolved = lifecycle.known(load(name=lab))
+    os.execvp("ssh", ["ssh", "-F", str(resolved.state / "ssh_config"), machine])
+
+
+@task
+def lab_logs(c: Context, lab: str | None = None, output: str = "lab-logs") -> None:
+    """Collect the logs of machines, cluster and stacks into a folder."""
+    from lab import logs
+
+    print(logs.collect(load(name=lab), Path(output), Status()))
+
+
+@task
+def exercise_list(c: Context, json_: bool = False) -> None:
+    """List the exercises in the lecture's order."""
+    from lab import exercises
+
+    found = exercises.discover(ROOT)
+    rows = [(item.name, item.title, item.slide) for item in found]
+    print(
+        document({"exercises": [item.data() for item in found]})
+        if json_
+        else table(("name", "title", "slide"), rows)
+    )
+
+
+@task
+def exercise_up(c: Context, name: str, lab: str | None = None) -> None:
+    """Deploy an exercise: `pulumi up --stack NAME` without questions."""
+    from lab import practice
+
+    practice.deploy(load(name=lab), name, Status())
+
+
+@task
+def exercise_preview(c: Context, name: str, lab: str | None = None) -> None:
+    """Show what exercise-up would change."""
+    from lab import practice
+
+    print(practice.preview(load(name=lab), name, Status()))
+
+
+@task
+def exercise_down(c: Context, name: str, lab: str | None = None) -> None:
+    """Delete everything that an exercise deployed."""
+    from lab import practice
+
+    practice.withdraw(load(name=lab), name, Status())
+
+
+@task
+def check(
+    c: Context,
+    name: str = "",
+    all_: bool = False,
+    lab: str | None = None,
+    json_: bool = False,
+    junit: str | None = None,
+) -> None:
+    """Check an exercise, or --all: what works, what does not, and why."""
+    from lab import practice
+
+    report = practice.check(load(name=lab), name, all_, junit)
+    print(document(report.data()) if json_ else report.text())
+    report.raise_for_status()
+
+
+@task
+def smoke(c: Context, lab: str | None = None, output: str = "smoke") -> None:
+    """For CI: bring the lab up, run every exercise, leave JUnit and logs, remove what was made."""
+    from lab import smoke as smoke_run
+
+    print(smoke_run.run(load(name=lab), Path(output), Status()).text())
+
+
+@task
+def test(c: Context, only: str = "") -> None:
+    """Run everything that CI runs: lint, types, unit, integration, e2e; --only for one of them."""
+    from lab import selftest
+
+    raise Exit(code=selftest.run(ROOT, only))
+
+
+namespace = Collection(*(item for item in list(globals().values()) if isinstance(item, Task)))

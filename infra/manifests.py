@@ -30,8 +30,8 @@ def token(document: Mapping[str, Any]) -> str:
 def deploy(
     path: Path, values: Mapping[str, str] | None = None, needs: Sequence[pulumi.Resource] = ()
 ) -> list[pulumi.Resource]:
-    """Register every document of a file, its namespace before the objects inside."""
-    made: list[pulumi.Resource] = list(needs)
+    """Register every document of a file: after `needs`, and its namespace before all others."""
+    first: list[pulumi.Resource] = list(needs)
     resources: list[pulumi.Resource] = []
     for document in documents(path, values or {}):
         metadata = document["metadata"]
@@ -40,9 +40,9 @@ def deploy(
             filter(None, (document["kind"], metadata.get("namespace"), metadata["name"]))
         )
         resource = pulumi.CustomResource(
-            token(document), name.lower(), document, pulumi.ResourceOptions(depends_on=list(made))
+            token(document), name.lower(), document, pulumi.ResourceOptions(depends_on=list(first))
         )
         resources.append(resource)
-        if document["kind"] in ("Namespace", "CustomResourceDefinition"):
-            made.append(resource)
+        if document["kind"] == "Namespace":
+            first.append(resource)
     return resources

@@ -61,7 +61,7 @@ def resolve(
     distribution = choose("distribution", lab.distribution, lambda: _distribution(has_k3s))
     workers = choose("workers", lab.workers, lambda: _workers(host))
     subnet = IPv4Network(choose("subnet", lab.subnet, lambda: _subnet(host, lab, problems)))
-    ports = {}
+    ports: dict[str, int] = {}
     for name, default in DEFAULT_PORTS.items():
         given = getattr(lab.ports, name)
         key = f"ports.{name}"

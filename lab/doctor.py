@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+from lab.choices import Choice
 from lab.config import Lab
 from lab.errors import PrerequisiteError
 from lab.host import Host
@@ -50,6 +51,12 @@ def examine(
         _inotify(lab, host),
         *_sources(sources),
     ]
+
+
+def chosen(choice: Choice) -> Finding:
+    """What lab-up chose for an `auto`, as a finding."""
+    identity = f"choice-{choice.key.replace('.', '-')}"
+    return Finding(identity, choice.key, "note", f"{choice.value}: {choice.reason}")
 
 
 def failures(findings: Iterable[Finding]) -> list[Finding]:

@@ -19,6 +19,7 @@ next command to type.
 from __future__ import annotations
 
 import shlex
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,6 +137,14 @@ class LabBug(LabError):
 
     exit_code = 70
     id = "bug"
+
+    @classmethod
+    def wrap(cls, error: Exception, folder: Path) -> LabBug:
+        """Keep the traceback of any exception in a log, and say where it is."""
+        log = folder / "bug.log"
+        folder.mkdir(exist_ok=True)
+        log.write_text("".join(traceback.format_exception(error)))
+        return cls(f"{type(error).__name__}: {error}", hint="report it with the log", log=log)
 
 
 def exit_codes() -> dict[int, list[str]]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from lab import cluster, doctor, host, prerequisites
 from lab.choices import FILE as CHOICES
-from lab.choices import resolve, to_remember
+from lab.choices import Choice, resolve, to_remember
 from lab.config import Lab, cache_folder
 from lab.connection import Remote, each
 from lab.containers import run_arguments
@@ -180,7 +180,7 @@ def up(lab: Lab, status: Status, *, may_install: bool = True) -> Lab:
 
     Raises a LabError that names the step's fault; the log of Vagrant lies in `lab.state`/logs.
     """
-    toolchain = Toolchain(lab.root, cache_folder(), status, lab.source, lab.mirror)
+    toolchain = toolchain_of(lab, status)
     with locked(lab, "lab-up", status):
         facts = host.gather(toolchain.cache)
         resolved = settle(lab, facts, toolchain)
@@ -208,7 +208,12 @@ def up(lab: Lab, status: Status, *, may_install: bool = True) -> Lab:
 
 def settle(lab: Lab, facts: Host, toolchain: Toolchain) -> Lab:
     """The lab with every `auto` replaced."""
-    resolved, _ = resolve(
+    return resolve_on(lab, facts, toolchain)[0]
+
+
+def resolve_on(lab: Lab, facts: Host, toolchain: Toolchain) -> tuple[Lab, list[Choice]]:
+    """`choices.resolve` with the host's ports and the toolchain's versions."""
+    return resolve(
         lab,
         facts,
         has_k3s=bool(toolchain.sources("k3s")),
@@ -216,7 +221,6 @@ def settle(lab: Lab, facts: Host, toolchain: Toolchain) -> Lab:
         port_is_free=host.port_is_free,
         owner=host.owner,
     )
-    return resolved
 
 
 def examine(lab: Lab, facts: Host, toolchain: Toolchain) -> list[doctor.Finding]:
@@ -241,8 +245,12 @@ def known(lab: Lab) -> Lab:
     """The lab as its last lab-up settled it. Raises NotFoundError when there was none."""
     if not (lab.state / CHOICES).exists():
         raise NotFoundError(f"lab `{lab.name}` does not exist", hint="invoke lab-up")
-    toolchain = Toolchain(lab.root, cache_folder(), Status(), lab.source, lab.mirror)
-    return settle(lab, host.gather(toolchain.cache), toolchain)
+    return settle(lab, host.gather(cache_folder()), toolchain_of(lab, Status()))
+
+
+def toolchain_of(lab: Lab, status: Status) -> Toolchain:
+    """The tools as the lab's `source` and `mirror` say."""
+    return Toolchain(lab.root, cache_folder(), status, lab.source, lab.mirror)
 
 
 def down(lab: Lab, status: Status) -> None:
@@ -251,7 +259,7 @@ def down(lab: Lab, status: Status) -> None:
         lab = known(lab)
         (lab.state / READY).unlink(missing_ok=True)
         with status.step("stop the machines"):
-            Machines(lab, status).halt()
+            Machines(lab, status).stop()
 
 
 def destroy(lab: Lab, status: Status, *, cache: bool = False) -> None:
@@ -274,3 +282,13 @@ def _forget_shared(folder: Path) -> None:
     if not any(folder.glob("*/machines.json")):
         shutil.rmtree(folder / "stacks", ignore_errors=True)
         (folder / "passphrase").unlink(missing_ok=True)
+
+
+def diagnose(lab: Lab) -> tuple[list[dict[str, str]], str]:
+    """The doctor's findings as data and as text, nothing changed."""
+    toolchain = toolchain_of(lab, Status())
+    facts = host.gather(toolchain.cache)
+    resolved, choices = resolve_on(lab, facts, toolchain)
+    findings = examine(resolved, facts, toolchain)
+    findings += [doctor.chosen(choice) for choice in choices]
+    return doctor.as_data(findings), doctor.as_text(findings)

@@ -119,6 +119,10 @@ class Machines(vagrant.Vagrant):
                 raise
             self.up(provider=self.lab.provider, no_provision=True)
 
+    def stop(self) -> None:
+        """Halt every machine; what is in it is kept."""
+        self.halt()
+
     def remove(self) -> None:
         """Destroy every machine, and what was made around them."""
         self.destroy()

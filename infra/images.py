@@ -1,0 +1,4 @@
+"""The images that exercises run: the lecture's names, at versions that every lab has."""
+
+BUSYBOX = "busybox:1.37"
+NGINX = "nginx:1.26"

@@ -1,0 +1,30 @@
+"""The lecture's first pod: it says hello and sleeps."""
+
+import pulumi
+from pulumi_kubernetes.core.v1 import Namespace, Pod
+
+from infra.images import BUSYBOX
+
+
+def deploy() -> None:
+    """A namespace with `myapp-pod` in it; exports the pod's name and node."""
+    namespace = Namespace("pod", metadata={"name": "pod"})
+    pod = Pod(
+        "myapp-pod",
+        metadata={
+            "name": "myapp-pod",
+            "namespace": namespace.metadata["name"],
+            "labels": {"app": "myapp"},
+        },
+        spec={
+            "containers": [
+                {
+                    "name": "myapp-container",
+                    "image": BUSYBOX,
+                    "command": ["sh", "-c", "echo Hello Kubernetes! && sleep 3600"],
+                }
+            ]
+        },
+    )
+    pulumi.export("pod", pod.metadata["name"])
+    pulumi.export("node", pod.spec["node_name"])

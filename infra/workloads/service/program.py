@@ -1,0 +1,74 @@
+"""One name for many pods: a Service of each type before the same two pods, and a client pod."""
+
+from typing import Any
+
+import pulumi
+from pulumi_kubernetes.apps.v1 import Deployment
+from pulumi_kubernetes.core.v1 import Namespace, Pod, Service
+
+from infra.images import BUSYBOX
+
+LABELS = {"app": "hello-d"}
+SERVE = (
+    'mkdir /www && echo "Hello from $(hostname)" > /www/index.html && exec httpd -f -p 9376 -h /www'
+)
+TYPES = {
+    "my-service": "ClusterIP",
+    "my-service-nodeport": "NodePort",
+    "my-service-loadbalancer": "LoadBalancer",
+}
+
+
+def deploy() -> None:
+    """Pods that listen on 9376, three Services on port 80, a client; exports how to reach them."""
+    namespace = Namespace("service", metadata={"name": "service"})
+
+    def metadata(name: str, labels: dict[str, str] | None = None) -> dict[str, Any]:
+        named = {"name": name, "namespace": namespace.metadata["name"]}
+        return {**named, "labels": labels} if labels else named
+
+    Deployment(
+        "hello-d",
+        metadata=metadata("hello-d", LABELS),
+        spec={
+            "replicas": 2,
+            "selector": {"match_labels": LABELS},
+            "template": {
+                "metadata": {"labels": LABELS},
+                "spec": {
+                    "containers": [
+                        {
+                            "name": "hello",
+                            "image": BUSYBOX,
+                            "command": ["sh", "-c", SERVE],
+                            "ports": [{"container_port": 9376}],
+                            "readiness_probe": {
+                                "tcp_socket": {"port": 9376},
+                                "period_seconds": 1,
+                            },
+                        }
+                    ]
+                },
+            },
+        },
+    )
+    client = {"name": "client", "image": BUSYBOX, "command": ["sh", "-c", "sleep 3600"]}
+    Pod("client", metadata=metadata("client", {"app": "client"}), spec={"containers": [client]})
+    services = {
+        name: Service(
+            name,
+            metadata=metadata(name),
+            spec={
+                "type": kind,
+                "selector": LABELS,
+                "ports": [{"protocol": "TCP", "port": 80, "target_port": 9376}],
+            },
+        )
+        for name, kind in TYPES.items()
+    }
+    pulumi.export("cluster_ip", services["my-service"].spec["cluster_ip"])
+    pulumi.export("node_port", services["my-service-nodeport"].spec["ports"][0]["node_port"])
+    pulumi.export(
+        "load_balancer",
+        services["my-service-loadbalancer"].status["load_balancer"]["ingress"][0]["ip"],
+    )

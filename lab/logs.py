@@ -1,0 +1,51 @@
+"""One folder with every log that helps to find a fault."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from lab.config import Lab
+from lab.connection import Remote, each
+from lab.errors import LabError
+from lab.lifecycle import known
+from lab.output import Status
+
+COMMANDS = {
+    "journal.log": ["journalctl", "--no-pager", "--lines", "5000"],
+    "units.txt": ["systemctl", "--no-pager", "--failed"],
+    "network.txt": ["sh", "-c", "ip -brief address; ip route; nft list ruleset | head -n 500"],
+    "pods.txt": ["sh", "-c", "tail -n 200 /var/log/pods/*/*/*.log 2>/dev/null"],
+    "cluster.txt": [
+        "sh",
+        "-c",
+        "[ ! -f /etc/kubernetes/admin.conf ] || kubectl --kubeconfig /etc/kubernetes/admin.conf "
+        "get nodes,pods,services,events --all-namespaces --output wide",
+    ],
+}
+
+
+def collect(lab: Lab, folder: Path, status: Status) -> Path:
+    """Write the logs of the host's tools and of every machine; returns the folder.
+
+    A machine that does not answer leaves a file that says so, and no error.
+    """
+    lab = known(lab)
+    folder.mkdir(parents=True, exist_ok=True)
+    if (lab.state / "logs").exists():
+        shutil.copytree(lab.state / "logs", folder / "host", dirs_exist_ok=True)
+
+    def one(remote: Remote) -> None:
+        target = folder / remote.name
+        target.mkdir(exist_ok=True)
+        for name, command in COMMANDS.items():
+            try:
+                answer = remote.run(command, sudo=True, ok=range(256), timeout=30)
+            except LabError as error:
+                answer = f"{error}\n"
+            (target / name).write_text(answer)
+        remote.close()
+
+    with status.step("logs of the machines"):
+        each([Remote(machine.name, lab.state / "ssh_config") for machine in lab.machines], one)
+    return folder

@@ -1,0 +1,63 @@
+"""What a student does with a running lab: deploy an exercise, look at it, check it, take it away."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lab import cluster, exercises, grading
+from lab.config import Lab
+from lab.errors import ConfigError, ResourceError
+from lab.lifecycle import known, toolchain_of
+from lab.lock import locked
+from lab.output import Status
+from lab.stacks import Stacks
+
+
+def opened(lab: Lab) -> tuple[Lab, Path]:
+    """A lab that was brought up, and the folder of its tools. Raises NotFoundError without one."""
+    resolved = known(lab)
+    return resolved, toolchain_of(resolved, Status()).bin_folder()
+
+
+def running(lab: Lab) -> tuple[Lab, Path]:
+    """Like `opened`. Raises ResourceError when its cluster does not answer."""
+    resolved, tools = opened(lab)
+    if not cluster.healthy(resolved, tools):
+        raise ResourceError(
+            f"the cluster of lab `{lab.name}` does not answer", hint="invoke lab-up"
+        )
+    return resolved, tools
+
+
+def deploy(lab: Lab, name: str, status: Status) -> None:
+    """Bring an exercise up. Raises CommandError with Pulumi's words when that fails."""
+    exercise = exercises.find(lab.root, name)
+    resolved, tools = running(lab)
+    with locked(resolved, f"exercise-up {name}", status), status.step(f"exercise `{name}`"):
+        Stacks(resolved, tools, status).up(exercise.name)
+    status.say(f"next: invoke check {name}")
+
+
+def preview(lab: Lab, name: str, status: Status) -> str:
+    """What `deploy` would change, in Pulumi's words."""
+    exercise = exercises.find(lab.root, name)
+    resolved, tools = running(lab)
+    return Stacks(resolved, tools, status).preview(exercise.name)
+
+
+def withdraw(lab: Lab, name: str, status: Status) -> None:
+    """Take an exercise away again; one that is not there is no error."""
+    exercise = exercises.find(lab.root, name)
+    resolved, tools = running(lab)
+    with locked(resolved, f"exercise-down {name}", status), status.step(f"remove `{name}`"):
+        Stacks(resolved, tools, status).destroy(exercise.name)
+
+
+def check(lab: Lab, name: str, every: bool, junit: str | None = None) -> grading.Report:
+    """Check one exercise, or all of them."""
+    if bool(name) == every:
+        raise ConfigError("name one exercise, or give --all", hint="invoke exercise-list")
+    known_ones = exercises.discover(lab.root)
+    chosen = known_ones if every else [exercises.find(lab.root, name)]
+    resolved, tools = running(lab)
+    return grading.grade(resolved, tools, chosen, junit=Path(junit).absolute() if junit else None)

@@ -1,0 +1,35 @@
+"""The lab's own tests, in the order in which a fault is cheapest to find."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from lab.errors import ConfigError
+
+PYTHON = [sys.executable, "-m"]
+SUITES = {
+    "lint": [[*PYTHON, "ruff", "check", "."], [*PYTHON, "ruff", "format", "--check", "."]],
+    "types": [[*PYTHON, "mypy"]],
+    "unit": [[*PYTHON, "pytest", "tests/unit"]],
+    "integration": [[*PYTHON, "pytest", "tests/integration"]],
+    "e2e": [[*PYTHON, "pytest", "--exitfirst", "tests/e2e"]],
+}
+
+
+def run(root: Path, only: str = "") -> int:
+    """Run the suites, or one of them; returns the exit code of the first that fails, else 0.
+
+    Output goes straight to the terminal. Raises ConfigError for a suite that does not exist.
+    """
+    if only and only not in SUITES:
+        raise ConfigError(f"there is no suite `{only}`; there are: {', '.join(SUITES)}")
+    for name in [only] if only else SUITES:
+        print(f"== {name}", flush=True)
+        for command in SUITES[name]:
+            code = subprocess.call(command, cwd=root, env=os.environ, stdin=subprocess.DEVNULL)
+            if code:
+                return code
+    return 0
