@@ -169,16 +169,15 @@ def exercise_down(c: Context, name: str, lab: str | None = None) -> None:
 @task
 def check(
     c: Context,
-    name: str = "",
-    all_: bool = False,
+    name: str,
     lab: str | None = None,
     json_: bool = False,
     junit: str | None = None,
 ) -> None:
-    """Check an exercise, or --all: what works, what does not, and why."""
+    """Check one exercise, or `all`: what works, what does not, and why."""
     from lab import practice
 
-    report = practice.check(load(name=lab), name, all_, junit)
+    report = practice.check(load(name=lab), name, junit)
     print(document(report.data()) if json_ else report.text())
     report.raise_for_status()
 
@@ -192,7 +191,7 @@ def smoke(c: Context, lab: str | None = None, output: str = "smoke") -> None:
 
 
 @task
-def test(c: Context, only: str = "") -> None:
+def test(c: Context, only: str = "") -> None:  # noqa: PT028
     """Run everything that CI runs: lint, types, unit, integration, e2e; --only for one of them."""
     from lab import selftest
 

@@ -1,4 +1,4 @@
-"""What a student does with a running lab: deploy an exercise, look at it, check it, take it away."""
+"""What a student does with a running lab: deploy an exercise, check it, take it away."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from pathlib import Path
 
 from lab import cluster, exercises, grading
 from lab.config import Lab
-from lab.errors import ConfigError, ResourceError
+from lab.errors import ResourceError
 from lab.lifecycle import known, toolchain_of
 from lab.lock import locked
 from lab.output import Status
 from lab.stacks import Stacks
+
+# The name that means every exercise.
+ALL = "all"
 
 
 def opened(lab: Lab) -> tuple[Lab, Path]:
@@ -53,11 +56,8 @@ def withdraw(lab: Lab, name: str, status: Status) -> None:
         Stacks(resolved, tools, status).destroy(exercise.name)
 
 
-def check(lab: Lab, name: str, every: bool, junit: str | None = None) -> grading.Report:
-    """Check one exercise, or all of them."""
-    if bool(name) == every:
-        raise ConfigError("name one exercise, or give --all", hint="invoke exercise-list")
-    known_ones = exercises.discover(lab.root)
-    chosen = known_ones if every else [exercises.find(lab.root, name)]
+def check(lab: Lab, name: str, junit: str | None = None) -> grading.Report:
+    """Check one exercise, or every one for the name `all`."""
+    chosen = exercises.discover(lab.root) if name == ALL else [exercises.find(lab.root, name)]
     resolved, tools = running(lab)
     return grading.grade(resolved, tools, chosen, junit=Path(junit).absolute() if junit else None)

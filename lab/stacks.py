@@ -64,6 +64,7 @@ class Stacks:
         """Deploy a stack, creating it first where it does not exist."""
         self.create(name)
         self.release(name)
+        self.settle(name)
         self._pulumi(
             "up", "--yes", "--skip-preview", "--suppress-outputs", stack=name, timeout=timeout
         )
@@ -120,6 +121,26 @@ class Stacks:
                 f"stack `{name}` is being changed by another `pulumi`", hint="wait for it to end"
             )
 
+    def settle(self, name: str) -> None:
+        """Undo creations that a killed `pulumi` left open.
+
+        The checkpoint names them, but not whether the object came to be: it is deleted where it
+        did, so that the next `up` makes it instead of stumbling over it.
+        """
+        pending = pending_creations(json.loads(self._checkpoint(name).read_text()))
+        if not pending:
+            return
+        self.status.say(f"stack `{name}` was cut off while it created {len(pending)} object(s)")
+        for kind, namespace, named in pending:
+            place = ["--namespace", namespace] if namespace else []
+            words = ["delete", kind, named, *place, "--ignore-not-found", "--timeout=60s"]
+            runner.run(
+                [self.tools / "kubectl", *words],
+                env=environment(self.lab, self.tools),
+                timeout=90,
+            )
+        self._pulumi("refresh", "--yes", "--clear-pending-creates", stack=name, timeout=180)
+
     def _checkpoint(self, name: str) -> Path:
         return self.lab.state / "pulumi/.pulumi/stacks" / PROJECT / f"{name}.json"
 
@@ -147,3 +168,20 @@ def alive(lock: str) -> bool:
     if host != os.uname().nodename:
         return True
     return Path(f"/proc/{process}").exists()
+
+
+def pending_creations(state: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """The Kubernetes objects whose creation a checkpoint has as begun and not as done.
+
+    Each as (kind.version.group, namespace, name), as kubectl takes them.
+    """
+    latest = state["checkpoint"].get("latest") or {}
+    found = []
+    for operation in latest.get("pending_operations") or []:
+        inputs = operation["resource"].get("inputs") or {}
+        if operation.get("type") == "creating" and "kind" in inputs:
+            group, _, version = inputs["apiVersion"].rpartition("/")
+            kind = ".".join(filter(None, (inputs["kind"], version if group else "", group)))
+            metadata = inputs["metadata"]
+            found.append((kind, metadata.get("namespace", ""), metadata["name"]))
+    return found

@@ -14,6 +14,7 @@ def deploy() -> None:
     """Needs LAB_ADDRESS_POOL, the addresses for LoadBalancer Services as `first-last`."""
     for name in ("traefik", "local-path", "metrics-server"):
         manifests.deploy(HERE / f"{name}.yaml")
-    metallb = manifests.deploy(HERE / "metallb.yaml")
+    kinds = manifests.deploy(HERE / "metallb-kinds.yaml")
+    namespace, *_ = manifests.deploy(HERE / "metallb.yaml")
     pool = {"POOL": os.environ["LAB_ADDRESS_POOL"]}
-    manifests.deploy(HERE / "address-pool.yaml", pool, needs=metallb)
+    manifests.deploy(HERE / "address-pool.yaml", pool, needs=[namespace, *kinds])

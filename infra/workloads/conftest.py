@@ -76,7 +76,7 @@ def pytest_runtest_makereport(
         error = call.excinfo.value if call.excinfo else None
         asserted = isinstance(error, (AssertionError, pytest.fail.Exception))
         status = "failed" if asserted else "error" if error else "passed"
-        report.user_properties += [
+        item.user_properties += [
             ("points", str(marker.args[0] if marker else 1)),
             ("title", title(item)),
             ("status", status),

@@ -27,4 +27,5 @@ def deploy() -> None:
         },
     )
     pulumi.export("pod", pod.metadata["name"])
-    pulumi.export("node", pod.spec["node_name"])
+    # A preview knows only what was written above: the scheduler has not chosen a node yet.
+    pulumi.export("node", pod.spec.apply(lambda spec: spec.get("node_name")))

@@ -1,5 +1,6 @@
 """One name for many pods: a Service of each type before the same two pods, and a client pod."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pulumi
@@ -66,9 +67,24 @@ def deploy() -> None:
         )
         for name, kind in TYPES.items()
     }
-    pulumi.export("cluster_ip", services["my-service"].spec["cluster_ip"])
-    pulumi.export("node_port", services["my-service-nodeport"].spec["ports"][0]["node_port"])
     pulumi.export(
-        "load_balancer",
-        services["my-service-loadbalancer"].status["load_balancer"]["ingress"][0]["ip"],
+        "cluster_ip", services["my-service"].spec.apply(lambda spec: spec.get("cluster_ip"))
     )
+    pulumi.export("node_port", services["my-service-nodeport"].spec.apply(node_port))
+    pulumi.export("load_balancer", services["my-service-loadbalancer"].status.apply(external))
+
+
+# What the cluster chooses is not there in a preview: it knows only what is written above.
+
+
+def node_port(spec: Mapping[str, Any]) -> int | None:
+    """The port that every machine serves."""
+    port: int | None = spec["ports"][0].get("node_port")
+    return port
+
+
+def external(status: Mapping[str, Any] | None) -> str | None:
+    """The address that the load balancer gave."""
+    entries = ((status or {}).get("load_balancer") or {}).get("ingress") or [{}]
+    address: str | None = entries[0].get("ip")
+    return address
