@@ -91,9 +91,11 @@ def grade(
     """
     with tempfile.TemporaryDirectory(prefix="lab-checks-") as folder:
         xml = junit or Path(folder) / "report.xml"
-        files = [str(path) for exercise in exercises for path in exercise.checks]
+        # Relative to the checkout: pytest expands `$` in the options that name folders.
+        checks = [path for exercise in exercises for path in exercise.checks]
+        files = [str(path.relative_to(lab.root)) for path in checks]
         command = [sys.executable, "-m", "pytest", "--quiet", "--no-header", "--tb=short"]
-        command += ["-p", "no:cacheprovider", f"--rootdir={lab.root}", f"--junitxml={xml}", *files]
+        command += ["-p", "no:cacheprovider", f"--junitxml={xml}", *files]
         result = runner.run(
             command,
             cwd=lab.root,
@@ -102,7 +104,7 @@ def grade(
             ok=range(256),
         )
         if result.code not in RAN:
-            tail = "\n".join(result.stdout.strip().splitlines()[-15:])
+            tail = "\n".join((result.stdout + result.stderr).strip().splitlines()[-15:])
             raise ResourceError(f"the checks did not run (pytest {result.code}):\n{tail}")
         return Report(tuple(parse(xml.read_text())))
 

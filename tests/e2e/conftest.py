@@ -1,0 +1,148 @@
+"""The lab as a user types it, in a checkout of its own at a path that is no friend of shells."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+NAME = "e2e"
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class Invoke:
+    """`invoke` in a checkout, always with the same lab name and never with a user's variables."""
+
+    checkout: Path
+    lab: str = NAME
+
+    @property
+    def environment(self) -> dict[str, str]:
+        keep = {key: value for key, value in os.environ.items() if not key.startswith("PULUMI_")}
+        keep.pop("KUBECONFIG", None)
+        return {**keep, "LAB_NAME": self.lab}
+
+    def command(self, *words: str) -> list[str]:
+        """The words that start a task here."""
+        return [sys.executable, "-m", "invoke", *words]
+
+    def __call__(self, *words: str, code: int = 0, **variables: str) -> Done:
+        """Run a task; fails the test when it ends with another code than `code`."""
+        done = subprocess.run(
+            self.command(*words),
+            cwd=self.checkout,
+            env={**self.environment, **variables},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=3000,
+        )
+        assert done.returncode == code, (
+            f"{words} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+        )
+        assert "Traceback" not in done.stderr
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def json(self, *words: str, code: int = 0) -> dict[str, object]:
+        """The one JSON document that a task prints."""
+        answer: dict[str, object] = json.loads(self(*words, "--json", code=code).out)
+        assert answer["schema"] == 1
+        return answer
+
+    def shell(self, line: str, code: int = 0) -> str:
+        """Run a shell line with what `lab-env` prints, as a student does by hand."""
+        script = f'eval "$({" ".join(["invoke", "lab-env"])})" && {line}'
+        environment = {**self.environment}
+        environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+        done = subprocess.run(
+            ["bash", "-c", script],
+            cwd=self.checkout,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == code, f"{line}:\n{done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+
+def docker(*words: str) -> list[str]:
+    """Lines that the Docker client prints."""
+    return subprocess.run(
+        ["docker", *words], check=True, capture_output=True, text=True
+    ).stdout.split()
+
+
+def leftovers() -> dict[str, set[str]]:
+    """What a lab could leave behind on the host, to be compared before and after."""
+    read = {
+        "containers": ["docker", "ps", "--all", "--quiet"],
+        "volumes": ["docker", "volume", "ls", "--quiet"],
+        "networks": ["docker", "network", "ls", "--format", "{{.Name}}"],
+        "links": ["ip", "-brief", "link"],
+        "routes": ["ip", "route"],
+        "rules": ["iptables-save"],
+        "mounts": ["findmnt", "--raw", "--noheadings", "--output", "TARGET"],
+    }
+    found = {}
+    for name, command in read.items():
+        text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        # Counters and link states move by themselves.
+        lines = (line.split("[")[0].split("@")[0].strip() for line in text.splitlines())
+        found[name] = {line for line in lines if line and not line.startswith("#")}
+    found["links"] = {line.split()[0] for line in found["links"]}
+    return found
+
+
+def copy_checkout(target: Path) -> Path:
+    """The files under version control, and those that are about to be, at another path."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).exists():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    return target
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_checkout(tmp_path_factory.mktemp("e2e") / "mein Labor für $HOME's Kubernetes")
+
+
+@pytest.fixture(scope="session")
+def invoke(checkout: Path) -> Iterator[Invoke]:
+    """The tasks; whatever the tests leave is destroyed at the end."""
+    run = Invoke(checkout)
+    run("lab-destroy")
+    yield run
+    run("lab-destroy")
+
+
+def names(items: object, key: str = "name") -> Sequence[str]:
+    """One field of every entry of a list in a JSON document."""
+    assert isinstance(items, list)
+    return [item[key] for item in items]

@@ -1,0 +1,69 @@
+"""What a user does wrong: one sentence, one fix, the right exit code, nothing touched."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Invoke, docker
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "expected"),
+    [
+        (("lab-up", "--workers", "99"), 2, "machines.workers: '99' (from flag) must be"),
+        (("lab-up", "--provider", "dokcer"), 2, "did you mean `docker`?"),
+        (("lab-up", "--source", "mirror"), 2, "mirror: must name a folder"),
+        (("lab-status",), 6, "hint: invoke lab-up"),
+        (("check", "pod"), 6, "hint: invoke lab-up"),
+        (("exercise-up", "pod"), 6, "hint: invoke lab-up"),
+        (("exercise-up", "depolyment"), 6, "did you mean `deployment`?"),
+        (("lab-env",), 6, "hint: invoke lab-up"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_refused(invoke: Invoke, words: tuple[str, ...], code: int, expected: str) -> None:
+    done = invoke(*words, code=code)
+    assert expected in done.err
+    assert done.err.startswith("error: ")
+    assert not docker("ps", "--quiet", "--filter", "label=lab.name=e2e")
+
+
+def test_every_problem_of_a_file_at_once(invoke: Invoke, tmp_path: Path) -> None:
+    file = tmp_path / "lab.toml"
+    file.write_text('provider = "vmware"\n[machines]\nworkerz = 2\ncpus = "many"\n')
+    done = invoke("lab-up", code=2, LAB_CONFIG=str(file))
+    for expected in ("line 1: provider", "line 3: machines.workerz", "line 4: machines.cpus"):
+        assert expected in done.err
+
+
+def test_json_of_an_error(invoke: Invoke) -> None:
+    error = json.loads(invoke("lab-status", "--json", code=6).out)["error"]
+    assert (error["code"], error["id"]) == (6, "not-found")
+
+
+def test_taken_port_is_named(invoke: Invoke, tmp_path: Path) -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = server.getsockname()[1]
+        file = tmp_path / "lab.toml"
+        file.write_text(f"[ports]\nhttp = {port}\n")
+        done = invoke("lab-up", code=2, LAB_CONFIG=str(file))
+    assert f"ports.http: {port} is in use" in done.err
+
+
+def test_taken_network_is_named(invoke: Invoke, tmp_path: Path) -> None:
+    docker("network", "create", "--subnet", "192.168.63.0/24", "e2e-taken")
+    try:
+        file = tmp_path / "lab.toml"
+        file.write_text('[network]\nsubnet = "192.168.63.0/24"\n')
+        done = invoke("lab-up", code=2, LAB_CONFIG=str(file))
+    finally:
+        docker("network", "rm", "e2e-taken")
+    assert "network.subnet: 192.168.63.0/24 is taken" in done.err

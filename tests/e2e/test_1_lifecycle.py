@@ -1,0 +1,154 @@
+"""One lab from nothing to nothing, as a student would type it. The tests build on each other."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import Invoke, docker, leftovers, names
+
+EXERCISES = ("pod", "replicaset", "deployment", "service", "ingress")
+pytestmark = pytest.mark.e2e
+
+
+def states(invoke: Invoke) -> dict[str, Any]:
+    return invoke.json("lab-status")
+
+
+def test_lab_up(invoke: Invoke) -> None:
+    invoke("lab-up", "--workers", "2")
+    state = states(invoke)
+    assert names(state["machines"]) == ["control-plane-1", "worker-1", "worker-2"]
+    assert all(machine["state"] == "running" for machine in state["machines"])
+    assert [node["ready"] for node in state["nodes"]] == [True] * 3
+    assert len(state["addons"]) == 4
+    assert all(addon["available"] for addon in state["addons"])
+
+
+def test_doctor_knows_the_choices(invoke: Invoke) -> None:
+    findings = {item["id"]: item for item in invoke.json("doctor")["findings"]}  # type: ignore[attr-defined]
+    assert findings["choice-provider"]["detail"].startswith("docker")
+    assert findings["choice-workers"]["detail"].startswith("2")
+
+
+def test_files_are_private(invoke: Invoke) -> None:
+    state = invoke.checkout / ".lab" / invoke.lab
+    for name in ("kubeconfig", "id_ed25519", "token", "../passphrase"):
+        assert (state / name).stat().st_mode & 0o077 == 0, name
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_checks_fail_before_the_program_ran(invoke: Invoke, name: str) -> None:
+    report = invoke.json("check", name, code=5)
+    assert report["score"] == 0
+    assert {check["status"] for check in report["checks"]} == {"failed"}  # type: ignore[attr-defined]
+    assert all(check["message"] for check in report["checks"])  # type: ignore[attr-defined]
+
+
+def test_pulumi_by_hand(invoke: Invoke) -> None:
+    """As the lecture teaches: a preview first, then up, on a stack that lab-up prepared."""
+    preview = invoke.shell("pulumi preview --stack pod --non-interactive")
+    assert "myapp-pod" in preview
+    invoke.shell("pulumi up --stack pod --yes --non-interactive")
+    assert "myapp-pod" in invoke.shell("pulumi stack output pod --stack pod")
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_exercise(invoke: Invoke, name: str) -> None:
+    invoke("exercise-up", name)
+    report = invoke.json("check", name)
+    assert report["score"] == report["points"]
+
+
+def test_update_and_rollback(invoke: Invoke) -> None:
+    invoke.shell('pulumi config set --stack deployment message "Hello Kubernetes! I am updated!!"')
+    assert "updat" in invoke("exercise-preview", "deployment").out
+    invoke("exercise-up", "deployment")
+    assert invoke.json("check", "deployment")["score"] == 5
+    log = invoke.shell("kubectl logs -n deployment -l app=hello-d --prefix=false --tail=1")
+    assert log.count("I am updated!!") == 3
+    rollout = "kubectl rollout {} deployment/hello-deployment -n deployment"
+    history = invoke.shell(rollout.format("history"))
+    assert len([line for line in history.splitlines() if line[:1].isdigit()]) == 2
+    invoke.shell(f"{rollout.format('undo')} && {rollout.format('status')}")
+    assert "updated" not in invoke.shell("kubectl logs -n deployment -l app=hello-d --tail=1")
+    invoke.shell("pulumi config rm --stack deployment message")
+    invoke("exercise-up", "deployment")
+
+
+def test_registry(invoke: Invoke) -> None:
+    """docker build and push on a machine, pulled by the cluster, Singularity and the host."""
+    line = "ssh -F $LAB_SSH_CONFIG {} {}"
+    build = (
+        '\'printf "FROM busybox\\nRUN echo built >/built\\n" >Dockerfile && docker build -q -t'
+        " registry.lab:5000/mine . && docker push -q registry.lab:5000/mine'"
+    )
+    invoke.shell(line.format("control-plane-1", build))
+    invoke.shell(
+        "kubectl run mine --image registry.lab:5000/mine --restart Never --command -- cat /built"
+        " && kubectl wait --for=jsonpath={.status.phase}=Succeeded pod/mine --timeout 60s"
+    )
+    assert "built" in invoke.shell("kubectl logs mine && kubectl delete pod mine --now")
+    pull = "'singularity exec --no-https docker://registry.lab:5000/mine cat /built'"
+    assert "built" in invoke.shell(line.format("worker-1", pull))
+    port = states(invoke)["lab"]["ports"]["registry"]
+    catalog = invoke.shell(f"curl -s http://127.0.0.1:{port}/v2/_catalog")
+    assert "mine" in catalog
+    assert "library/busybox" in catalog
+
+
+def test_second_lab_up_changes_nothing(invoke: Invoke) -> None:
+    started = docker("inspect", "--format", "{{.State.StartedAt}}", *containers())
+    begin = time.monotonic()
+    assert "nothing to do" in invoke("lab-up", "--workers", "2").err
+    assert time.monotonic() - begin < 10
+    assert docker("inspect", "--format", "{{.State.StartedAt}}", *containers()) == started
+
+
+def containers() -> list[str]:
+    return sorted(docker("ps", "--quiet", "--filter", "label=lab.name=e2e"))
+
+
+def test_down_and_up_keep_everything(invoke: Invoke) -> None:
+    addresses = names(states(invoke)["machines"], "address")
+    invoke("lab-down")
+    assert not containers()
+    stopped = states(invoke)
+    assert all(machine["state"] != "running" for machine in stopped["machines"])
+    refused = invoke("exercise-up", "pod", code=4)
+    assert "invoke lab-up" in refused.err
+    invoke("lab-up")
+    assert names(states(invoke)["machines"], "address") == addresses
+    for name in EXERCISES:
+        report = invoke.json("check", name)
+        assert report["score"] == report["points"], report
+
+
+def test_logs(invoke: Invoke) -> None:
+    folder = invoke.checkout / "logs"
+    invoke("lab-logs", "--output", str(folder))
+    journal = (folder / "control-plane-1" / "journal.log").read_text()
+    assert "kubelet" in journal
+    assert "Ready" in (folder / "control-plane-1" / "cluster.txt").read_text()
+
+
+def test_exercise_down(invoke: Invoke) -> None:
+    invoke("exercise-down", "pod")
+    invoke.shell("kubectl get namespace pod", code=1)
+
+
+def test_destroy_leaves_nothing(invoke: Invoke, clean_host: dict[str, set[str]]) -> None:
+    invoke("lab-destroy")
+    assert not (invoke.checkout / ".lab" / invoke.lab).exists()
+    now = leftovers()
+    for kind, known in clean_host.items():
+        assert not now[kind] - known, kind
+    invoke("lab-destroy")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clean_host(invoke: Invoke) -> dict[str, set[str]]:
+    """The host before the lab."""
+    return leftovers()

@@ -1,0 +1,78 @@
+"""SIGKILL in the middle of lab-up, once in every step: the next lab-up just works."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Invoke
+
+pytestmark = pytest.mark.e2e
+# A step that has ended announces that the next one has begun.
+AFTER = ("image", "machines", "names and registry", "control plane", "nodes ready")
+
+
+@pytest.fixture(scope="module")
+def lab(checkout: Path) -> Invoke:
+    run = Invoke(checkout, "killed")
+    run("lab-destroy")
+    return run
+
+
+@pytest.mark.parametrize("step", AFTER)
+def test_killed_in_the_step_after(lab: Invoke, step: str) -> None:
+    process = subprocess.Popen(
+        lab.command("lab-up", "--workers", "0"),
+        cwd=lab.checkout,
+        env=lab.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr
+    if step != "image":
+        assert any(f"✓ {step}" in line for line in process.stderr), f"{step} never ended"
+    time.sleep(1.5)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_next_lab_up_works(lab: Invoke) -> None:
+    lab("lab-up", "--workers", "0")
+    lab("exercise-up", "pod")
+    report = lab.json("check", "pod")
+    assert report["score"] == report["points"]
+
+
+def test_destroyed_while_killed(lab: Invoke) -> None:
+    lab("lab-destroy")
+    assert not (lab.checkout / ".lab" / "killed").exists()
+
+
+def test_two_at_once(lab: Invoke) -> None:
+    """The second lab-up says who holds the lab, waits, and finds nothing to do."""
+    arguments = lab.command("lab-up", "--workers", "0")
+    both = [
+        subprocess.Popen(
+            arguments,
+            cwd=lab.checkout,
+            env=lab.environment,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    stories = [process.communicate(timeout=600)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], stories
+    assert sum("waiting for lab `killed`: held by lab-up" in story for story in stories) == 1
+    assert sum("nothing to do" in story for story in stories) == 1
+    lab("lab-destroy")

@@ -1,0 +1,192 @@
+"""The exercises' programs under Pulumi's mocks: what they make, and what they say of it."""
+
+import ast
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pytest
+import yaml
+from pulumi.runtime import mocks
+
+from infra import __main__ as entry
+from lab import exercises
+
+ROOT = Path(__file__).parents[2]
+WORKLOADS = ROOT / "infra" / "workloads"
+EXERCISES = sorted(path.parent.name for path in WORKLOADS.glob("*/program.py"))
+Object = dict[str, Any]
+# What a cluster adds to the inputs, by kind and name, for programs that export it.
+CHOSEN: dict[tuple[str, str], Object] = {
+    ("Pod", "myapp-pod"): {"nodeName": "worker-1"},
+    ("Service", "my-service"): {"clusterIP": "10.96.0.7"},
+    ("Service", "my-service-nodeport"): {
+        "ports": [{"protocol": "TCP", "port": 80, "targetPort": 9376, "nodePort": 30123}]
+    },
+}
+
+
+class Recorder(mocks.Mocks):
+    """Notes every resource; answers with its inputs, and with what a cluster adds if `live`."""
+
+    def __init__(self, live: bool) -> None:
+        self.live = live
+        self.seen: list[Object] = []
+
+    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, Object]:
+        """The id of a resource and its outputs."""
+        inputs: Object = args.inputs
+        self.seen.append(inputs)
+        if not self.live:
+            return args.name, inputs
+        spec = inputs.get("spec", {}) | CHOSEN.get((inputs["kind"], args.name), {})
+        status = {"loadBalancer": {"ingress": [{"ip": "192.168.56.200"}]}}
+        return args.name, inputs | {"spec": spec, "status": status}
+
+    def call(self, args: mocks.MockCallArgs) -> Object:
+        """No program calls a function of a provider."""
+        raise AssertionError(args.token)
+
+
+Run = Callable[..., tuple[list[Object], Object]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """Run an exercise's program: the objects it makes and the values it exports."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+
+    def running(name: str, live: bool = False, **settings: str) -> tuple[list[Object], Object]:
+        recorder = Recorder(live)
+        mocks.set_mocks(recorder, project="lecture-lab", stack=name)
+        pulumi.runtime.set_all_config({f"lecture-lab:{key}": settings[key] for key in settings})
+        exported: Object = {}
+        values: Object = {}
+        monkeypatch.setattr(pulumi, "export", exported.__setitem__)
+
+        @pulumi.runtime.test
+        def program() -> pulumi.Output[None]:
+            entry.deploy(name)
+            return pulumi.Output.all(**exported).apply(values.update)
+
+        program()
+        return recorder.seen, values
+
+    yield running
+    pulumi.runtime.set_all_config({})
+    loop.close()
+
+
+def plain(value: Any) -> Any:
+    """Whole numbers as int: Pulumi hands every number over as a float."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def by_name(objects: list[Object]) -> dict[tuple[str, str], Object]:
+    """Objects by kind and name."""
+    return {(item["kind"], item["metadata"]["name"]): plain(item) for item in objects}
+
+
+def manifests(name: str) -> list[Object]:
+    """The documents of an exercise's manifests."""
+    files = sorted((WORKLOADS / name / "manifests").glob("*.yaml"))
+    return [document for path in files for document in yaml.safe_load_all(path.read_text())]
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_program_and_manifests_are_the_same_objects(run: Run, name: str) -> None:
+    made, _ = run(name)
+    wanted = by_name(manifests(name))
+    assert by_name(made) == wanted
+    assert len(made) == len(wanted)
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_everything_lies_in_the_exercises_namespace(run: Run, name: str) -> None:
+    made, _ = run(name)
+    namespaces = {item["metadata"].get("namespace") for item in made if item["kind"] != "Namespace"}
+    assert namespaces == {name}
+    assert [item["metadata"]["name"] for item in made if item["kind"] == "Namespace"] == [name]
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_a_preview_knows_the_inputs_only(run: Run, name: str) -> None:
+    """`pulumi preview` of a new stack ended in a KeyError for values that the cluster chooses."""
+    _, exported = run(name)
+    assert exported
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("pod", {"pod": "myapp-pod", "node": "worker-1"}),
+        ("replicaset", {"replicaset": "myapp-rs", "replicas": 3}),
+        ("deployment", {"deployment": "hello-deployment", "message": "Hello Kubernetes!"}),
+        (
+            "service",
+            {"cluster_ip": "10.96.0.7", "node_port": 30123, "load_balancer": "192.168.56.200"},
+        ),
+        ("ingress", {"paths": ["/coffee/", "/tea/"]}),
+    ],
+)
+def test_exports(run: Run, name: str, expected: Object) -> None:
+    assert plain(run(name, live=True)[1]) == expected
+
+
+def test_another_message_changes_the_pods_and_nothing_else(run: Run) -> None:
+    first = by_name(run("deployment")[0])
+    second = by_name(run("deployment", message="Hello Kubernetes! I am updated!!")[0])
+    key = ("Deployment", "hello-deployment")
+    containers = second[key]["spec"]["template"]["spec"]["containers"]
+    assert containers[0]["command"][2] == "echo Hello Kubernetes! I am updated!! && sleep 3600"
+    containers[0]["command"] = ["sh", "-c", "echo Hello Kubernetes! && sleep 3600"]
+    assert first == second
+
+
+def test_every_exercise_has_a_program_and_the_cluster_too() -> None:
+    assert set(entry.programs()) == {"cluster", *(e.name for e in exercises.discover(ROOT))}
+
+
+def test_a_stack_without_a_program_is_told_which_there_are() -> None:
+    with pytest.raises(pulumi.RunError) as caught:
+        entry.deploy("nginx")
+    message = str(caught.value)
+    assert message.count("\n") == 0
+    assert all(name in message for name in ("`nginx`", "cluster", *EXERCISES))
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_an_exercise_is_complete(name: str) -> None:
+    folder = WORKLOADS / name
+    needed = ["README.md", "exercise.toml", "program.py", f"test_{name}.py", "manifests"]
+    assert [item for item in needed if not (folder / item).exists()] == []
+
+
+def imports(path: Path) -> set[str]:
+    """The modules that a file imports."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def test_infra_never_imports_lab() -> None:
+    for path in (ROOT / "infra").rglob("*.py"):
+        assert not {name for name in imports(path) if name.split(".")[0] == "lab"}, path
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_exercises_do_not_import_each_other(name: str) -> None:
+    others = tuple(f"infra.workloads.{other}" for other in EXERCISES if other != name)
+    for path in (WORKLOADS / name).glob("*.py"):
+        assert not {item for item in imports(path) if item.startswith(others)}, path
