@@ -27,7 +27,7 @@ def task(body: Callable[..., Any]) -> Task[Any]:
         try:
             return body(*args, **kwargs)
         except LabError as error:
-            if kwargs.get("json_"):
+            if kwargs.get("json_") and not error.answered:
                 failure = {"code": error.exit_code, "id": error.id, "message": error.message}
                 print(document({"error": {**failure, "hint": error.hint}}))
             raise Exit(str(error), error.exit_code) from None

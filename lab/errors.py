@@ -30,6 +30,8 @@ class LabError(Exception):
 
     exit_code = 1
     id = "failed"
+    # Whether the answer on stdout has told the failure already.
+    answered = False
 
     def __init__(self, message: str, *, hint: str = "", log: Path | None = None) -> None:
         super().__init__(message)

@@ -12,7 +12,7 @@ from typing import Any
 
 from lab import runner
 from lab.config import Lab
-from lab.errors import ChecksFailed, ResourceError
+from lab.errors import ChecksFailed, LabError, ResourceError
 from lab.exercises import Exercise
 from lab.stacks import environment
 
@@ -70,15 +70,18 @@ class Report:
 
     def raise_for_status(self) -> None:
         """Raises ResourceError for a check that could not be made, ChecksFailed for lost points."""
-        errors = [check for check in self.checks if check.status == "error"]
-        if errors:
-            raise ResourceError(
-                f"{len(errors)} check(s) could not be made: {errors[0].message}",
-                hint="invoke lab-status",
-            )
-        failed = [check for check in self.checks if check.status == "failed"]
-        if failed:
-            raise ChecksFailed(f"{len(failed)} of {len(self.checks)} checks failed")
+        for status in ("error", "failed"):
+            found = [check for check in self.checks if check.status == status]
+            if not found:
+                continue
+            error: LabError = ChecksFailed(f"{len(found)} of {len(self.checks)} checks failed")
+            if status == "error":
+                error = ResourceError(
+                    f"{len(found)} check(s) could not be made: {found[0].message}",
+                    hint="invoke lab-status",
+                )
+            error.answered = True
+            raise error
 
 
 def grade(

@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lab import cluster, doctor, host, prerequisites
+from lab import cluster, doctor, exercises, host, prerequisites
 from lab.choices import FILE as CHOICES
 from lab.choices import Choice, resolve, to_remember
 from lab.config import Lab, cache_folder
@@ -103,7 +103,16 @@ def make_node_image(up: Bringup) -> None:
         status=up.status,
     )
     up.image = builder.node()
-    up.tools = up.pool.submit(up.toolchain.bin_folder)
+    up.tools = up.pool.submit(prepare_stacks, up)
+
+
+def prepare_stacks(up: Bringup) -> Path:
+    """The host's tools, and an empty stack for every program, so that `pulumi up` finds it."""
+    folder = up.toolchain.bin_folder()
+    stacks = Stacks(up.lab, folder, up.status)
+    for name in ("cluster", *(exercise.name for exercise in exercises.discover(up.lab.root))):
+        stacks.create(name)
+    return folder
 
 
 def start_machines(up: Bringup) -> None:

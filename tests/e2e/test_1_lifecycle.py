@@ -67,20 +67,21 @@ def test_update_and_rollback(invoke: Invoke) -> None:
     assert "updat" in invoke("exercise-preview", "deployment").out
     invoke("exercise-up", "deployment")
     assert invoke.json("check", "deployment")["score"] == 5
-    log = invoke.shell("kubectl logs -n deployment -l app=hello-d --prefix=false --tail=1")
+    log = invoke.shell("kubectl logs -n deployment -l app=hello-d --tail=1")
     assert log.count("I am updated!!") == 3
     rollout = "kubectl rollout {} deployment/hello-deployment -n deployment"
     history = invoke.shell(rollout.format("history"))
     assert len([line for line in history.splitlines() if line[:1].isdigit()]) == 2
     invoke.shell(f"{rollout.format('undo')} && {rollout.format('status')}")
-    assert "updated" not in invoke.shell("kubectl logs -n deployment -l app=hello-d --tail=1")
+    template = "kubectl get deployment hello-deployment -n deployment -o jsonpath={.spec.template}"
+    assert "updated" not in invoke.shell(template)
     invoke.shell("pulumi config rm --stack deployment message")
     invoke("exercise-up", "deployment")
 
 
 def test_registry(invoke: Invoke) -> None:
     """docker build and push on a machine, pulled by the cluster, Singularity and the host."""
-    line = "ssh -F $LAB_SSH_CONFIG {} {}"
+    line = 'ssh -F "$LAB_SSH_CONFIG" {} {}'
     build = (
         '\'printf "FROM busybox\\nRUN echo built >/built\\n" >Dockerfile && docker build -q -t'
         " registry.lab:5000/mine . && docker push -q registry.lab:5000/mine'"
