@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import shlex
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ def task(body: Callable[..., Any]) -> Task[Any]:
 
     @functools.wraps(body)
     def call(*args: Any, **kwargs: Any) -> Any:
+        # Being ended is like being interrupted: children are ended too (lab/runner.py).
+        for sign in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(sign, signal.default_int_handler)
         try:
             return body(*args, **kwargs)
         except LabError as error:
@@ -112,7 +116,7 @@ def lab_env(c: Context, lab: str | None = None) -> None:
 
 
 @task
-def lab_ssh(c: Context, machine: str = "control-plane-1", lab: str | None = None) -> None:
+def lab_ssh(c: Context, machine: str, lab: str | None = None) -> None:
     """Open a shell on a machine."""
     from lab import lifecycle
 

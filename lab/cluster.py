@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from lab import runner, wait
 from lab.config import Lab
 from lab.errors import LabError, ResourceError
 
+# Kubelets renew their leases every 10 s.
+LEASE_AGE = 20
+METRICS = "v1beta1.metrics.k8s.io"
 ADDONS = {
     "kube-system": ("metrics-server",),
     "traefik": ("traefik",),
@@ -54,14 +58,23 @@ def conditions(item: dict[str, Any]) -> dict[str, str]:
 
 
 def nodes_ready(lab: Lab, tools: Path) -> bool | None:
-    """True when every machine is a Ready node. Raises ResourceError that names one that is not."""
-    found = {
-        node["metadata"]["name"]: conditions(node).get("Ready") for node in get(lab, tools, "nodes")
-    }
+    """True when every machine is a Ready node. Raises ResourceError that names one that is not.
+
+    A node stays Ready in the records for 40 s after its end: its lease must be fresh as well.
+    """
+    items = get(lab, tools, "nodes,leases", "--namespace", "kube-node-lease")
+    found = {(item["kind"], item["metadata"]["name"]): item for item in items}
     for machine in lab.machines:
-        if found.get(machine.name) != "True":
-            state = "not Ready" if machine.name in found else "not a node yet"
-            raise ResourceError(f"{machine.name} is {state}")
+        node = found.get(("Node", machine.name))
+        lease = found.get(("Lease", machine.name))
+        if not node or not lease:
+            raise ResourceError(f"{machine.name} is not a node yet")
+        if conditions(node).get("Ready") != "True":
+            raise ResourceError(f"{machine.name} is not Ready")
+        renewed = datetime.fromisoformat(lease["spec"]["renewTime"])
+        age = (datetime.now(UTC) - renewed).total_seconds()
+        if age > LEASE_AGE:
+            raise ResourceError(f"{machine.name} gave its last sign of life {age:.0f} s ago")
     return True
 
 
@@ -100,6 +113,23 @@ def wait_addons(lab: Lab, tools: Path) -> None:
                 timeout=180,
                 hint="invoke lab-logs",
             )
+    wait.until(
+        lambda: metrics_served(lab, tools),
+        what="metrics-server's API",
+        timeout=180,
+        hint="invoke lab-logs",
+    )
+
+
+def metrics_served(lab: Lab, tools: Path) -> bool | None:
+    """True when the API server reaches metrics-server, which it asks itself all the time.
+
+    While it does not, no namespace can be deleted. Raises ResourceError with its reason.
+    """
+    (item,) = get(lab, tools, "apiservice", METRICS)
+    if conditions(item).get("Available") != "True":
+        raise ResourceError(f"{METRICS} is not available")
+    return True
 
 
 def healthy(lab: Lab, tools: Path) -> bool:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import re
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from lab import wait
 from lab.config import Lab
@@ -17,8 +21,9 @@ from lab.output import Status
 def locked(lab: Lab, task: str, status: Status, timeout: float = 1800) -> Iterator[None]:
     """Hold the lab's lock while the block runs; say who holds it when that takes a wait.
 
-    Child processes inherit the lock (see `lab.runner`), so that what a killed task left running is
-    waited for. Raises DeadlineExceeded after `timeout` seconds.
+    Child processes inherit the lock (see `lab.runner`). So what a killed task left running still
+    holds it, is known by it, and is ended: two hands must not work on the same machines.
+    Raises DeadlineExceeded after `timeout` seconds.
     """
     lab.state.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = lab.state / "lock"
@@ -29,6 +34,7 @@ def locked(lab: Lab, task: str, status: Status, timeout: float = 1800) -> Iterat
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                end_orphans(path)
                 raise ResourceError(
                     f"held by {path.read_text().strip() or 'another task'}"
                 ) from None
@@ -43,3 +49,23 @@ def locked(lab: Lab, task: str, status: Status, timeout: float = 1800) -> Iterat
         file.write(f"{task} (process {os.getpid()})\n")
         file.flush()
         yield
+
+
+def end_orphans(path: Path) -> None:
+    """End the processes that have a lock open although the task that took it is gone."""
+    found = re.search(r"process (\d+)", path.read_text())
+    if not found or Path(f"/proc/{found[1]}").exists():
+        return
+    for process in holders(path):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(process, signal.SIGTERM)
+
+
+def holders(path: Path) -> list[int]:
+    """The other processes that have a file open."""
+    found = set()
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            if os.readlink(link) == str(path):
+                found.add(int(link.parts[2]))
+    return sorted(found - {os.getpid()})

@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -190,3 +191,31 @@ def test_exercises_do_not_import_each_other(name: str) -> None:
     others = tuple(f"infra.workloads.{other}" for other in EXERCISES if other != name)
     for path in (WORKLOADS / name).glob("*.py"):
         assert not {item for item in imports(path) if item.startswith(others)}, path
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_readme_has_the_same_parts_and_its_own_names(name: str) -> None:
+    text = (WORKLOADS / name / "README.md").read_text()
+    exercise = exercises.find(ROOT, name)
+    headings = [line for line in text.splitlines() if line.startswith("#")]
+    assert headings[0] == f"# {exercise.title}"
+    wanted = ["The point", "What you should see", "What was corrected", "Clean up"]
+    assert [part for part in wanted if f"## {part}" not in headings] == []
+    assert exercise.slide in text
+    for command in (
+        f"pulumi up --stack {name}",
+        f"invoke check {name}",
+        f"invoke exercise-down {name}",
+        f"kubectl apply -f infra/workloads/{name}/manifests/",
+    ):
+        assert command in text
+    assert set(re.findall(r"--stack ([a-z-]+)", text)) == {name}
+    assert set(re.findall(r"\binvoke ([a-z-]+)", text)) <= {
+        task.replace("_", "-") for task in tasks_defined()
+    }
+
+
+def tasks_defined() -> set[str]:
+    """The functions of tasks.py, read without importing it."""
+    tree = ast.parse((ROOT / "tasks.py").read_text())
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
