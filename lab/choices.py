@@ -10,14 +10,15 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Network
 from typing import Any
 
-from lab.config import AUTO, HOST_ONLY, Lab, Ports
+from lab.config import AUTO, HOST_ONLY, MOST_MACHINES, Lab, Ports
 from lab.errors import ConfigError, Problem
 from lab.host import Host
 
-DEFAULT_PORTS = {"api": 6443, "http": 8080, "registry": 5000}
+DEFAULT_PORTS = {"api": 6443, "http": 8080, "registry": 5000, "ssh": 2222}
 # MiB that must be free for two workers to be started beside the control plane.
 MEMORY_FOR_WORKERS = 4096
 FILE = "choices.json"
@@ -36,14 +37,13 @@ def resolve(
     lab: Lab,
     host: Host,
     *,
-    has_k3s: bool,
-    kubernetes: str,
+    versions: Mapping[str, str],
     port_is_free: Callable[[int], bool],
     owner: Callable[[int], str] = lambda port: "",
 ) -> tuple[Lab, list[Choice]]:
     """Replace every `auto` by a value that fits the host.
 
-    `has_k3s` tells whether a k3s release can be had, `kubernetes` is the locked version.
+    `versions` has the version of each distribution that can be had.
     Raises ConfigError with every clash between an explicit value and the host.
     """
     kept = remembered(lab)
@@ -58,18 +58,24 @@ def resolve(
         return value
 
     provider = choose("provider", lab.provider, lambda: _provider(host))
-    distribution = choose("distribution", lab.distribution, lambda: _distribution(has_k3s))
+    distribution = choose("distribution", lab.distribution, lambda: _distribution(versions))
     workers = choose("workers", lab.workers, lambda: _workers(host))
     subnet = IPv4Network(choose("subnet", lab.subnet, lambda: _subnet(host, lab, problems)))
     ports: dict[str, int] = {}
+    taken = {forward.host for forward in lab.forwards}
     for name, default in DEFAULT_PORTS.items():
         given = getattr(lab.ports, name)
         key = f"ports.{name}"
-        taken = {*ports.values(), *(forward.host for forward in lab.forwards)}
-        ports[name] = choose(key, given, lambda d=default, t=taken: _port(d, t, port_is_free))  # type: ignore[misc]
+        width = MOST_MACHINES if name == "ssh" else 1
+        fresh = partial(_port, default, width, taken, port_is_free)
+        ports[name] = choose(key, given, fresh)
+        taken |= set(range(ports[name], ports[name] + width))
         if given and kept.get(key) != given and not port_is_free(given):
             problems.append(Problem(key, f"{given} is in use{_by(owner(given))}"))
-    if lab.kubernetes not in (AUTO, kubernetes) and distribution == "kubeadm":
+    kubernetes = versions.get(distribution, "")
+    if not kubernetes:
+        problems.append(Problem("distribution", f"no source has {distribution} for this host"))
+    elif lab.kubernetes not in (AUTO, kubernetes.partition("+")[0]):
         problems.append(
             Problem("kubernetes", f"{lab.kubernetes} cannot be had here; {kubernetes} can")
         )
@@ -85,7 +91,7 @@ def resolve(
         lab,
         provider=provider,
         distribution=distribution,
-        kubernetes=kubernetes if lab.kubernetes == AUTO else lab.kubernetes,
+        kubernetes=kubernetes,
         workers=int(workers),
         subnet=subnet,
         ports=Ports(**ports),
@@ -124,8 +130,8 @@ def _provider(host: Host) -> tuple[str, str]:
     )
 
 
-def _distribution(has_k3s: bool) -> tuple[str, str]:
-    if has_k3s:
+def _distribution(versions: Mapping[str, str]) -> tuple[str, str]:
+    if "k3s" in versions:
         return "k3s", "its release can be had"
     return "kubeadm", "no source has a k3s release"
 
@@ -148,12 +154,15 @@ def _subnet(host: Host, lab: Lab, problems: list[Problem]) -> tuple[str, str]:
     return str(next(HOST_ONLY.subnets(new_prefix=24))), ""
 
 
-def _port(default: int, taken: set[int], port_is_free: Callable[[int], bool]) -> tuple[int, str]:
-    if default not in taken and port_is_free(default):
-        return default, "the default, and free"
-    for port in range(default + 1, default + 200):
-        if port not in taken and port_is_free(port):
-            return port, f"{default} is in use, this is the next free one"
+def _port(
+    default: int, width: int, taken: set[int], port_is_free: Callable[[int], bool]
+) -> tuple[int, str]:
+    """The first of `width` ports in a row that are all free, from the default on."""
+    for first in range(default, default + 200, width):
+        row = range(first, first + width)
+        if not taken.intersection(row) and all(map(port_is_free, row)):
+            reason = "the default, and free" if first == default else f"{default} is in use"
+            return first, reason
     return default, "none of the next 200 ports is free"
 
 

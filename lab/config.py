@@ -20,6 +20,7 @@ from typing import Any
 from lab.errors import ConfigError, Problem
 
 AUTO = "auto"
+MOST_MACHINES = 6
 PROVIDERS = (AUTO, "docker", "libvirt", "virtualbox")
 DISTRIBUTIONS = (AUTO, "k3s", "kubeadm")
 SOURCES = (AUTO, "release", "mirror", "modules")
@@ -40,11 +41,15 @@ class Machine:
 
 @dataclass(frozen=True)
 class Ports:
-    """Ports on the host's loopback for the API server, HTTP ingress and the registry."""
+    """Ports on the host's loopback: API server, HTTP ingress, registry, and SSH of the machines.
+
+    `ssh` is the first machine's; the others' follow it.
+    """
 
     api: int | None = None
     http: int | None = None
     registry: int | None = None
+    ssh: int | None = None
 
 
 @dataclass(frozen=True)
@@ -203,6 +208,7 @@ KEYS: Mapping[str, Rule] = {
     "ports.api": _number(1024, 65535, auto=True),
     "ports.http": _number(1024, 65535, auto=True),
     "ports.registry": _number(1024, 65535, auto=True),
+    "ports.ssh": _number(1024, 65535 - MOST_MACHINES, auto=True),
 }
 FORWARD_KEYS: Mapping[str, Rule] = {
     "host": _number(1024, 65535),
@@ -260,7 +266,7 @@ def _build(
     given: Mapping[str, tuple[Any, str]],
 ) -> Lab:
     plain = {key.split(".")[-1]: value for key, value in values.items() if key != "version"}
-    ports = Ports(**{key: plain.pop(key, None) for key in ("api", "http", "registry")})
+    ports = Ports(**{key: plain.pop(key, None) for key in ("api", "http", "registry", "ssh")})
     origins = {key: given[key][1] if key in given else "default" for key in KEYS}
     return Lab(root=root, ports=ports, forwards=forwards, origins=origins, **plain)
 

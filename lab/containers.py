@@ -7,7 +7,7 @@ and because a volume that is filled beforehand lets all containers be created at
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from lab import runner
@@ -71,8 +71,15 @@ def container(lab: Lab, machine: str) -> str:
     return f"{lab.name}-{machine}"
 
 
-def prepare(lab: Lab, image: str) -> None:
-    """Make the network, and a freshly filled volume for every machine that does not exist."""
+def prepare(lab: Lab, image: str, known: Collection[str]) -> None:
+    """Make the network, and a freshly filled volume for every machine that does not exist.
+
+    `known` are the containers' ids that Vagrant remembers. One of the lab's that is not among
+    them was being made when somebody killed Vagrant: it is removed, and made anew.
+    """
+    mine = _list("ps", "--all", "--quiet", "--no-trunc", "--filter", f"label=lab.name={lab.name}")
+    if forgotten := [container for container in mine if container not in known]:
+        runner.run(["docker", "rm", "--force", "--volumes", *forgotten], timeout=120)
     existing = _list("ps", "--all", "--format", "{{.Names}}")
     if network(lab) not in _list("network", "ls", "--format", "{{.Name}}"):
         options = ["--subnet", str(lab.subnet), "--gateway", lab.address(1), *_label(lab)]

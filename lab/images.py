@@ -105,7 +105,19 @@ STUDENT_IMAGES = (
     Image("docker.io/library/busybox:1.37", "", {}, "busybox", ("sh",)),
     Image("docker.io/library/nginx:1.26", "", {}, "nginx", ("nginx", "-g", "daemon off;")),
 )
-NODE_PROGRAMS = ("kubelet", "kubeadm", "kubectl", "registry")
+# What k3s itself does not bring along.
+K3S_TOOLS = ("k3s", "registry")
+# Folder of a node's build -> program of the toolchain -> its name there.
+LAYOUT = {
+    "node": {
+        "bin": {name: name for name in ("kubelet", "kubeadm", "kubectl", "registry")},
+        "cni": {"flannel-cni": "flannel"},
+    },
+    "k3s": {
+        "bin": {"k3s": "k3s", "registry": "registry"},
+        "images": {"k3s-airgap-images": "k3s-airgap-images.tar"},
+    },
+}
 
 
 def dockerfile(image: Image) -> str:
@@ -173,46 +185,53 @@ class Builder:
         source = self.root / "vagrant" / "machine"
         return self._build("machine", source, {"BASE": self.base()}, digest(source))
 
-    def node(self) -> str:
+    def node(self, distribution: str) -> str:
         """A machine with Kubernetes and every image of the cluster inside."""
-        folders = [self.root / "vagrant" / name for name in ("machine", "node", "images")]
+        tools = NODE_TOOLS if distribution == "kubeadm" else K3S_TOOLS
+        source = "node" if distribution == "kubeadm" else "k3s"
+        folders = [self.root / "vagrant" / name for name in ("machine", source, "images")]
+        bake = (self.root / "vagrant" / "node" / "bake").read_text()
         recipes = [dockerfile(image) for image in (*CLUSTER_IMAGES, *STUDENT_IMAGES)]
-        key = digest(*folders, *recipes, *(self.toolchain.key(name) for name in NODE_TOOLS))
-        tag = f"{REPOSITORY}/node:{key}"
+        key = digest(*folders, bake, *recipes, *(self.toolchain.key(name) for name in tools))
+        tag = f"{REPOSITORY}/{source}:{key}"
         if exists(tag):
             return tag
         with ThreadPoolExecutor(1) as pool, self.status.step("node's programs"):
             machine_image = pool.submit(self.machine)
-            programs = self.toolchain.programs(NODE_TOOLS)
+            programs = self.toolchain.programs(tools)
             machine = machine_image.result()
         with tempfile.TemporaryDirectory(prefix="lab-node-") as folder:
             context = Path(folder)
-            self._lay_out(programs, context)
-            self._save_images(programs, context / "images.tar")
+            own = CLUSTER_IMAGES if distribution == "kubeadm" else ()
+            images = (*own, *STUDENT_IMAGES)
+            self._lay_out(source, programs, context)
+            self._save_images(images, programs, context / "images.tar")
             self._bake(machine, context)
             (context / "images.tar").unlink()
-            return self._build("node", context, {"MACHINE": machine}, key)
+            return self._build(source, context, {"MACHINE": machine}, key)
 
     @cached_property
     def _versions(self) -> dict[str, str]:
         return {name: self.toolchain.version(name) for name in NODE_TOOLS}
 
-    def _lay_out(self, programs: Mapping[str, Path], context: Path) -> None:
+    def _lay_out(self, source: str, programs: Mapping[str, Path], context: Path) -> None:
         """Put the node's own files and programs where its Dockerfile expects them."""
-        shutil.copytree(self.root / "vagrant" / "node", context, dirs_exist_ok=True)
-        for folder, names in {"bin": NODE_PROGRAMS, "cni": ("flannel-cni",)}.items():
+        shutil.copytree(self.root / "vagrant" / source, context, dirs_exist_ok=True)
+        shutil.copy2(self.root / "vagrant" / "node" / "bake", context / "bake")
+        for folder, names in LAYOUT[source].items():
             (context / folder).mkdir()
-            for name in names:
-                target = context / folder / name.removesuffix("-cni")
-                place(programs[name], target)
+            for name, target in names.items():
+                place(programs[name], context / folder / target)
 
-    def _save_images(self, programs: Mapping[str, Path], archive: Path) -> None:
-        """Build every image of the cluster and write them all into one archive."""
+    def _save_images(
+        self, images: Sequence[Image], programs: Mapping[str, Path], archive: Path
+    ) -> None:
+        """Build images and write them all into one archive."""
         source = self.root / "vagrant" / "images" / "parts"
         parts = self._build("parts", source, {"BASE": self.base()}, digest(source))
         references = []
-        with self.status.step(f"images of the cluster ({len(CLUSTER_IMAGES)})"):
-            for image in (*CLUSTER_IMAGES, *STUDENT_IMAGES):
+        with self.status.step(f"images of the cluster ({len(images)})"):
+            for image in images:
                 reference = image.reference(self._versions)
                 self.status.note(reference)
                 with tempfile.TemporaryDirectory(prefix="lab-image-") as folder:

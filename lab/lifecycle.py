@@ -25,7 +25,7 @@ from lab.containers import run_arguments
 from lab.distributions import distribution
 from lab.errors import NotFoundError, PrerequisiteError
 from lab.host import Host
-from lab.images import Builder
+from lab.images import K3S_TOOLS, Builder
 from lab.lock import locked
 from lab.machines import Machines, rendering
 from lab.output import Status
@@ -60,7 +60,8 @@ class Bringup:
 
     @cached_property
     def versions(self) -> dict[str, str]:
-        return {name: self.toolchain.version(name) for name in NODE_TOOLS}
+        names = NODE_TOOLS if self.lab.distribution == "kubeadm" else K3S_TOOLS
+        return {name: self.toolchain.version(name) for name in names}
 
     @cached_property
     def distribution(self) -> Any:
@@ -102,7 +103,7 @@ def make_node_image(up: Bringup) -> None:
         run_args=run_arguments(up.host.missing_capabilities),
         status=up.status,
     )
-    up.image = builder.node()
+    up.image = builder.node(up.lab.distribution)
     up.tools = up.pool.submit(prepare_stacks, up)
 
 
@@ -143,7 +144,7 @@ def prepare_machines(up: Bringup) -> None:
 def start_control_plane(up: Bringup) -> None:
     """Kubernetes on the first machine, and the lab's kubeconfig for it."""
     first = up.remotes[0]
-    with up.status.step(f"control plane ({up.lab.distribution} {up.versions['kubernetes']})"):
+    with up.status.step(f"control plane ({up.lab.distribution} {up.lab.kubernetes})"):
         up.distribution.start(first)
     text = cluster.for_host(up.distribution.kubeconfig(first), up.lab)
     write_aside(up.lab.state / "kubeconfig", text)
@@ -225,8 +226,11 @@ def resolve_on(lab: Lab, facts: Host, toolchain: Toolchain) -> tuple[Lab, list[C
     return resolve(
         lab,
         facts,
-        has_k3s=bool(toolchain.sources("k3s")),
-        kubernetes=toolchain.version("kubernetes"),
+        versions={
+            distribution: toolchain.version(item)
+            for distribution, item in {"kubeadm": "kubernetes", "k3s": "k3s"}.items()
+            if toolchain.sources(item)
+        },
         port_is_free=host.port_is_free,
         owner=host.owner,
     )
@@ -278,7 +282,8 @@ def destroy(lab: Lab, status: Status, *, cache: bool = False) -> None:
             (lab.state / READY).unlink(missing_ok=True)
             if (lab.state / "machines.json").exists():
                 with status.step(f"destroy lab `{lab.name}`"):
-                    Machines(known(lab), status).remove()
+                    settled = settle(lab, host.gather(cache_folder()), toolchain_of(lab, status))
+                    Machines(settled, status).remove()
             shutil.rmtree(lab.state)
         _forget_shared(lab.state.parent)
     if cache:

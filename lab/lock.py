@@ -62,10 +62,11 @@ def end_orphans(path: Path) -> None:
 
 
 def holders(path: Path) -> list[int]:
-    """The other processes that have a file open."""
+    """The other processes that hold a lock on a file; one that only waits for it is none."""
     found = set()
     for link in Path("/proc").glob("[0-9]*/fd/*"):
         with contextlib.suppress(OSError):
-            if os.readlink(link) == str(path):
+            details = link.parents[1] / "fdinfo" / link.name
+            if os.readlink(link) == str(path) and "FLOCK" in details.read_text():
                 found.add(int(link.parts[2]))
     return sorted(found - {os.getpid()})

@@ -7,6 +7,7 @@ names the verbs. Whether a machine is a VM or a container is known here, to the 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -59,8 +60,9 @@ def rendering(
                 "cpus": lab.cpus,
                 "memory": lab.memory,
                 "ports": forwarded.get(machine.name, []),
+                "ssh_port": (lab.ports.ssh or 0) + number,
             }
-            for machine in lab.machines
+            for number, machine in enumerate(lab.machines)
         ],
     }
 
@@ -111,7 +113,7 @@ class Machines(vagrant.Vagrant):
     def start(self, image: str) -> None:
         """Create the machines that do not exist and start those that are stopped."""
         if self.lab.provider == "docker":
-            containers.prepare(self.lab, image)
+            containers.prepare(self.lab, image, self.known())
         try:
             self.up(provider=self.lab.provider, no_provision=True)
         except CommandError as error:
@@ -124,10 +126,21 @@ class Machines(vagrant.Vagrant):
         self.halt()
 
     def remove(self) -> None:
-        """Destroy every machine, and what was made around them."""
-        self.destroy()
-        if self.lab.provider == "docker":
-            containers.remove(self.lab)
+        """Destroy every machine, and what was made around them.
+
+        Containers are found by their label as well: Vagrant's own records may be torn.
+        """
+        if self.lab.provider != "docker":
+            self.destroy()
+            return
+        with contextlib.suppress(CommandError):
+            self.destroy()
+        containers.remove(self.lab)
+
+    def known(self) -> set[str]:
+        """The ids of the machines that Vagrant remembers to have made."""
+        folder = self.lab.state / "vagrant" / "machines"
+        return {path.read_text().strip() for path in folder.glob("*/*/id")}
 
     def connect(self) -> Path:
         """Ask Vagrant how the machines are reached; the path of the ssh-config that says it."""

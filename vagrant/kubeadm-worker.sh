@@ -3,6 +3,15 @@
 set -eu
 done=/etc/kubernetes/lab-joined
 [ -f $done ] && exit 0
-[ ! -f /etc/kubernetes/kubelet.conf ] || kubeadm reset --force >/dev/null 2>&1
+# A join that was cut off may have got as far as the node's own certificate: then it is done.
+own=/etc/kubernetes/kubelet.conf
+if [ -f $own ]; then
+  if kubectl --kubeconfig $own --request-timeout 10s get node "$(hostname)" >/dev/null 2>&1; then
+    systemctl start kubelet
+    touch $done
+    exit 0
+  fi
+  kubeadm reset --force >/dev/null 2>&1
+fi
 kubeadm join --config /etc/lab/kubeadm.json
 touch $done

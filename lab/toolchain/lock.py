@@ -49,11 +49,11 @@ class Wheel:
 
 @dataclass(frozen=True)
 class Item:
-    """One tool on this platform. A source that cannot make it here is None."""
+    """One tool on this platform. A source that cannot make it here is empty."""
 
     name: str
     version: str
-    release: Download | None = None
+    release: tuple[Download, ...] = ()
     modules: Modules | None = None
     wheel: Wheel | None = None
 
@@ -75,7 +75,7 @@ def _item(name: str, table: Mapping[str, Any], target: str) -> Item:
     return Item(
         name=name,
         version=table["version"],
-        release=Download(**release[target]) if target in release else None,
+        release=tuple(Download(**table) for table in release.get(target, [])),
         modules=Modules(**table["modules"]) if "modules" in table else None,
         wheel=Wheel(
             package=wheel["package"],
