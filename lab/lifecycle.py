@@ -48,6 +48,7 @@ class Bringup:
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(4))
     image: str = ""
     tools: Future[Path] | None = None
+    baseline: Future[None] | None = None
 
     @cached_property
     def machines(self) -> Machines:
@@ -134,10 +135,11 @@ def prepare_machines(up: Bringup) -> None:
     """Names on every machine, and the registry on the first one."""
     first = up.lab.machines[0]
     scripts = up.lab.root / "vagrant"
-    hosts = [f"{machine.address} {machine.name}" for machine in up.lab.machines]
-    hosts.append(f"{first.address} registry.lab")
+    words = [str(up.lab.services)]
+    words += [f"{machine.address} {machine.name}" for machine in up.lab.machines]
+    words.append(f"{first.address} registry.lab")
     with up.status.step("names and registry"):
-        each(up.remotes, lambda remote: remote.script(scripts / "machine.sh", *hosts))
+        each(up.remotes, lambda remote: remote.script(scripts / "machine.sh", *words))
         up.remotes[0].script(scripts / "registry.sh")
 
 
@@ -148,6 +150,9 @@ def start_control_plane(up: Bringup) -> None:
         up.distribution.start(first)
     text = cluster.for_host(up.distribution.kubeconfig(first), up.lab)
     write_aside(up.lab.state / "kubeconfig", text)
+    if up.lab.distribution == "kubeadm":
+        # Behind the workers' joining; deploy_baseline waits for it.
+        up.baseline = up.pool.submit(lambda: up.stacks.up("cluster"))
 
 
 def join_workers(up: Bringup) -> None:
@@ -165,10 +170,10 @@ def wait_for_nodes(up: Bringup) -> None:
 
 
 def deploy_baseline(up: Bringup) -> None:
-    """The Pulumi stack `cluster`: Ingress, storage, load balancer, metrics."""
-    if up.lab.distribution == "kubeadm":
+    """The Pulumi stack `cluster`: Ingress, storage, load balancer, metrics. k3s has its own."""
+    if up.baseline:
         with up.status.step("baseline stack `cluster`"):
-            up.stacks.up("cluster")
+            up.baseline.result()
             cluster.wait_addons(up.lab, up.stacks.tools)
 
 

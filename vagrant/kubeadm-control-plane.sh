@@ -12,5 +12,10 @@ if [ ! -f $done ]; then
   [ -z "$(ls /etc/kubernetes/manifests)" ] || kubeadm reset --force >/dev/null 2>&1
   kubeadm init --config /etc/lab/kubeadm.json
 fi
+# Before CoreDNS' pods can run anywhere: one is enough for a lab, and it is asked every second
+# whether it is ready, not every ten.
+kubectl --namespace kube-system patch deployment coredns --patch '
+  {"spec": {"replicas": 1, "template": {"spec": {"containers": [
+    {"name": "coredns", "readinessProbe": {"periodSeconds": 1}}]}}}}'
 kubectl apply --filename /etc/lab/flannel.yaml
 echo "$wanted" >$done
