@@ -1,6 +1,8 @@
 """Pulumi's entry point: the stack's name picks the program."""
 
 import importlib
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -26,5 +28,16 @@ def deploy(stack: str) -> None:
     importlib.import_module(known[stack]).deploy()
 
 
+def need_cluster() -> None:
+    """Raises RunError, at once and in one sentence, when there is no cluster to deploy to."""
+    if not {"KUBECONFIG", "LAB_ADDRESS_POOL"} <= os.environ.keys():
+        raise pulumi.RunError('this shell means no lab; next: eval "$(invoke lab-env)"')
+    question = ["kubectl", "get", "--raw", "/readyz", "--request-timeout", "5s"]
+    if subprocess.run(question, capture_output=True, timeout=10, check=False).returncode:
+        lab = os.environ.get("LAB_NAME")
+        raise pulumi.RunError(f"the cluster of lab `{lab}` does not answer; next: invoke lab-up")
+
+
 if __name__ == "__main__":
+    need_cluster()
     deploy(pulumi.get_stack())

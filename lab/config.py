@@ -1,7 +1,7 @@
 """Configuration: lab.toml, LAB_* variables and flags become one frozen `Lab`.
 
 Precedence is flag > environment > file > default. Everything that is wrong is reported at once and
-nothing is touched before it is clean. `auto` stays in place here; `lab.doctor.resolve` replaces it
+nothing is touched before it is clean. `auto` stays in place here; `lab.choices.resolve` replaces it
 by what fits the host.
 """
 
@@ -63,7 +63,7 @@ class Forward:
 
 @dataclass(frozen=True)
 class Lab:
-    """A whole lab. None and "auto" stand for a choice that `lab.doctor.resolve` has still to make.
+    """A whole lab. None and "auto" stand for a choice that `lab.choices.resolve` has still to make.
 
     `memory` is MiB of each machine; `origins` tells for every key where its value came from.
     """
@@ -136,6 +136,12 @@ def _choice(allowed: Sequence[str]) -> Rule:
     return rule
 
 
+def _schema(value: Any) -> int:
+    if isinstance(value, bool) or str(value) != "1":
+        raise ValueError("must be 1, the version of lab.toml that this lab reads")
+    return 1
+
+
 def _number(low: int, high: int, *, auto: bool = False) -> Rule:
     def rule(value: Any) -> int | None:
         if auto and value == AUTO:
@@ -188,7 +194,7 @@ def _matching(pattern: str, rule: str) -> Rule:
 
 
 KEYS: Mapping[str, Rule] = {
-    "version": _choice([1]),  # type: ignore[list-item]
+    "version": _schema,
     "name": _matching(
         r"[a-z]([a-z0-9-]{0,18}[a-z0-9])?",
         "must be at most 20 lower-case letters, digits and dashes, beginning with a letter",

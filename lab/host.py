@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
 import shutil
 import socket
 import sys
-from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import IPv4Network
@@ -159,27 +157,6 @@ def owner(port: int) -> str:
     answer = _answer("ss", "-Hltnp", f"sport = :{port}") or ""
     found = re.search(r'users:\(\("([^"]+)",pid=(\d+)', answer)
     return f"{found[1]} (process {found[2]})" if found else ""
-
-
-def docker_networks(names: Iterable[str] = ()) -> tuple[IPv4Network, ...]:
-    """Ranges of the engine's networks, also of those without a route at the moment."""
-    listing = _answer("docker", "network", "ls", "--quiet") or ""
-    if not listing.split():
-        return ()
-    details = json.loads(_answer("docker", "network", "inspect", *listing.split()) or "[]")
-    return parse_docker_networks(details, set(names))
-
-
-def parse_docker_networks(
-    details: Iterable[Mapping[str, object]], ours: set[str]
-) -> tuple[IPv4Network, ...]:
-    """IPv4 ranges in the answer of `docker network inspect`, without those of the names `ours`."""
-    found = []
-    for network in details:
-        text = json.dumps(network.get("IPAM"))
-        if network.get("Name") not in ours:
-            found += [IPv4Network(item) for item in re.findall(r'"Subnet": "([\d./]+)"', text)]
-    return tuple(found)
 
 
 def _docker() -> tuple[str | None, str]:

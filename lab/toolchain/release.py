@@ -109,12 +109,14 @@ def _append(url: str, part: Path, status: Status) -> None:
             return
         raise
     with answer, part.open("ab" if answer.status == 206 else "wb") as file:
-        total = have + int(answer.headers.get("Content-Length") or 0)
+        total = file.tell() + int(answer.headers.get("Content-Length") or 0)
         while block := answer.read(CHUNK):
             file.write(block)
             status.note(
                 f"{urlsplit(url).path.rsplit('/', 1)[-1]}  {file.tell() >> 20} of {total >> 20} MiB"
             )
+        if file.tell() < total:
+            raise OSError(f"the connection ended after {file.tell()} of {total} bytes")
 
 
 def _reason(error: Exception) -> str:

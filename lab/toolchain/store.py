@@ -50,13 +50,17 @@ class Store:
         folder = self.folder / key
         if not self.has(key):
             return None
-        manifest: dict[str, str] = json.loads((folder / MANIFEST).read_text())
-        for name, digest in manifest.items():
-            path = folder / name
-            if not path.is_file() or file_digest(path) != digest:
-                self.status.say(f"{path} is not what was stored: it is refused and made again")
-                self._discard(folder)
-                return None
+        bad = folder / MANIFEST
+        try:
+            manifest: dict[str, str] = json.loads(bad.read_text())
+            for name, digest in manifest.items():
+                bad = folder / name
+                if file_digest(bad) != digest:
+                    raise ValueError(f"not {digest}")
+        except (OSError, ValueError):
+            self.status.say(f"{bad} is not what was stored: it is refused and made again")
+            self._discard(folder)
+            return None
         return {name: folder / name for name in manifest}
 
     def add(self, key: str, fill: Callable[[Path], None]) -> dict[str, Path]:

@@ -120,6 +120,9 @@ def test_down_and_up_keep_everything(invoke: Invoke) -> None:
     assert all(machine["state"] != "running" for machine in stopped["machines"])
     refused = invoke("exercise-up", "pod", code=4)
     assert "invoke lab-up" in refused.err
+    by_hand = invoke.shell("pulumi up --stack pod --yes --non-interactive --skip-preview", code=255)
+    assert "the cluster of lab `e2e` does not answer; next: invoke lab-up" in by_hand
+    assert "Traceback" not in by_hand
     invoke("lab-up")
     assert names(states(invoke)["machines"], "address") == addresses
     for name in EXERCISES:

@@ -91,8 +91,13 @@ def plain(value: Any) -> Any:
 
 
 def by_name(objects: list[Object]) -> dict[tuple[str, str], Object]:
-    """Objects by kind and name."""
-    return {(item["kind"], item["metadata"]["name"]): plain(item) for item in objects}
+    """Objects by kind and name, without the annotations that are for Pulumi alone."""
+    found = {(item["kind"], item["metadata"]["name"]): plain(item) for item in objects}
+    for item in found.values():
+        notes = item["metadata"].pop("annotations", {})
+        if kept := {key: notes[key] for key in notes if not key.startswith("pulumi.com/")}:
+            item["metadata"]["annotations"] = kept
+    return found
 
 
 def manifests(name: str) -> list[Object]:

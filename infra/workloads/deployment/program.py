@@ -7,6 +7,9 @@ from pulumi_kubernetes.core.v1 import Namespace
 from infra.images import BUSYBOX
 
 LABELS = {"app": "hello-d"}
+# Nobody waits for the rollout here: it is what the exercise looks at, and Pulumi's plugin would
+# wait in vain for one that `kubectl rollout undo` has made already.
+SKIP_AWAIT = {"pulumi.com/skipAwait": "true"}
 
 
 def deploy() -> None:
@@ -19,6 +22,7 @@ def deploy() -> None:
             "name": "hello-deployment",
             "namespace": namespace.metadata["name"],
             "labels": LABELS,
+            "annotations": SKIP_AWAIT,
         },
         spec={
             "replicas": 3,

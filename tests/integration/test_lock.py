@@ -1,0 +1,71 @@
+"""The lab's lock between real processes: it dies with its holder, as the holder's children do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lab.config import Lab
+from lab.errors import DeadlineExceeded
+from lab.lock import locked
+from lab.output import Status
+from tests.integration.conftest import ROOT
+from tests.integration.test_runner import gone
+
+HOLDER = """
+import sys
+from pathlib import Path
+from lab import runner
+from lab.config import Lab
+from lab.lock import locked
+from lab.output import Status
+with locked(Lab(root=Path(sys.argv[1])), "lab-up", Status()):
+    runner.run(["sh", "-c", f"echo $$ >{sys.argv[1]}/child; exec sleep 300"], timeout=300)
+"""
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    return Lab(root=tmp_path)
+
+
+def hold(lab: Lab) -> tuple[subprocess.Popen[bytes], int]:
+    """A process that holds the lab's lock and has a child; both, when they run."""
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(lab.root)], cwd=ROOT)
+    child = lab.root / "child"
+    deadline = time.monotonic() + 20
+    while not (child.exists() and child.read_text().strip()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return holder, int(child.read_text())
+
+
+def test_who_holds_it_is_told(lab: Lab, status: Status, story: object) -> None:
+    holder, _ = hold(lab)
+    try:
+        with (
+            pytest.raises(DeadlineExceeded, match="the lock of lab `lab`"),
+            locked(lab, "lab-down", status, timeout=0.5),
+        ):
+            pass
+        told = story.getvalue()  # type: ignore[attr-defined]
+        assert f"waiting for lab `lab`: held by lab-up (process {holder.pid})" in told
+    finally:
+        holder.send_signal(signal.SIGINT)
+        holder.wait(20)
+    with locked(lab, "lab-down", status, timeout=5):
+        assert "lab-down" in (lab.state / "lock").read_text()
+
+
+def test_orphans_of_a_killed_task_are_ended(lab: Lab, status: Status) -> None:
+    holder, child = hold(lab)
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.wait(20)
+    assert not gone(child)
+    with locked(lab, "lab-up", status, timeout=20):
+        assert gone(child)

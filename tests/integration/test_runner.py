@@ -1,0 +1,99 @@
+"""The one module that starts processes, with real ones."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lab import runner
+from lab.errors import CommandError, DeadlineExceeded, PrerequisiteError
+
+Script = Callable[[str], Path]
+
+
+def gone(process: int) -> bool:
+    """Whether a process has ended; one that only waits to be reaped has."""
+    stat = Path(f"/proc/{process}/stat")
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_output_code_and_input(script: Script) -> None:
+    path = script("cat; echo story >&2; exit 3")
+    result = runner.run([path], ok=(3,), stdin="grüße".encode())
+    assert (result.code, result.stdout, result.stderr) == (3, "grüße", "story\n")
+
+
+def test_arguments_are_words_and_not_shell() -> None:
+    words = ["a b", "$HOME", "'", "*"]
+    printed = runner.run([sys.executable, "-c", "import sys; print(sys.argv[1:])", *words]).stdout
+    assert printed.strip() == str(words)
+
+
+def test_lines_come_as_they_are_printed(script: Script) -> None:
+    seen: list[str] = []
+    runner.run([script("echo one; echo two >&2")], on_line=seen.append)
+    assert sorted(seen) == ["one", "two"]
+
+
+def test_an_unexpected_code(script: Script) -> None:
+    with pytest.raises(CommandError, match="ended with code 7") as caught:
+        runner.run([script("echo because >&2; exit 7")])
+    assert caught.value.code == 7
+    assert "because" in caught.value.output
+
+
+def test_a_missing_program() -> None:
+    with pytest.raises(PrerequisiteError, match="`no-such-program` cannot be started"):
+        runner.run(["no-such-program"])
+
+
+def test_a_limit_ends_the_child_and_its_children(script: Script, tmp_path: Path) -> None:
+    path = script(f"sleep 300 & echo $! >{tmp_path}/child; wait")
+    begin = time.monotonic()
+    with pytest.raises(DeadlineExceeded, match="did not end within 1 s"):
+        runner.run([path], timeout=1)
+    assert time.monotonic() - begin < 5
+    assert gone(int((tmp_path / "child").read_text()))
+
+
+def test_standard_input_is_closed(script: Script) -> None:
+    assert runner.run([script("read line || echo nothing")]).stdout == "nothing\n"
+
+
+def test_a_daemon_that_keeps_the_pipes_is_not_waited_for(script: Script) -> None:
+    begin = time.monotonic()
+    assert runner.run([script("sleep 20 & echo started")]).stdout == "started\n"
+    assert time.monotonic() - begin < 15
+
+
+def test_an_interrupt_ends_the_children(tmp_path: Path) -> None:
+    """Ctrl-C in a task: what it started must not go on alone."""
+    program = (
+        "from lab import runner\n"
+        f"runner.run(['sh', '-c', 'echo $$ >{tmp_path}/child; exec sleep 300'], timeout=300)\n"
+    )
+    task = subprocess.Popen(
+        [sys.executable, "-c", program], stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    child = tmp_path / "child"
+    deadline = time.monotonic() + 20
+    while not (child.exists() and child.read_text().strip()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    task.send_signal(signal.SIGINT)
+    assert task.wait(20) != 0
+    assert gone(int(child.read_text()))
+
+
+def test_a_spawned_daemon_outlives_and_logs(script: Script, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    runner.spawn([str(script("echo hello"))], log)
+    deadline = time.monotonic() + 10
+    while "hello" not in log.read_text() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert log.read_text() == "hello\n"

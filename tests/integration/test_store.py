@@ -1,0 +1,128 @@
+"""The store of tools: verified at every use, whole or not there at all."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lab.output import Status
+from lab.toolchain.store import Store
+from tests.integration.conftest import ROOT
+
+
+@pytest.fixture
+def store(tmp_path: Path, status: Status) -> Store:
+    return Store(tmp_path / "tools", status)
+
+
+def filler(text: str) -> Callable[[Path], None]:
+    def fill(folder: Path) -> None:
+        (folder / "tool").write_text(text)
+
+    return fill
+
+
+def test_made_once(store: Store) -> None:
+    made = store.add("tool-1", filler("one"))
+    assert store.add("tool-1", filler("two")) == made
+    assert made["tool"].read_text() == "one"
+
+
+@pytest.mark.parametrize("damage", ["changed", "truncated", "missing", "manifest"])
+def test_a_damaged_file_is_refused_by_name_and_made_again(
+    store: Store, story: object, damage: str
+) -> None:
+    path = store.add("tool-1", filler("content"))["tool"]
+    if damage == "changed":
+        path.write_text("Content")
+    elif damage == "truncated":
+        path.write_text("con")
+    elif damage == "missing":
+        path.unlink()
+    else:
+        (path.parent / "manifest.json").write_text('{"tool": "sha')
+    assert store.get("tool-1") is None
+    assert "is not what was stored" in story.getvalue()  # type: ignore[attr-defined]
+    assert str(path.parent) in story.getvalue()  # type: ignore[attr-defined]
+    assert store.add("tool-1", filler("again"))["tool"].read_text() == "again"
+
+
+def test_a_failed_fill_leaves_nothing_that_counts(store: Store) -> None:
+    def fill(folder: Path) -> None:
+        (folder / "tool").write_text("half")
+        raise RuntimeError("no network")
+
+    with pytest.raises(RuntimeError):
+        store.add("tool-1", fill)
+    assert store.get("tool-1") is None
+    assert store.add("tool-1", filler("whole"))["tool"].read_text() == "whole"
+
+
+def test_killed_while_it_fills(store: Store) -> None:
+    """SIGKILL in the middle: the lock is free at once and the rest does not count."""
+    program = f"""
+import io, sys, time
+from pathlib import Path
+from lab.output import Status
+from lab.toolchain.store import Store
+def fill(folder):
+    (folder / "tool").write_text("half")
+    print("begun", flush=True)
+    time.sleep(300)
+Store(Path({str(store.folder)!r}), Status(io.StringIO())).add("tool-1", fill)
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "begun\n"
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    assert store.get("tool-1") is None
+    assert store.add("tool-1", filler("whole"))["tool"].read_text() == "whole"
+
+
+def test_two_that_want_the_same_make_it_once(store: Store) -> None:
+    made: list[str] = []
+
+    def fill(folder: Path) -> None:
+        made.append("x")
+        time.sleep(0.3)
+        (folder / "tool").write_text("one")
+
+    threads = [threading.Thread(target=store.add, args=("tool-1", fill)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert made == ["x"]
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> object:
+    """A file system of 64 KiB."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a file system needs root")
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    subprocess.run(mount, check=True)
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_leaves_nothing_that_counts(tiny: Path, status: Status) -> None:
+    store = Store(tiny / "tools", status)
+    with pytest.raises(OSError, match="No space left"):
+        store.add("tool-1", filler("x" * 200_000))
+    assert store.get("tool-1") is None
+    assert store.add("tool-1", filler("small"))["tool"].read_text() == "small"

@@ -1,0 +1,71 @@
+"""Unit tests start no process and open no connection: anything that tries is a failure."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.config import Lab, Ports
+from lab.host import Host
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def nothing_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError(f"a unit test reached outside: {args}")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    """A resolved lab of one control plane and two workers, its state below `tmp_path`."""
+    return Lab(
+        root=tmp_path,
+        provider="docker",
+        distribution="kubeadm",
+        kubernetes="1.34.4",
+        workers=2,
+        subnet=IPv4Network("192.168.56.0/24"),
+        ports=Ports(api=6443, http=8080, registry=5000, ssh=2222),
+    )
+
+
+@pytest.fixture
+def host() -> Callable[..., Host]:
+    """A healthy Debian host without a hypervisor; keywords change it."""
+    healthy = Host(
+        system="Linux",
+        architecture="x86_64",
+        distribution="debian",
+        python=(3, 11),
+        cpus=4,
+        memory=16000,
+        memory_free=12000,
+        disk_free=50 * 1024,
+        cgroup=2,
+        missing_capabilities=(),
+        is_root=False,
+        can_sudo=True,
+        docker_cli=True,
+        docker_engine="26.1.5",
+        docker_trouble="",
+        vagrant="2.3.4",
+        vagrant_libvirt=False,
+        virtualbox=None,
+        mmdebstrap=True,
+        kvm=False,
+        inotify_instances=512,
+        networks=(),
+    )
+    return lambda **changes: replace(healthy, **changes)

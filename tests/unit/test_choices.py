@@ -1,0 +1,144 @@
+"""What every `auto` becomes, and that a lab keeps what it was given once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.choices import FILE, resolve, to_remember
+from lab.config import Forward, Lab, Ports
+from lab.errors import ConfigError
+from lab.host import Host
+
+BOTH = {"kubeadm": "1.34.4", "k3s": "1.34.2+k3s1"}
+ONE = {"kubeadm": "1.34.4"}
+
+
+def settle(lab: Lab, host: Host, versions: Any = ONE, busy: Any = ()) -> Lab:
+    return resolve(
+        lab,
+        host,
+        versions=versions,
+        port_is_free=lambda port: port not in busy,
+        owner=lambda port: "nginx (process 7)",
+    )[0]
+
+
+@pytest.fixture
+def open_lab(tmp_path: Path) -> Lab:
+    return Lab(root=tmp_path)
+
+
+def test_defaults(open_lab: Lab, host: Callable[..., Host]) -> None:
+    lab = settle(open_lab, host())
+    assert (lab.provider, lab.distribution, lab.kubernetes) == ("docker", "kubeadm", "1.34.4")
+    assert (lab.workers, str(lab.subnet)) == (2, "192.168.56.0/24")
+    assert lab.ports == Ports(api=6443, http=8080, registry=5000, ssh=2222)
+
+
+@pytest.mark.parametrize(
+    ("changes", "provider"),
+    [
+        ({"virtualbox": "7.0.1"}, "virtualbox"),
+        ({"vagrant_libvirt": True, "kvm": True}, "libvirt"),
+        ({"vagrant_libvirt": True, "kvm": False}, "docker"),
+        ({}, "docker"),
+    ],
+)
+def test_provider(open_lab: Lab, host: Callable[..., Host], changes: Any, provider: str) -> None:
+    assert settle(open_lab, host(**changes)).provider == provider
+
+
+def test_k3s_where_its_release_can_be_had(open_lab: Lab, host: Callable[..., Host]) -> None:
+    lab = settle(open_lab, host(), BOTH)
+    assert (lab.distribution, lab.kubernetes) == ("k3s", "1.34.2+k3s1")
+
+
+@pytest.mark.parametrize(("free", "workers"), [(4096, 2), (4095, 0)])
+def test_workers_by_memory(
+    open_lab: Lab, host: Callable[..., Host], free: int, workers: int
+) -> None:
+    assert settle(open_lab, host(memory_free=free)).workers == workers
+
+
+def test_first_free_network(open_lab: Lab, host: Callable[..., Host]) -> None:
+    taken = (IPv4Network("192.168.56.0/24"), IPv4Network("192.168.57.128/25"))
+    assert str(settle(open_lab, host(networks=taken)).subnet) == "192.168.58.0/24"
+
+
+def test_no_free_network(open_lab: Lab, host: Callable[..., Host]) -> None:
+    with pytest.raises(ConfigError, match=r"every /24 of 192\.168\.56\.0/21 is taken"):
+        settle(open_lab, host(networks=(IPv4Network("192.168.0.0/16"),)))
+
+
+def test_a_taken_network_is_refused(open_lab: Lab, host: Callable[..., Host]) -> None:
+    wanted = replace(open_lab, subnet=IPv4Network("192.168.57.0/24"))
+    with pytest.raises(ConfigError, match=r"network\.subnet: 192\.168\.57\.0/24 is taken"):
+        settle(wanted, host(networks=(IPv4Network("192.168.57.0/24"),)))
+
+
+def test_next_free_ports(open_lab: Lab, host: Callable[..., Host]) -> None:
+    lab = settle(open_lab, host(), busy={8080, 8081, 2225})
+    assert lab.ports == Ports(api=6443, http=8082, registry=5000, ssh=2228)
+
+
+def test_ports_keep_out_of_each_others_way(open_lab: Lab, host: Callable[..., Host]) -> None:
+    wanted = replace(open_lab, forwards=(Forward(8080, 80),), ports=Ports(api=5000))
+    lab = settle(wanted, host())
+    assert (lab.ports.api, lab.ports.http, lab.ports.registry) == (5000, 8081, 5001)
+
+
+def test_a_taken_port_is_refused_with_its_owner(open_lab: Lab, host: Callable[..., Host]) -> None:
+    with pytest.raises(ConfigError, match=r"ports\.http: 9000 is in use by nginx \(process 7\)"):
+        settle(replace(open_lab, ports=Ports(http=9000)), host(), busy={9000})
+
+
+def test_a_lab_keeps_its_choices(open_lab: Lab, host: Callable[..., Host]) -> None:
+    first = settle(open_lab, host(), busy={8080})
+    open_lab.state.mkdir(parents=True)
+    (open_lab.state / FILE).write_text(json.dumps(to_remember(first)))
+    later = host(virtualbox="7.0", memory_free=1000, networks=(IPv4Network("192.168.56.0/24"),))
+    again = settle(open_lab, later, BOTH, busy={8081, 6443, 5000, 2222})
+    assert again == first
+    # Its own ports are in use by itself when they are also in the file.
+    explicit = replace(open_lab, ports=Ports(http=8081))
+    assert settle(explicit, later, BOTH, busy={8081}).ports.http == 8081
+
+
+def test_torn_choices_count_as_none(open_lab: Lab, host: Callable[..., Host]) -> None:
+    open_lab.state.mkdir(parents=True)
+    (open_lab.state / FILE).write_text('{"provider": ')
+    assert settle(open_lab, host()).provider == "docker"
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"distribution": "k3s"}, "no source has k3s for this host"),
+        ({"kubernetes": "1.30.0"}, "1.30.0 cannot be had here; 1.34.4 can"),
+    ],
+)
+def test_what_cannot_be_had(
+    open_lab: Lab, host: Callable[..., Host], changes: Any, expected: str
+) -> None:
+    with pytest.raises(ConfigError, match=expected):
+        settle(replace(open_lab, **changes), host())
+
+
+def test_every_clash_at_once(open_lab: Lab, host: Callable[..., Host]) -> None:
+    wanted = replace(open_lab, ports=Ports(http=9000, api=9001), kubernetes="1.0.0")
+    with pytest.raises(ConfigError) as caught:
+        settle(wanted, host(), busy={9000, 9001})
+    assert len(caught.value.problems) == 3
+
+
+def test_reasons_are_told(open_lab: Lab, host: Callable[..., Host]) -> None:
+    _, choices = resolve(open_lab, host(), versions=ONE, port_is_free=lambda port: True)
+    assert {choice.key for choice in choices} >= {"provider", "distribution", "workers", "subnet"}
+    assert all(choice.reason for choice in choices)

@@ -1,0 +1,98 @@
+"""The doctor's findings: each fault has an id, a sentence and a fix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from lab import doctor
+from lab.choices import Choice
+from lab.config import Lab
+from lab.errors import PrerequisiteError
+from lab.host import Host
+
+SOURCES = {"kubectl": ("release", "modules"), "pulumi": ("modules",)}
+
+
+def findings(lab: Lab, host: Host, packages: Any = (), sources: Any = SOURCES) -> dict[str, Any]:
+    return {finding.id: finding for finding in doctor.examine(lab, host, packages, sources)}
+
+
+def test_a_healthy_host_has_no_fault(lab: Lab, host: Callable[..., Host]) -> None:
+    found = findings(lab, host())
+    assert {finding.status for finding in found.values()} == {"ok", "note"}
+    assert found["source-release"].detail == "kubectl"
+    assert found["source-modules"].detail == "pulumi"
+
+
+@pytest.mark.parametrize(
+    ("changes", "identity", "status", "text"),
+    [
+        ({"python": (3, 10)}, "python", "fail", "3.10, 3.11 is needed"),
+        ({"cpus": 1}, "cpus", "warn", "1"),
+        ({"memory_free": 1900}, "memory", "fail", "1900 MiB free, 3 machine(s) need 2000"),
+        ({"disk_free": 5000}, "disk", "fail", "4 GiB free"),
+        ({"docker_engine": None}, "docker-engine", "install", "lab-up starts it"),
+        (
+            {"docker_engine": None, "can_sudo": False, "docker_trouble": "permission denied"},
+            "docker-engine",
+            "fail",
+            "permission denied",
+        ),
+        ({"kvm": True}, "virtualisation", "ok", "KVM"),
+        ({"cgroup": 1}, "cgroup", "note", "v1"),
+        ({"missing_capabilities": ("SYS_RESOURCE",)}, "capabilities", "note", "SYS_RESOURCE"),
+        ({"missing_capabilities": ("NET_ADMIN",)}, "capabilities", "fail", "NET_ADMIN missing"),
+        ({"inotify_instances": 100}, "inotify", "warn", "120 may be used"),
+        ({"system": "Darwin"}, "system", "warn", "Darwin"),
+    ],
+)
+def test_probe(
+    lab: Lab, host: Callable[..., Host], changes: Any, identity: str, status: str, text: str
+) -> None:
+    finding = findings(lab, host(**changes))[identity]
+    assert finding.status == status
+    assert text in finding.detail
+    assert finding.fix or status in ("ok", "note", "install")
+
+
+def test_virtual_machines_take_all_of_their_memory(lab: Lab, host: Callable[..., Host]) -> None:
+    found = findings(replace(lab, provider="libvirt"), host(memory_free=6000))
+    assert found["memory"].detail == "6000 MiB free, 3 machine(s) need 6144"
+
+
+def test_packages_are_installed_or_asked_for(lab: Lab, host: Callable[..., Host]) -> None:
+    allowed = findings(lab, host(vagrant=None), ["vagrant"])["packages"]
+    assert (allowed.status, allowed.detail) == ("install", "vagrant")
+    forbidden = findings(lab, host(vagrant=None, can_sudo=False), ["vagrant"])["packages"]
+    assert forbidden.status == "fail"
+    assert "apt-get install --yes --no-install-recommends vagrant" in forbidden.fix
+    elsewhere = findings(lab, host(distribution="fedora", is_root=True), ["vagrant"])["packages"]
+    assert elsewhere.status == "fail"
+
+
+def test_tools_without_a_source(lab: Lab, host: Callable[..., Host]) -> None:
+    found = findings(lab, host(), sources={"kubectl": ()})["source-none"]
+    assert (found.status, found.detail) == ("fail", "kubectl: no source has them")
+
+
+def test_everything_that_fails_is_told_at_once(lab: Lab, host: Callable[..., Host]) -> None:
+    bad = doctor.examine(lab, host(python=(3, 9), disk_free=1, memory_free=1), (), SOURCES)
+    with pytest.raises(PrerequisiteError) as caught:
+        doctor.refuse(bad)
+    for identity in ("[python]", "[disk]", "[memory]"):
+        assert identity in caught.value.message
+    assert caught.value.hint
+    doctor.refuse(doctor.examine(lab, host(), (), SOURCES))
+
+
+def test_text_has_a_row_for_each_finding(lab: Lab, host: Callable[..., Host]) -> None:
+    found = doctor.examine(lab, host(cpus=1), (), SOURCES)
+    found.append(doctor.chosen(Choice("ports.http", "8081", "8080 is in use")))
+    text = doctor.as_text(found)
+    assert "processors: give this machine a second processor" in text
+    assert "8081: 8080 is in use" in text
+    assert doctor.as_data(found)[-1]["id"] == "choice-ports-http"

@@ -1,0 +1,59 @@
+"""Parsing of what the kernel and other programs say about the host."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network
+
+import pytest
+
+from lab import host
+
+
+def test_meminfo() -> None:
+    text = "MemTotal:       24689344 kB\nMemFree:          100 kB\nMemAvailable:   20480000 kB\n"
+    assert host.parse_meminfo(text) == (24110, 20000)
+    assert host.parse_meminfo("") == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('NAME="Debian GNU/Linux"\nID=debian\nVERSION_ID="12"\n', "debian"),
+        ('ID="rocky"\nID_LIKE="rhel"\n', "rocky"),
+        ("", ""),
+    ],
+)
+def test_os_release(text: str, expected: str) -> None:
+    assert host.parse_os_release(text) == expected
+
+
+def test_bounding_set() -> None:
+    everything = (1 << 41) - 1
+    status = "Name:\tsh\nCapBnd:\t{:016x}\n"
+    assert host.parse_bounding_set(status.format(everything), 40) == ()
+    without = everything & ~(1 << 24) & ~(1 << 16)
+    missing = host.parse_bounding_set(status.format(without), 40)
+    assert missing == ("SYS_MODULE", "SYS_RESOURCE")
+    # A capability that the kernel does not know is not missing.
+    assert host.parse_bounding_set(status.format((1 << 38) - 1), 37) == ()
+    assert host.parse_bounding_set("", 40) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("Vagrant 2.3.4", "2.3.4"), ("7.0.20r163906", "7.0.20"), ("none", None), (None, None)],
+)
+def test_versions(text: str | None, expected: str | None) -> None:
+    assert host.parse_version(text) == expected
+
+
+def test_routes() -> None:
+    heading = "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n"
+    text = heading + (
+        "eth0 00000000 0102A8C0 0003 0 0 0 00000000 0 0 0\n"
+        "eth0 0002A8C0 00000000 0001 0 0 0 00FFFFFF 0 0 0\n"
+        "br-1 0038A8C0 00000000 0001 0 0 0 00FFFFFF 0 0 0\n"
+    )
+    expected = (IPv4Network("192.168.2.0/24"), IPv4Network("192.168.56.0/24"))
+    assert host.parse_routes(text) == expected
+    assert host.parse_routes("") == ()

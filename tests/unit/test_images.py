@@ -1,0 +1,85 @@
+"""Images: their names, their recipes, and the digest that names a set of inputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lab import images
+from lab.toolchain import NODE_TOOLS
+from lab.toolchain.lock import read_lock
+from tests.unit.conftest import ROOT
+
+VERSIONS = {"kubernetes": "1.34.4", "etcd": "3.6.7", "coredns": "1.12.4"}
+
+
+def named(program: str) -> images.Image:
+    (found,) = [image for image in images.CLUSTER_IMAGES if f"/{program}:" in image.name]
+    return found
+
+
+def test_names_as_kubeadm_asks_for_them() -> None:
+    assert named("kube-proxy").reference(VERSIONS) == "registry.k8s.io/kube-proxy:v1.34.4"
+    assert named("etcd").reference(VERSIONS) == "registry.k8s.io/etcd:3.6.7-0"
+    assert named("coredns").reference(VERSIONS) == "registry.k8s.io/coredns/coredns:v1.12.4"
+
+
+def test_a_daemon_has_an_entry_point_and_a_shell_a_default() -> None:
+    assert 'ENTRYPOINT ["/coredns"]' in images.dockerfile(named("coredns"))
+    busybox = images.dockerfile(images.STUDENT_IMAGES[0])
+    assert 'CMD ["sh"]' in busybox
+    assert "ENTRYPOINT" not in busybox
+
+
+def test_a_program_alone_begins_from_nothing() -> None:
+    text = images.dockerfile(named("kube-scheduler"))
+    assert "COPY --from" not in text
+    assert "COPY kube-scheduler /usr/local/bin/kube-scheduler" in text
+
+
+@pytest.mark.parametrize("image", [*images.CLUSTER_IMAGES, *images.STUDENT_IMAGES])
+def test_every_image_is_made_of_what_there_is(image: images.Image) -> None:
+    lock = read_lock(ROOT / "toolchain" / "lock.toml", "linux-amd64")
+    assert not image.tool or image.tool in NODE_TOOLS
+    assert not image.tool or image.tool in lock
+    parts = (ROOT / "vagrant/images/parts/Dockerfile").read_text()
+    assert not image.part or f"/images/{image.part} " in parts
+
+
+def test_the_baseline_runs_what_the_node_carries() -> None:
+    lock = read_lock(ROOT / "toolchain" / "lock.toml", "linux-amd64")
+    versions = {name: item.version for name, item in lock.items()}
+    carried = {image.reference(versions) for image in images.CLUSTER_IMAGES}
+    carried |= {image.reference(versions) for image in images.STUDENT_IMAGES}
+    for path in (ROOT / "infra" / "cluster").glob("*.yaml"):
+        for line in path.read_text().splitlines():
+            words = line.split()
+            if "image:" in words:
+                name = words[-1]
+                full = name if name.split("/")[0].count(".") else f"docker.io/library/{name}"
+                assert {name, full} & carried, f"{path.name}: {name}"
+
+
+def test_digest_follows_content_mode_and_name(tmp_path: Path) -> None:
+    file = tmp_path / "a"
+    file.write_text("x")
+    first = images.digest("text", tmp_path)
+    assert images.digest("text", tmp_path) == first
+    assert images.digest("other", tmp_path) != first
+    file.chmod(0o755)
+    second = images.digest("text", tmp_path)
+    file.write_text("y")
+    third = images.digest("text", tmp_path)
+    file.rename(tmp_path / "b")
+    assert len({first, second, third, images.digest("text", tmp_path)}) == 4
+
+
+def test_debian_mirrors() -> None:
+    lines = [
+        "http://mirror/debian-security/ Debian",
+        "http://mirror/debian/ Debian",
+        "http://elsewhere/ Docker",
+        "torn",
+    ]
+    assert images.debian_mirrors(lines) == ["http://mirror/debian/"]

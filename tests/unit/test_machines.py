@@ -1,0 +1,61 @@
+"""What the Vagrantfile is told, and how a container is made to behave as a machine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from lab import containers, machines
+from lab.config import Forward, Lab
+
+
+def render(lab: Lab, **changes: Any) -> dict[str, Any]:
+    given = {"image": "node:1", "missing_capabilities": (), "cgroup_version": 2, **changes}
+    return machines.rendering(lab, **given)
+
+
+def test_every_machine(lab: Lab) -> None:
+    found = render(lab)["machines"]
+    assert [(item["name"], item["address"], item["ssh_port"]) for item in found] == [
+        ("control-plane-1", "192.168.56.11", 2222),
+        ("worker-1", "192.168.56.21", 2223),
+        ("worker-2", "192.168.56.22", 2224),
+    ]
+    assert {item["memory"] for item in found} == {2048}
+
+
+def test_ports(lab: Lab) -> None:
+    wanted = replace(lab, forwards=(Forward(9000, 80, "worker-2"),))
+    first, second, third = (item["ports"] for item in render(wanted)["machines"])
+    assert {(port["guest"], port["host"]) for port in first} == {
+        (6443, 6443),
+        (30080, 8080),
+        (5000, 5000),
+    }
+    assert second == []
+    assert third == [{"guest": 80, "host": 9000}]
+
+
+def test_old_cgroups_are_told_to_systemd(lab: Lab) -> None:
+    assert render(lab)["docker"]["command"] == ["/sbin/init"]
+    command = render(lab, cgroup_version=1)["docker"]["command"]
+    assert "systemd.unified_cgroup_hierarchy=0" in command
+
+
+def test_capabilities_that_the_host_lacks_are_not_asked_for() -> None:
+    arguments = containers.run_arguments(("SYS_RESOURCE", "SYSLOG"))
+    dropped = [arguments[i + 1] for i, word in enumerate(arguments) if word == "--cap-drop"]
+    assert dropped == ["SYS_RESOURCE", "SYSLOG"]
+    assert "--privileged" not in arguments
+
+
+def test_a_labs_own_network_label_and_key(lab: Lab) -> None:
+    arguments = " ".join(render(lab)["docker"]["create_args"])
+    assert "--network lab-lab --label lab.name=lab" in arguments
+    assert f"{lab.state}/id_ed25519.pub:/etc/lab/authorized_keys:ro" in arguments
+
+
+def test_vagrant_means_this_lab(lab: Lab) -> None:
+    variables = machines.environment(lab)
+    assert variables["LAB_MACHINES_FILE"] == str(lab.state / "machines.json")
+    assert variables["VAGRANT_DOTFILE_PATH"] == str(lab.state / "vagrant")

@@ -1,0 +1,180 @@
+"""Grading, exercises, stacks, waits, errors and output: the small pure halves."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from lab import cluster, errors, exercises, grading, output, stacks, state, wait
+from lab.config import Lab
+from lab.grading import Check, Report
+from tests.unit.conftest import ROOT
+
+XML = """<testsuites><testsuite>
+<testcase classname="infra.workloads.daemon_set.test_daemon_set" name="test_one"><properties>
+<property name="points" value="2"/><property name="title" value="One"/>
+<property name="status" value="failed"/><property name="message" value="no such pod"/>
+</properties><failure message="x">long</failure></testcase>
+</testsuite></testsuites>"""
+
+
+def report(*statuses: str) -> Report:
+    return Report(tuple(Check("pod", f"c{i}", 2, status, "") for i, status in enumerate(statuses)))
+
+
+def test_a_check_of_pytests_report() -> None:
+    assert grading.parse(XML) == [Check("daemon-set", "One", 2, "failed", "no such pod")]
+
+
+def test_scores() -> None:
+    mixed = report("passed", "failed", "error")
+    assert (mixed.score, mixed.points) == (2, 6)
+    assert mixed.data()["checks"][0]["score"] == 2
+    assert mixed.text().splitlines()[-1] == "2 of 6 points"
+
+
+def test_a_check_that_could_not_be_made_is_no_lost_point() -> None:
+    report("passed").raise_for_status()
+    with pytest.raises(errors.ChecksFailed, match="1 of 2 checks failed"):
+        report("passed", "failed").raise_for_status()
+    with pytest.raises(errors.ResourceError, match="could not be made"):
+        report("failed", "error").raise_for_status()
+
+
+def test_exercises_in_the_lectures_order() -> None:
+    found = exercises.discover(ROOT)
+    assert [item.name for item in found][:5] == [
+        "pod",
+        "replicaset",
+        "deployment",
+        "service",
+        "ingress",
+    ]
+    for item in found:
+        assert item.checks, item.name
+        for part in ("program.py", "README.md", "manifests"):
+            assert (item.folder / part).exists(), f"{item.name}/{part}"
+
+
+def test_an_exercise_that_does_not_exist() -> None:
+    with pytest.raises(errors.NotFoundError, match="did you mean `deployment`") as caught:
+        exercises.find(ROOT, "depolyment")
+    assert caught.value.exit_code == 6
+
+
+def test_the_environment_means_this_lab_only(lab: Lab) -> None:
+    variables = stacks.environment(lab, Path("/tools"))
+    assert variables["KUBECONFIG"] == str(lab.state / "kubeconfig")
+    assert variables["PULUMI_BACKEND_URL"] == f"file://{lab.state}/pulumi"
+    assert variables["PATH"].startswith("/tools:")
+    assert variables["LAB_ADDRESS_POOL"] == "192.168.56.200-192.168.56.239"
+
+
+@pytest.mark.parametrize(
+    ("lock", "expected"),
+    [
+        (json.dumps({"pid": os.getpid(), "hostname": os.uname().nodename}), True),
+        (json.dumps({"pid": 2**22 + 1, "hostname": os.uname().nodename}), False),
+        (json.dumps({"pid": 1, "hostname": "elsewhere"}), True),
+        ('{"pid": ', False),
+        ("[]", False),
+        ('{"pid": "x", "hostname": "y"}', False),
+    ],
+)
+def test_locks_of_pulumi(lock: str, expected: bool) -> None:
+    assert stacks.alive(lock) is expected
+
+
+def test_creations_that_were_cut_off() -> None:
+    inputs = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "d", "namespace": "n"},
+    }
+    core = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "n"}}
+    operations = [
+        {"type": "creating", "resource": {"inputs": inputs}},
+        {"type": "creating", "resource": {"inputs": core}},
+        {"type": "creating", "resource": {"inputs": {"kubeconfig": "x"}}},
+        {"type": "deleting", "resource": {"inputs": inputs}},
+    ]
+    found = stacks.pending_creations({"checkpoint": {"latest": {"pending_operations": operations}}})
+    assert found == [("Deployment.v1.apps", "n", "d"), ("Namespace", "", "n")]
+    assert stacks.pending_creations({"checkpoint": {"latest": None}}) == []
+
+
+def test_kubeconfig_reaches_the_cluster_through_loopback(lab: Lab) -> None:
+    text = "server: https://192.168.56.11:6443\ncurrent-context: kubernetes-admin@lab\n"
+    made = cluster.for_host(text, lab)
+    assert "server: https://127.0.0.1:6443" in made
+    assert "current-context: lab-lab" in made
+
+
+def test_a_wait_returns_what_it_waited_for() -> None:
+    answers = iter([None, None, "there"])
+    assert wait.until(lambda: next(answers), what="it", timeout=5, interval=0.001) == "there"
+
+
+def test_a_wait_ends_with_the_last_reason() -> None:
+    def probe() -> None:
+        raise errors.ResourceError("1 of 3 pods ready")
+
+    with pytest.raises(errors.DeadlineExceeded, match="the pods did not happen within 0 s: 1 of 3"):
+        wait.until(probe, what="the pods", timeout=0.01, interval=0.001)
+
+
+def test_files_are_written_aside_and_private(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "file"
+    assert state.write_aside(path, "one")
+    assert not state.write_aside(path, "one")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [item.name for item in path.parent.iterdir()] == ["file"]
+    assert state.remembered(path, lambda: "two") == "one"
+    assert state.remembered(tmp_path / "new", lambda: "three") == "three"
+
+
+def test_exit_codes_are_these() -> None:
+    assert list(errors.exit_codes()) == [0, 1, 2, 3, 4, 5, 6, 7, 9, 70]
+
+
+def test_an_error_reads_what_why_and_next() -> None:
+    error = errors.NotFoundError("lab `a` does not exist", hint="invoke lab-up")
+    assert str(error) == "error: lab `a` does not exist\nhint: invoke lab-up"
+
+
+def test_a_failed_command_can_be_pasted() -> None:
+    error = errors.CommandError(["ls", "a b"], 2, "no\n" * 30, where="worker-1")
+    assert error.message.startswith("`ls 'a b'` on worker-1 ended with code 2")
+    assert error.message.count("| no") == 15
+
+
+def test_a_bug_keeps_its_traceback(tmp_path: Path) -> None:
+    try:
+        raise RuntimeError("unforeseen")
+    except RuntimeError as cause:
+        bug = errors.LabBug.wrap(cause, tmp_path / ".lab")
+    assert bug.exit_code == 70
+    assert bug.log
+    assert "Traceback" in bug.log.read_text()
+
+
+def test_table() -> None:
+    text = output.table(("name", "state"), [("a", "up"), ("long", None)])
+    assert text.splitlines() == ["NAME   STATE", "a      up", "long   -"]
+
+
+def test_steps_tell_their_time_and_their_failure() -> None:
+    stream = io.StringIO()
+    status = output.Status(stream)
+    with status.step("good"):
+        status.note("not shown: no terminal")
+    with pytest.raises(ValueError, match="bad"), status.step("broken"):
+        raise ValueError("bad")
+    good, broken = stream.getvalue().splitlines()
+    assert good.startswith("✓ good")
+    assert broken.startswith("✗ broken")
+    assert list(status.times) == ["good"]

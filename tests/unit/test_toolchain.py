@@ -1,0 +1,145 @@
+"""The lock file, the order of sources, and the commands that build."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab import toolchain as package
+from lab.errors import ConfigError, PrerequisiteError
+from lab.images import K3S_TOOLS
+from lab.output import Status
+from lab.toolchain import HOST_TOOLS, NODE_TOOLS, Toolchain, mirror, modules
+from lab.toolchain.lock import Modules, read_lock
+from tests.unit.conftest import ROOT
+
+LOCK = ROOT / "toolchain" / "lock.toml"
+
+
+@pytest.fixture
+def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A factory of toolchains; `online` says whether release pages are reached."""
+
+    def make(source: str = "auto", address: str = "", online: bool = False) -> Toolchain:
+        monkeypatch.setattr(package, "_reachable", lambda url: online)
+        made = Toolchain(ROOT, tmp_path, Status(io.StringIO()), source, address)
+        made._platform = "linux-amd64"
+        made.items = read_lock(LOCK, "linux-amd64")
+        return made
+
+    return make
+
+
+def manifest(folder: Path, version: str = "1.21.2+k3s1") -> str:
+    (folder / "manifest.toml").write_text(
+        f'[k3s]\nversion = "{version}"\n[k3s.linux-amd64]\n'
+        'k3s = { path = "k3s", sha256 = "ab" }\n'
+    )
+    return str(folder)
+
+
+@pytest.mark.parametrize("platform", ["linux-amd64", "linux-arm64"])
+def test_every_tool_has_a_source_on_every_platform(platform: str) -> None:
+    lock = read_lock(LOCK, platform)
+    for name in {*HOST_TOOLS, *NODE_TOOLS, *K3S_TOOLS}:
+        item = lock[name]
+        assert item.release or item.wheel or item.modules, name
+
+
+def test_every_pin_is_a_whole_digest() -> None:
+    for platform in ("linux-amd64", "linux-arm64"):
+        for item in read_lock(LOCK, platform).values():
+            for download in item.release:
+                assert re.fullmatch(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}", download.digest)
+                assert download.url.startswith("https://")
+                assert item.version.split("+")[0] in download.url
+                assert download.members or download.file
+            if item.wheel:
+                assert re.fullmatch(r"[0-9a-f]{64}", item.wheel.digest)
+
+
+def test_every_set_of_modules_is_locked() -> None:
+    for item in read_lock(LOCK, "linux-amd64").values():
+        if item.modules:
+            folder = ROOT / "toolchain" / item.modules.folder
+            assert (folder / "go.sum").exists()
+            text = (folder / "go.mod").read_text()
+            # The Kubernetes modules have a version of their own, 0.MINOR.PATCH.
+            assert f"v{item.version}" in text or f"v0.{item.version[2:]}" in text, item.name
+
+
+def test_auto_takes_the_best_source(tools: Any) -> None:
+    assert tools().sources("kubectl") == ["modules"]
+    assert tools(online=True).sources("kubectl") == ["release", "modules"]
+    assert tools().sources("traefik") == ["wheel"]
+    assert tools().sources("k3s") == []
+    assert tools(online=True).sources("k3s") == ["release"]
+
+
+def test_a_source_that_was_asked_for_is_the_only_one(tools: Any) -> None:
+    assert tools("modules", online=True).sources("kubectl") == ["modules"]
+    assert tools("release", online=False).sources("kubectl") == []
+    with pytest.raises(PrerequisiteError, match="no source has `kubectl`"):
+        tools("release").version("kubectl")
+
+
+def test_a_mirror_says_its_own_versions(tools: Any, tmp_path: Path) -> None:
+    made = tools("mirror", manifest(tmp_path))
+    assert made.sources("k3s") == ["mirror"]
+    assert made.version("k3s") == "1.21.2+k3s1"
+    assert made.sources("kubectl") == ["modules"]
+
+
+def test_keys_follow_the_pins(tools: Any, tmp_path: Path) -> None:
+    made = tools()
+    first = made.key("etcd")
+    assert first.startswith("etcd-3.6.7-")
+    made.items = {**made.items, "etcd": replace(made.items["etcd"], version="3.6.8")}
+    assert made.key("etcd") != first
+    assert tools(online=True).key("kubectl") != tools().key("kubectl")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[k3s", '[k3s]\nversion = "1"\n[k3s.linux-amd64]\nk3s = { path = "k3s" }\n']
+)
+def test_a_mirror_without_a_manifest(tmp_path: Path, text: str) -> None:
+    if text:
+        (tmp_path / "manifest.toml").write_text(text)
+    with pytest.raises(ConfigError, match=r"has no usable manifest\.toml"):
+        mirror.read(str(tmp_path), "linux-amd64")
+
+
+def test_a_mirror_for_another_platform(tmp_path: Path) -> None:
+    assert mirror.read(manifest(tmp_path), "linux-arm64") == {}
+
+
+def test_programs_named_like_their_packages_are_built_by_one_command() -> None:
+    named = Modules("set", {"kubelet": "k8s.io/cmd/kubelet", "kubeadm": "k8s.io/cmd/kubeadm"})
+    (command,) = modules.build_commands(named, Path("/go"), Path("/out"))
+    assert command[-4:] == ["-o", "/out/", "k8s.io/cmd/kubelet", "k8s.io/cmd/kubeadm"]
+    other = Modules("set", {"etcd": "go.etcd.io/etcd/server/v3"}, ldflags="-X a=b")
+    (command,) = modules.build_commands(other, Path("/go"), Path("/out"))
+    assert command[-3:] == ["-o", "/out/etcd", "go.etcd.io/etcd/server/v3"]
+    assert "-s -w -X a=b" in command
+    assert "-mod=readonly" in command
+
+
+def test_module_paths_are_escaped() -> None:
+    assert modules.module_path("github.com/Azure/go@v1/a") == "github.com/!azure/go@v1/a"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("go1.26.8", (1, 26)), ("go1.24rc1", (1, 24)), ("devel", (0, 0))]
+)
+def test_go_version(text: str, expected: tuple[int, int]) -> None:
+    assert modules.go_version(text) == expected
+
+
+def test_the_checksum_database_stays_on() -> None:
+    variables = modules.Go(Path("go"), Path("caches")).environment(cgo=False)
+    assert not {"GONOSUMDB", "GONOSUMCHECK", "GOFLAGS", "GOSUMDB", "GOINSECURE"} & set(variables)
