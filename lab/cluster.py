@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,16 @@ from lab.errors import LabError, ResourceError
 # Kubelets renew their leases every 10 s.
 LEASE_AGE = 20
 METRICS = "v1beta1.metrics.k8s.io"
-ADDONS = {
-    "kube-system": ("metrics-server",),
-    "traefik": ("traefik",),
-    "metallb-system": ("controller",),
-    "local-path-storage": ("local-path-provisioner",),
+# Distribution -> namespace -> Deployments of the baseline. k3s brings its own, and a load balancer
+# that is no Deployment.
+ADDONS: Mapping[str, Mapping[str, Sequence[str]]] = {
+    "kubeadm": {
+        "kube-system": ("metrics-server",),
+        "traefik": ("traefik",),
+        "metallb-system": ("controller",),
+        "local-path-storage": ("local-path-provisioner",),
+    },
+    "k3s": {"kube-system": ("metrics-server", "traefik", "local-path-provisioner")},
 }
 
 
@@ -105,7 +111,7 @@ def wait_ready(lab: Lab, tools: Path) -> None:
 
 def wait_addons(lab: Lab, tools: Path) -> None:
     """Wait until every add-on of the baseline is available."""
-    for namespace, names in ADDONS.items():
+    for namespace, names in ADDONS[lab.distribution].items():
         for name in names:
             wait.until(
                 lambda n=namespace, d=name: available(lab, tools, n, d),  # type: ignore[misc]

@@ -113,11 +113,10 @@ LAYOUT = {
         "bin": {name: name for name in ("kubelet", "kubeadm", "kubectl", "registry")},
         "cni": {"flannel-cni": "flannel"},
     },
-    "k3s": {
-        "bin": {"k3s": "k3s", "registry": "registry"},
-        "images": {"k3s-airgap-images": "k3s-airgap-images.tar"},
-    },
+    "k3s": {"bin": {"k3s": "k3s", "registry": "registry"}, "images": {}},
 }
+# Archives of images that k3s imports by itself; without them it pulls what it needs.
+AIRGAP_IMAGES = "k3s-airgap-images"
 
 
 def dockerfile(image: Image) -> str:
@@ -222,6 +221,10 @@ class Builder:
             (context / folder).mkdir()
             for name, target in names.items():
                 place(programs[name], context / folder / target)
+        if source == "k3s":
+            for name in programs:
+                if name.startswith(AIRGAP_IMAGES):
+                    place(programs[name], context / "images" / name)
 
     def _save_images(
         self, images: Sequence[Image], programs: Mapping[str, Path], archive: Path

@@ -170,11 +170,11 @@ def wait_for_nodes(up: Bringup) -> None:
 
 
 def deploy_baseline(up: Bringup) -> None:
-    """The Pulumi stack `cluster`: Ingress, storage, load balancer, metrics. k3s has its own."""
-    if up.baseline:
-        with up.status.step("baseline stack `cluster`"):
+    """Ingress, storage, load balancer, metrics: the stack `cluster`, or what k3s brings along."""
+    with up.status.step("baseline"):
+        if up.baseline:
             up.baseline.result()
-            cluster.wait_addons(up.lab, up.stacks.tools)
+        cluster.wait_addons(up.lab, up.stacks.tools)
 
 
 STEPS: Sequence[Callable[[Bringup], None]] = (

@@ -19,8 +19,9 @@ COMMANDS = {
     "cluster.txt": [
         "sh",
         "-c",
-        "[ ! -f /etc/kubernetes/admin.conf ] || kubectl --kubeconfig /etc/kubernetes/admin.conf "
-        "get nodes,pods,services,events --all-namespaces --output wide",
+        "for config in /etc/kubernetes/admin.conf /etc/rancher/k3s/k3s.yaml; do"
+        " [ ! -f $config ] || kubectl --kubeconfig $config"
+        " get nodes,pods,services,events --all-namespaces --output wide; done",
     ],
 }
 

@@ -25,6 +25,8 @@ from lab.state import write_aside
 # Vagrant lists all containers and then looks at each: one that is just being created, by itself
 # on behalf of another machine even, makes it give up. The next `vagrant up` goes on from there.
 INSPECT_RACE = "No such object"
+# Where Traefik listens on the first machine: k3s' load balancer takes port 80 of every node.
+INGRESS = {"kubeadm": 30080, "k3s": 80}
 
 
 def rendering(
@@ -32,7 +34,11 @@ def rendering(
 ) -> dict[str, Any]:
     """What the Vagrantfile reads: every machine with its address, size and forwarded ports."""
     first, *_ = lab.machines
-    ports = {6443: lab.ports.api, 30080: lab.ports.http, 5000: lab.ports.registry}
+    ports = {
+        6443: lab.ports.api,
+        INGRESS[lab.distribution]: lab.ports.http,
+        5000: lab.ports.registry,
+    }
     forwarded: dict[str, list[dict[str, int | None]]] = {
         first.name: [{"guest": guest, "host": host} for guest, host in ports.items()]
     }

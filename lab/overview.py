@@ -19,6 +19,7 @@ def look(lab: Lab) -> dict[str, Any]:
     """Machines, nodes, add-ons and exercises of a lab. Raises NotFoundError when there is none."""
     resolved, tools = opened(lab)
     stacks = Stacks(resolved, tools, Status())
+    baseline = cluster.ADDONS[resolved.distribution]
     with ThreadPoolExecutor() as pool:
         machines = pool.submit(Machines(resolved, Status()).states)
         nodes = pool.submit(_ask, lambda: cluster.get(resolved, tools, "nodes"))
@@ -56,7 +57,7 @@ def look(lab: Lab) -> dict[str, Any]:
                 "available": cluster.conditions(item).get("Available") == "True",
             }
             for item in addons.result()
-            if item["metadata"]["name"] in cluster.ADDONS.get(item["metadata"]["namespace"], ())
+            if item["metadata"]["name"] in baseline.get(item["metadata"]["namespace"], ())
         ],
         "exercises": [
             {"name": item.name, "resources": stacks.resources(item.name)}

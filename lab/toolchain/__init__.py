@@ -67,9 +67,11 @@ class Toolchain:
             "wheel": bool(item and item.wheel),
             "modules": bool(item and item.modules),
         }
+        published = item and (item.release or item.wheel)
         wanted = {
             "auto": ("mirror", "release", "wheel", "modules"),
-            "release": ("release", "wheel"),
+            # What is not published as a file is built all the same.
+            "release": ("release", "wheel") if published else ("modules",),
             # What a mirror lacks comes as ever, and the status says so.
             "mirror": ("mirror", "release", "wheel", "modules"),
             "modules": ("wheel", "modules"),
@@ -154,7 +156,10 @@ class Toolchain:
         return files
 
     def _version(self, name: str, source: str) -> str:
-        return self._mirrored[name].version if source == "mirror" else self.items[name].version
+        if source == "mirror":
+            return self._mirrored[name].version
+        item = self.items[name]
+        return (source == "release" and item.release[0].version) or item.version
 
     def _key(self, name: str, source: str) -> str:
         """Over the pins alone: nothing is made to know it."""

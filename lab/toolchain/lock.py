@@ -17,13 +17,14 @@ class Download:
     """An official file: its address, its digest as `algorithm:hex`, and the members wanted of it.
 
     `members` maps a name of ours to a path inside the archive; without members the file itself is
-    the one program, named like `file`.
+    the one program, named like `file`. `version` is set where it is not the item's.
     """
 
     url: str
     digest: str
     members: Mapping[str, str] = field(default_factory=dict)
     file: str = ""
+    version: str = ""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from lab.errors import PrerequisiteError
 from lab.output import Status
 from lab.toolchain.lock import Download
-from lab.toolchain.store import file_digest
+from lab.toolchain.store import alone, file_digest
 
 TRIES = 3
 CHUNK = 1 << 20
@@ -54,12 +54,19 @@ def fetch(download: Download, folder: Path, downloads: Path, status: Status) -> 
 
 
 def fetch_file(url: str, digest: str, downloads: Path, status: Status) -> Path:
-    """Download one file and verify it before it gets its name; a rest of an earlier try is used."""
+    """Download one file and verify it before it gets its name; a rest of an earlier try is used.
+
+    Several that want the same file wait for the first.
+    """
     target = downloads / digest.replace(":", "-")
+    with alone(target.with_suffix(".lock")):
+        return _fetch_file(url, digest, target, status)
+
+
+def _fetch_file(url: str, digest: str, target: Path, status: Status) -> Path:
     if target.exists() and file_digest(target, digest.split(":")[0]) == digest:
         return target
     part = target.with_suffix(".part")
-    downloads.mkdir(parents=True, exist_ok=True)
     reason = ""
     for _ in range(TRIES):
         try:

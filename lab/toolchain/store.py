@@ -31,6 +31,15 @@ def place(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Hold a lock file while the block runs; threads and processes take turns."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 @dataclass(frozen=True)
 class Store:
     """Content-addressed folders below `folder`; several labs and processes may share it."""
@@ -68,7 +77,7 @@ class Store:
 
         One process makes it, others that want the same wait for that one.
         """
-        with self._lock(key):
+        with alone(self.folder / f".{key}.lock"):
             found = self.get(key)
             if found is not None:
                 return found
@@ -81,13 +90,6 @@ class Store:
             (aside / MANIFEST).write_text(json.dumps(manifest, indent=2))
             os.replace(aside, self.folder / key)
         return {name: self.folder / key / name for name in names}
-
-    @contextmanager
-    def _lock(self, key: str) -> Iterator[None]:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / f".{key}.lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
 
     def _discard(self, folder: Path) -> None:
         doomed = folder.with_name(f".{folder.name}.{os.getpid()}.bad")

@@ -7,6 +7,7 @@ import io
 import os
 import tarfile
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def test_a_file(web: Web, tmp_path: Path, status: Status) -> None:
     release.fetch(Download(url, digest, file="kubectl"), tmp_path, tmp_path / "downloads", status)
     assert (tmp_path / "kubectl").read_bytes() == CONTENT
     assert os.access(tmp_path / "kubectl", os.X_OK)
-    assert not list((tmp_path / "downloads").iterdir())
+    assert not [path for path in (tmp_path / "downloads").iterdir() if path.suffix != ".lock"]
 
 
 def test_a_member_of_an_archive(web: Web, tmp_path: Path, status: Status) -> None:
@@ -45,7 +46,16 @@ def test_another_content_is_refused_by_name(web: Web, tmp_path: Path, status: St
     wanted = f"sha256:{'0' * 64}"
     with pytest.raises(PrerequisiteError, match=f"{url} cannot be used: expected {wanted}"):
         release.fetch_file(url, wanted, tmp_path, status)
-    assert not list(tmp_path.iterdir())
+    assert not [path for path in tmp_path.iterdir() if path.suffix != ".lock"]
+
+
+def test_two_that_want_the_same_file_take_turns(web: Web, tmp_path: Path, status: Status) -> None:
+    """One archive holds the Pulumi CLI and its language host."""
+    url, digest = web.put("/pulumi.tar.gz", CONTENT)
+    with ThreadPoolExecutor() as pool:
+        both = [pool.submit(release.fetch_file, url, digest, tmp_path, status) for _ in range(4)]
+    assert {future.result().read_bytes() == CONTENT for future in both} == {True}
+    assert len(web.requests) == 1
 
 
 @pytest.mark.parametrize("ranges", [True, False])

@@ -36,6 +36,11 @@ def test_ports(lab: Lab) -> None:
     assert third == [{"guest": 80, "host": 9000}]
 
 
+def test_k3s_has_its_ingress_at_port_80(lab: Lab) -> None:
+    first, *_ = render(replace(lab, distribution="k3s"))["machines"]
+    assert {"guest": 80, "host": 8080} in first["ports"]
+
+
 def test_old_cgroups_are_told_to_systemd(lab: Lab) -> None:
     assert render(lab)["docker"]["command"] == ["/sbin/init"]
     command = render(lab, cgroup_version=1)["docker"]["command"]

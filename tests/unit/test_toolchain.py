@@ -57,7 +57,7 @@ def test_every_pin_is_a_whole_digest() -> None:
             for download in item.release:
                 assert re.fullmatch(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}", download.digest)
                 assert download.url.startswith("https://")
-                assert item.version.split("+")[0] in download.url
+                assert (download.version or item.version).split("+")[0] in download.url
                 assert download.members or download.file
             if item.wheel:
                 assert re.fullmatch(r"[0-9a-f]{64}", item.wheel.digest)
@@ -86,6 +86,13 @@ def test_a_source_that_was_asked_for_is_the_only_one(tools: Any) -> None:
     assert tools("release", online=False).sources("kubectl") == []
     with pytest.raises(PrerequisiteError, match="no source has `kubectl`"):
         tools("release").version("kubectl")
+    # Nobody publishes this one as a file.
+    assert tools("release").sources("metallb") == ["modules"]
+
+
+def test_a_release_may_have_a_version_of_its_own(tools: Any) -> None:
+    assert tools().version("etcd") == "3.6.7"
+    assert tools(online=True).version("etcd") == "3.6.11"
 
 
 def test_a_mirror_says_its_own_versions(tools: Any, tmp_path: Path) -> None:
