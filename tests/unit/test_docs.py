@@ -1,0 +1,106 @@
+"""Tables in the documentation are true, and no file says what it must not."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+import tasks
+from lab import config, doctor, errors, exercises
+from lab.config import Lab
+from tests.unit.conftest import ROOT
+
+DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def rows(path: Path, heading: str) -> list[list[str]]:
+    """The cells of the table whose first column has this heading."""
+    lines = path.read_text().splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(f"| {heading} |"))
+    found = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        found.append([cell.strip() for cell in line.strip("|").split("|")])
+    return found
+
+
+def test_every_key_is_documented_with_its_default() -> None:
+    table = {row[0].strip("`"): row for row in rows(ROOT / "docs/configuration.md", "key")}
+    assert set(table) == set(config.KEYS)
+    plain = Lab(root=Path())
+    for key, (_, variable, _, default) in table.items():
+        last = key.split(".")[-1]
+        assert variable == f"`LAB_{last.upper()}`"
+        holder = plain.ports if key.startswith("ports.") else plain
+        value = {"version": 1, "mirror": "none"}.get(key, getattr(holder, last, None))
+        assert default.strip("`") == str("auto" if value is None else value), key
+
+
+def test_the_example_shows_the_defaults() -> None:
+    """lab.toml, its comments taken away, is a valid lab with nothing but defaults."""
+    text = "\n".join(
+        line[2:]
+        for line in (ROOT / "lab.toml").read_text().splitlines()
+        if " = " in line or "[" in line
+    )
+    forward = text.index("[[forward]]")
+    shown = tomllib.loads(text[:forward])
+    keys = set(config._flatten(shown))
+    assert keys == set(config.KEYS) - {"machines.control_planes"}
+    assert tomllib.loads(text[forward:])["forward"][0].keys() == set(config.FORWARD_KEYS)
+    assert tomllib.loads((ROOT / "lab.toml").read_text()) == {}
+
+
+def test_exit_codes() -> None:
+    table = {
+        int(code): sorted(filter(None, names.split(", ")))
+        for code, names, _ in rows(ROOT / "docs/exit-codes.md", "code")
+    }
+    assert table == errors.exit_codes()
+
+
+def test_every_finding_of_the_doctor_is_documented() -> None:
+    documented = set(
+        re.findall(r"`([a-z-]+)`", " ".join(r[0] for r in rows(ROOT / "docs/doctor.md", "id")))
+    )
+    source = Path(doctor.__file__).read_text()
+    made = set(re.findall(r'Finding\(\s*"([a-z-]+)"', source)) | {"vagrant", "docker"}
+    assert (
+        documented - {"source-release", "source-mirror", "source-wheel", "source-modules"} == made
+    )
+
+
+def test_every_task_is_in_the_readme() -> None:
+    told = " ".join(row[0] for row in rows(ROOT / "README.md", "task"))
+    assert set(re.findall(r"`([a-z-]+)`", told)) == {
+        name.replace("_", "-") for name in tasks.namespace.task_names
+    }
+
+
+def test_every_exercise_is_in_the_readme() -> None:
+    names = [re.findall(r"\[([a-z-]+)\]", row[0])[0] for row in rows(ROOT / "README.md", "name")]
+    assert names == [item.name for item in exercises.discover(ROOT)]
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    for link in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+        assert "://" in link or (path.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_tasks_that_are_shown_exist(path: Path) -> None:
+    names = {name.replace("_", "-") for name in tasks.namespace.task_names}
+    for name in re.findall(r"(?:invoke|\./inv) ([a-z]+(?:-[a-z]+)?)\b", path.read_text()):
+        assert name in names, name
+
+
+@pytest.mark.parametrize("name", ["github", "gitlab"])
+def test_job_files_are_yaml(name: str) -> None:
+    job = yaml.safe_load((ROOT / "docs" / "ci" / f"{name}.yml").read_text())
+    assert "./inv smoke --output smoke" in str(job)
