@@ -66,22 +66,29 @@ def conditions(item: dict[str, Any]) -> dict[str, str]:
 def nodes_ready(lab: Lab, tools: Path) -> bool | None:
     """True when every machine is a Ready node. Raises ResourceError that names one that is not.
 
-    A node stays Ready in the records for 40 s after its end: its lease must be fresh as well.
+    A node stays Ready in the records for 40 s after its end: its last sign of life must be fresh.
     """
     items = get(lab, tools, "nodes,leases", "--namespace", "kube-node-lease")
     found = {(item["kind"], item["metadata"]["name"]): item for item in items}
+    now = datetime.now(UTC)
     for machine in lab.machines:
         node = found.get(("Node", machine.name))
-        lease = found.get(("Lease", machine.name))
-        if not node or not lease:
+        if not node:
             raise ResourceError(f"{machine.name} is not a node yet")
         if conditions(node).get("Ready") != "True":
             raise ResourceError(f"{machine.name} is not Ready")
-        renewed = datetime.fromisoformat(lease["spec"]["renewTime"])
-        age = (datetime.now(UTC) - renewed).total_seconds()
+        age = (now - sign_of_life(node, found.get(("Lease", machine.name)))).total_seconds()
         if age > LEASE_AGE:
             raise ResourceError(f"{machine.name} gave its last sign of life {age:.0f} s ago")
     return True
+
+
+def sign_of_life(node: dict[str, Any], lease: dict[str, Any] | None) -> datetime:
+    """When a node was last heard of: by its lease, which a new node has after ten seconds, or by
+    the status that it reported."""
+    times = [item["lastHeartbeatTime"] for item in node["status"]["conditions"]]
+    times += [lease["spec"]["renewTime"]] if lease else []
+    return max(map(datetime.fromisoformat, times))
 
 
 def available(lab: Lab, tools: Path, namespace: str, name: str) -> bool | None:

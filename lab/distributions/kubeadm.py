@@ -18,11 +18,6 @@ from lab.connection import Remote, each
 from lab.state import remembered
 
 KUBEADM_API = "kubeadm.k8s.io/v1beta4"
-# The digest of the CA's public key, as kubeadm's --discovery-token-ca-cert-hash documents it.
-CA_DIGEST = (
-    "openssl x509 -pubkey -noout -in /etc/kubernetes/pki/ca.crt"
-    " | openssl pkey -pubin -outform der | sha256sum"
-)
 CRI_SOCKET = "unix:///run/containerd/containerd.sock"
 
 
@@ -142,7 +137,7 @@ class Kubeadm:
 
     def join(self, first: Remote, workers: Sequence[Remote]) -> None:
         """`kubeadm join` on every further machine at once."""
-        ca_digest = first.run(["sh", "-c", CA_DIGEST]).split()[0]
+        ca_digest = first.script(self._script("kubeadm-discovery.sh")).strip()
         endpoint = f"{self._machine(first).address}:6443"
 
         def join_one(worker: Remote) -> None:

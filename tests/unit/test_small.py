@@ -114,6 +114,15 @@ def test_kubeconfig_reaches_the_cluster_through_loopback(lab: Lab) -> None:
     assert "current-context: lab-lab" in made
 
 
+def test_a_new_node_has_no_lease_yet() -> None:
+    node = {
+        "status": {"conditions": [{"type": "Ready", "lastHeartbeatTime": "2026-11-23T10:00:00Z"}]}
+    }
+    assert cluster.sign_of_life(node, None).second == 0
+    lease = {"spec": {"renewTime": "2026-11-23T10:00:07.123456Z"}}
+    assert cluster.sign_of_life(node, lease).second == 7
+
+
 def test_a_wait_returns_what_it_waited_for() -> None:
     answers = iter([None, None, "there"])
     assert wait.until(lambda: next(answers), what="it", timeout=5, interval=0.001) == "there"
