@@ -72,6 +72,8 @@ def resolve(
         taken |= set(range(ports[name], ports[name] + width))
         if given and kept.get(key) != given and not port_is_free(given):
             problems.append(Problem(key, f"{given} is in use{_by(owner(given))}"))
+    if provider == "virtualbox":
+        problems.append(Problem("provider", "virtualbox has no box of the lab's yet; libvirt has"))
     kubernetes = versions.get(distribution, "")
     if not kubernetes:
         problems.append(Problem("distribution", f"no source has {distribution} for this host"))
@@ -120,14 +122,9 @@ def to_remember(lab: Lab) -> Mapping[str, Any]:
 
 
 def _provider(host: Host) -> tuple[str, str]:
-    if host.virtualbox:
-        return "virtualbox", f"VirtualBox {host.virtualbox} is installed"
-    if host.vagrant_libvirt and host.kvm:
-        return "libvirt", "vagrant-libvirt is installed and KVM works"
-    return (
-        "docker",
-        "no hypervisor that works with hardware virtualisation: machines are containers",
-    )
+    if host.kvm and host.vagrant_libvirt:
+        return "docker", 'containers start in seconds; provider = "libvirt" gives virtual machines'
+    return "docker", "containers need no hardware virtualisation"
 
 
 def _distribution(versions: Mapping[str, str]) -> tuple[str, str]:

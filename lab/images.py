@@ -269,6 +269,14 @@ def exists(reference: str) -> bool:
     return found.code == 0
 
 
+def clear() -> None:
+    """Remove every image of ours that no container uses."""
+    listing = ["docker", "images", "--quiet", "--filter", f"reference={REPOSITORY}/*"]
+    found = dict.fromkeys(runner.run(listing).stdout.split())
+    if found:
+        runner.run(["docker", "rmi", "--force", *found], timeout=300, ok=(0, 1))
+
+
 def docker_build(
     tag: str, context: Path, arguments: Mapping[str, str], status: Status | None = None
 ) -> None:

@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lab import cluster, doctor, exercises, host, prerequisites
+from lab import boxes, cluster, doctor, exercises, host, images, prerequisites
 from lab.choices import FILE as CHOICES
 from lab.choices import Choice, resolve, to_remember
 from lab.config import Lab, cache_folder
@@ -27,7 +27,7 @@ from lab.errors import NotFoundError, PrerequisiteError
 from lab.host import Host
 from lab.images import K3S_TOOLS, Builder
 from lab.lock import locked
-from lab.machines import Machines, rendering
+from lab.machines import Machines, docker_settings, libvirt_settings, rendering
 from lab.output import Status
 from lab.stacks import Stacks
 from lab.state import write_aside
@@ -92,8 +92,11 @@ def install_prerequisites(up: Bringup) -> None:
     packages = prerequisites.missing(up.lab, up.host)
     if packages:
         prerequisites.install(packages, up.host, up.status)
-    if not up.host.docker_engine and up.lab.provider == "docker":
+    # Docker makes the images of virtual machines as well.
+    if not up.host.docker_engine:
         prerequisites.start_docker(up.host, up.toolchain.cache, up.status)
+    if up.lab.provider == "libvirt":
+        prerequisites.start_libvirt(up.host, up.status)
 
 
 def make_node_image(up: Bringup) -> None:
@@ -119,13 +122,20 @@ def prepare_stacks(up: Bringup) -> Path:
 
 def start_machines(up: Bringup) -> None:
     """`vagrant up`: create what is missing, start what is stopped."""
-    settings = rendering(
-        up.lab,
-        image=up.image,
-        missing_capabilities=up.host.missing_capabilities,
-        cgroup_version=up.host.cgroup,
-    )
-    up.machines.render(settings)
+    up.machines.make_key()
+    if up.lab.provider == "docker":
+        settings = docker_settings(
+            up.lab,
+            image=up.image,
+            missing_capabilities=up.host.missing_capabilities,
+            cgroup_version=up.host.cgroup,
+        )
+        up.machines.render(rendering(up.lab, settings))
+    else:
+        box = boxes.make(up.lab.root, up.toolchain.cache, up.image, up.status)
+        settings = libvirt_settings(up.lab, box, kvm=up.host.kvm)
+        # Emulated, a second processor keeps the first from booting.
+        up.machines.render(rendering(up.lab, settings, cpus=0 if up.host.kvm else 1))
     with up.status.step(f"machines ({len(up.lab.machines)}, {up.lab.provider})"):
         up.machines.start(up.image)
         up.machines.connect()
@@ -293,6 +303,8 @@ def destroy(lab: Lab, status: Status, *, cache: bool = False) -> None:
         _forget_shared(lab.state.parent)
     if cache:
         with status.step("clear the cache"):
+            boxes.clear(cache_folder())
+            images.clear()
             shutil.rmtree(cache_folder(), ignore_errors=True)
 
 

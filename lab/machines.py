@@ -17,6 +17,7 @@ from typing import Any
 import vagrant
 
 from lab import containers, runner
+from lab.boxes import Box
 from lab.config import Lab
 from lab.errors import CommandError
 from lab.output import Status
@@ -29,10 +30,11 @@ INSPECT_RACE = "No such object"
 INGRESS = {"kubeadm": 30080, "k3s": 80}
 
 
-def rendering(
-    lab: Lab, *, image: str, missing_capabilities: Sequence[str], cgroup_version: int
-) -> dict[str, Any]:
-    """What the Vagrantfile reads: every machine with its address, size and forwarded ports."""
+def rendering(lab: Lab, provider: Mapping[str, Any], cpus: int = 0) -> dict[str, Any]:
+    """What the Vagrantfile reads: every machine with its address, size and forwarded ports.
+
+    `provider` are the settings of the lab's provider; `cpus` is set where it is not the lab's.
+    """
     first, *_ = lab.machines
     ports = {
         6443: lab.ports.api,
@@ -50,20 +52,13 @@ def rendering(
         "name": lab.name,
         "provider": lab.provider,
         "key": str(key_file(lab)),
-        "docker": {
-            "image": image,
-            "create_args": [
-                *containers.run_arguments(missing_capabilities),
-                *containers.machine_arguments(lab, key_file(lab), resolver()),
-            ],
-            "command": containers.boot_command(cgroup_version),
-        },
+        **provider,
         "machines": [
             {
                 "name": machine.name,
                 "role": machine.role,
                 "address": machine.address,
-                "cpus": lab.cpus,
+                "cpus": cpus or lab.cpus,
                 "memory": lab.memory,
                 "ports": forwarded.get(machine.name, []),
                 "ssh_port": (lab.ports.ssh or 0) + number,
@@ -71,6 +66,22 @@ def rendering(
             for number, machine in enumerate(lab.machines)
         ],
     }
+
+
+def docker_settings(
+    lab: Lab, *, image: str, missing_capabilities: Sequence[str], cgroup_version: int
+) -> dict[str, Any]:
+    """The Vagrantfile's settings for machines that are containers."""
+    arguments = containers.run_arguments(missing_capabilities)
+    arguments += containers.machine_arguments(lab, key_file(lab), resolver())
+    command = containers.boot_command(cgroup_version)
+    return {"docker": {"image": image, "create_args": arguments, "command": command}}
+
+
+def libvirt_settings(lab: Lab, box: Box, *, kvm: bool) -> dict[str, Any]:
+    """The Vagrantfile's settings for machines that are virtual."""
+    key = Path(f"{key_file(lab)}.pub").read_text()
+    return {"box": {"name": box.name}, "libvirt": box.libvirt(kvm=kvm, key=key)}
 
 
 def resolver() -> Path:
@@ -104,16 +115,20 @@ class Machines(vagrant.Vagrant):
         self.log = lab.state / "logs" / "vagrant.log"
         self._status = status
 
-    def render(self, settings: Mapping[str, Any]) -> bool:
-        """Write what the Vagrantfile reads, and the lab's key pair; True when it changed."""
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        if not key_file(self.lab).exists():
-            key_file(self.lab).with_suffix(".new.pub").unlink(missing_ok=True)
-            new = key_file(self.lab).with_suffix(".new")
-            new.unlink(missing_ok=True)
+    def make_key(self) -> None:
+        """The lab's key pair, the first time."""
+        key = key_file(self.lab)
+        if not key.exists():
+            key.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            new = key.with_suffix(".new")
+            for path in (new, Path(f"{new}.pub")):
+                path.unlink(missing_ok=True)
             runner.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", new])
-            os.replace(f"{new}.pub", f"{key_file(self.lab)}.pub")
-            os.replace(new, key_file(self.lab))
+            os.replace(f"{new}.pub", f"{key}.pub")
+            os.replace(new, key)
+
+    def render(self, settings: Mapping[str, Any]) -> bool:
+        """Write what the Vagrantfile reads; True when it changed."""
         return write_aside(self.lab.state / "machines.json", json.dumps(settings, indent=2))
 
     def start(self, image: str) -> None:
@@ -160,6 +175,7 @@ class Machines(vagrant.Vagrant):
 
     def _run_vagrant_command(self, args: Sequence[str | None]) -> str:
         words = ["vagrant", *(word for word in args if word)]
+        self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("a") as log:
             print("$", *words, file=log, flush=True)
 

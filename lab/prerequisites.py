@@ -70,5 +70,31 @@ def start_docker(host: Host, cache: Path, status: Status) -> None:
             ) from error
 
 
+def start_libvirt(host: Host, status: Status) -> None:
+    """Start libvirt's daemon where it does not run. Raises PrerequisiteError when it cannot."""
+    sudo = [] if host.is_root else ["sudo", "-n"]
+
+    def answers() -> str | None:
+        return runner.run(["virsh", "--connect", "qemu:///system", "version"]).stdout
+
+    try:
+        answers()
+        return
+    except LabError:
+        pass
+    with status.step("libvirt"):
+        if Path("/run/systemd/system").exists():
+            runner.run([*sudo, "systemctl", "start", "libvirtd"], timeout=90)
+        else:
+            for daemon in ("virtlogd", "libvirtd"):
+                runner.run([*sudo, daemon, "--daemon"])
+        try:
+            wait.until(answers, what="an answer of libvirt", timeout=30)
+        except LabError as error:
+            raise PrerequisiteError(
+                f"libvirt does not start: {error.message}", hint="sudo libvirtd"
+            ) from error
+
+
 def _has_engine() -> bool:
     return any(Path(folder, "dockerd").exists() for folder in ("/usr/sbin", "/usr/bin"))

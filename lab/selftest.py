@@ -15,7 +15,7 @@ SUITES = {
     "types": [[*PYTHON, "mypy"]],
     "unit": [[*PYTHON, "pytest", "tests/unit"]],
     "integration": [[*PYTHON, "pytest", "tests/integration"]],
-    "e2e": [[*PYTHON, "pytest", "--exitfirst", "tests/e2e"]],
+    "e2e": [[*PYTHON, "pytest", "--exitfirst", "--durations=12", "tests/e2e"]],
 }
 
 

@@ -43,16 +43,18 @@ def test_defaults(open_lab: Lab, host: Callable[..., Host]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "provider"),
-    [
-        ({"virtualbox": "7.0.1"}, "virtualbox"),
-        ({"vagrant_libvirt": True, "kvm": True}, "libvirt"),
-        ({"vagrant_libvirt": True, "kvm": False}, "docker"),
-        ({}, "docker"),
-    ],
+    "changes", [{}, {"virtualbox": "7.0.1"}, {"vagrant_libvirt": True, "kvm": True}]
 )
-def test_provider(open_lab: Lab, host: Callable[..., Host], changes: Any, provider: str) -> None:
-    assert settle(open_lab, host(**changes)).provider == provider
+def test_machines_are_containers_unless_asked_for(
+    open_lab: Lab, host: Callable[..., Host], changes: Any
+) -> None:
+    assert settle(open_lab, host(**changes)).provider == "docker"
+    assert settle(replace(open_lab, provider="libvirt"), host(**changes)).provider == "libvirt"
+
+
+def test_virtualbox_has_no_box_yet(open_lab: Lab, host: Callable[..., Host]) -> None:
+    with pytest.raises(ConfigError, match="virtualbox has no box of the lab's yet"):
+        settle(replace(open_lab, provider="virtualbox"), host(virtualbox="7.0.1"))
 
 
 def test_k3s_where_its_release_can_be_had(open_lab: Lab, host: Callable[..., Host]) -> None:

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from lab import containers, machines
+from lab.boxes import Box
 from lab.config import Forward, Lab
 
 
 def render(lab: Lab, **changes: Any) -> dict[str, Any]:
     given = {"image": "node:1", "missing_capabilities": (), "cgroup_version": 2, **changes}
-    return machines.rendering(lab, **given)
+    return machines.rendering(lab, machines.docker_settings(lab, **given))
+
+
+def test_virtual_machines(lab: Lab) -> None:
+    lab.state.mkdir(parents=True)
+    (lab.state / "id_ed25519.pub").write_text("ssh-ed25519 AAAAkey lab\n")
+    box = Box("lecture-lab/abc", Path("/cache/abc"))
+    emulated = machines.rendering(lab, machines.libvirt_settings(lab, box, kvm=False), cpus=1)
+    assert emulated["box"] == {"name": "lecture-lab/abc"}
+    assert emulated["libvirt"]["driver"] == "qemu"
+    assert emulated["libvirt"]["cmd_line"].endswith(" lab.key=AAAAkey")
+    assert {item["cpus"] for item in emulated["machines"]} == {1}
+    assert machines.libvirt_settings(lab, box, kvm=True)["libvirt"]["driver"] == "kvm"
 
 
 def test_every_machine(lab: Lab) -> None:
