@@ -17,16 +17,21 @@ from lab.errors import LabError, ResourceError
 # Kubelets renew their leases every 10 s.
 LEASE_AGE = 20
 METRICS = "v1beta1.metrics.k8s.io"
-# Distribution -> namespace -> Deployments of the baseline. k3s brings its own, and a load balancer
-# that is no Deployment.
+# Distribution -> namespace -> workloads of the baseline. k3s brings its own.
 ADDONS: Mapping[str, Mapping[str, Sequence[str]]] = {
     "kubeadm": {
-        "kube-system": ("metrics-server",),
-        "traefik": ("traefik",),
-        "metallb-system": ("controller",),
-        "local-path-storage": ("local-path-provisioner",),
+        "kube-system": ("deployment/metrics-server",),
+        "traefik": ("deployment/traefik",),
+        "metallb-system": ("deployment/controller", "daemonset/speaker"),
+        "local-path-storage": ("deployment/local-path-provisioner",),
     },
-    "k3s": {"kube-system": ("metrics-server", "traefik", "local-path-provisioner")},
+    "k3s": {
+        "kube-system": (
+            "deployment/metrics-server",
+            "deployment/traefik",
+            "deployment/local-path-provisioner",
+        )
+    },
 }
 
 
@@ -57,7 +62,7 @@ def get(lab: Lab, tools: Path, *words: str) -> list[dict[str, Any]]:
     return items
 
 
-def conditions(item: dict[str, Any]) -> dict[str, str]:
+def conditions(item: Mapping[str, Any]) -> dict[str, str]:
     """An object's conditions by type, e.g. {"Ready": "True"}."""
     found = item.get("status", {}).get("conditions") or []
     return {condition["type"]: condition["status"] for condition in found}
@@ -91,12 +96,22 @@ def sign_of_life(node: dict[str, Any], lease: dict[str, Any] | None) -> datetime
     return max(map(datetime.fromisoformat, times))
 
 
-def available(lab: Lab, tools: Path, namespace: str, name: str) -> bool | None:
-    """True when a Deployment is Available. Raises ResourceError that tells why it is not."""
-    (item,) = get(lab, tools, "deployment", name, "--namespace", namespace)
-    if conditions(item).get("Available") != "True":
-        ready = item["status"].get("readyReplicas", 0)
-        raise ResourceError(f"{namespace}/{name}: {ready} of {item['spec']['replicas']} pods ready")
+def lacking(item: Mapping[str, Any]) -> str:
+    """What a Deployment or DaemonSet still lacks; empty when it serves."""
+    status = item.get("status", {})
+    if item["kind"] == "DaemonSet":
+        wanted, ready = status.get("desiredNumberScheduled", 0), status.get("numberReady", 0)
+        return "" if wanted and ready == wanted else f"{ready} of {wanted} pods ready"
+    wanted, ready = item["spec"]["replicas"], status.get("readyReplicas", 0)
+    available = conditions(item).get("Available") == "True"
+    return "" if available else f"{ready} of {wanted} pods ready"
+
+
+def available(lab: Lab, tools: Path, namespace: str, workload: str) -> bool | None:
+    """True when a workload, such as deployment/traefik, serves. Raises ResourceError if not."""
+    (item,) = get(lab, tools, workload, "--namespace", namespace)
+    if lack := lacking(item):
+        raise ResourceError(f"{namespace}/{workload}: {lack}")
     return True
 
 
@@ -109,7 +124,7 @@ def wait_ready(lab: Lab, tools: Path) -> None:
         hint="invoke lab-logs",
     )
     wait.until(
-        lambda: available(lab, tools, "kube-system", "coredns"),
+        lambda: available(lab, tools, "kube-system", "deployment/coredns"),
         what="the cluster's DNS",
         timeout=120,
         hint="invoke lab-logs",
@@ -122,7 +137,7 @@ def wait_addons(lab: Lab, tools: Path) -> None:
         for name in names:
             wait.until(
                 lambda n=namespace, d=name: available(lab, tools, n, d),  # type: ignore[misc]
-                what=f"add-on {name}",
+                what=f"add-on {name.split('/')[1]}",
                 timeout=180,
                 hint="invoke lab-logs",
             )

@@ -50,6 +50,7 @@ class Host:
     vagrant_libvirt: bool
     virtualbox: str | None
     mmdebstrap: bool
+    c_compiler: bool
     kvm: bool
     inotify_instances: int
     networks: tuple[IPv4Network, ...]
@@ -93,6 +94,7 @@ def gather(cache: Path) -> Host:
         vagrant_libvirt=_vagrant_libvirt(),
         virtualbox=parse_version(virtualbox.result()),
         mmdebstrap=shutil.which("mmdebstrap") is not None,
+        c_compiler=shutil.which("gcc") is not None,
         kvm=kvm.works(cache),
         inotify_instances=int(_read("/proc/sys/fs/inotify/max_user_instances") or 128),
         networks=parse_routes(_read("/proc/net/route")),

@@ -89,7 +89,8 @@ def examine_host(up: Bringup) -> None:
 
 def install_prerequisites(up: Bringup) -> None:
     """Debian packages that are missing, and a Docker engine that does not run."""
-    packages = prerequisites.missing(up.lab, up.host)
+    compiler = up.toolchain.needs_compiler(NODE_TOOLS)
+    packages = prerequisites.missing(up.lab, up.host, compiler=compiler)
     if packages:
         prerequisites.install(packages, up.host, up.status)
     # Docker makes the images of virtual machines as well.
@@ -100,7 +101,8 @@ def install_prerequisites(up: Bringup) -> None:
 
 
 def make_node_image(up: Bringup) -> None:
-    """The image of the machines, everything inside; then the host's tools, behind what follows."""
+    """The image of the machines, everything inside; the host's tools are made beside it."""
+    up.tools = up.pool.submit(prepare_stacks, up)
     builder = Builder(
         root=up.lab.root,
         toolchain=up.toolchain,
@@ -108,7 +110,6 @@ def make_node_image(up: Bringup) -> None:
         status=up.status,
     )
     up.image = builder.node(up.lab.distribution)
-    up.tools = up.pool.submit(prepare_stacks, up)
 
 
 def prepare_stacks(up: Bringup) -> Path:
@@ -257,7 +258,7 @@ def examine(lab: Lab, facts: Host, toolchain: Toolchain) -> list[doctor.Finding]
     return doctor.examine(
         lab,
         facts,
-        prerequisites.missing(lab, facts),
+        prerequisites.missing(lab, facts, compiler=toolchain.needs_compiler(NODE_TOOLS)),
         {name: toolchain.sources(name) for name in names},
     )
 

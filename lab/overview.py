@@ -23,7 +23,9 @@ def look(lab: Lab) -> dict[str, Any]:
     with ThreadPoolExecutor() as pool:
         machines = pool.submit(Machines(resolved, Status()).states)
         nodes = pool.submit(_ask, lambda: cluster.get(resolved, tools, "nodes"))
-        addons = pool.submit(_ask, lambda: cluster.get(resolved, tools, "deployments", "-A"))
+        addons = pool.submit(
+            _ask, lambda: cluster.get(resolved, tools, "deployments,daemonsets", "-A")
+        )
     return {
         "lab": {
             "name": resolved.name,
@@ -54,10 +56,11 @@ def look(lab: Lab) -> dict[str, Any]:
         "addons": [
             {
                 "name": item["metadata"]["name"],
-                "available": cluster.conditions(item).get("Available") == "True",
+                "available": not cluster.lacking(item),
             }
             for item in addons.result()
-            if item["metadata"]["name"] in baseline.get(item["metadata"]["namespace"], ())
+            if f"{item['kind'].lower()}/{item['metadata']['name']}"
+            in baseline.get(item["metadata"]["namespace"], ())
         ],
         "exercises": [
             {"name": item.name, "resources": stacks.resources(item.name)}

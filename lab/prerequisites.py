@@ -11,14 +11,16 @@ from lab.host import Host
 from lab.output import Status
 
 
-def missing(lab: Lab, host: Host) -> list[str]:
-    """The Debian packages that the lab needs and the host lacks."""
+def missing(lab: Lab, host: Host, *, compiler: bool = False) -> list[str]:
+    """The Debian packages that the lab needs and the host lacks; `compiler` asks for one for C."""
     wanted = {
         "vagrant": host.vagrant,
         "docker.io": host.docker_cli and (host.docker_engine or _has_engine()),
         "mmdebstrap": host.mmdebstrap or host.distribution not in ("debian", "ubuntu"),
         "openssh-client": Path("/usr/bin/ssh-keygen").exists(),
     }
+    if compiler:
+        wanted |= {"gcc": host.c_compiler, "libc6-dev": Path("/usr/include/stdlib.h").exists()}
     if lab.provider == "libvirt":
         wanted["vagrant-libvirt"] = host.vagrant_libvirt
         for package, program in {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -17,19 +16,19 @@ from lab.toolchain.lock import Item, read_lock, this_platform
 from lab.toolchain.store import Store, place
 
 # What runs on the host, and what goes into a node.
-HOST_TOOLS = ("kubectl", "pulumi", "pulumi-language-python", "pulumi-kubernetes")
+HOST_TOOLS = ("pulumi", "pulumi-language-python", "pulumi-kubernetes", "kubectl")
 NODE_TOOLS = (
     "kubernetes",
     "kubectl",
     "coredns",
-    "flannel",
-    "registry",
-    "etcd",
-    "traefik",
     "metallb",
-    "metrics-server",
+    "flannel",
     "local-path-provisioner",
+    "etcd",
+    "registry",
     "flannel-cni",
+    "metrics-server",
+    "traefik",
 )
 
 
@@ -94,12 +93,21 @@ class Toolchain:
         return self._key(name, self.sources(name)[0])
 
     def ensure(self, names: Sequence[str]) -> dict[str, Tool]:
-        """Have these items, making what is missing; two at a time, in the order given.
+        """Have these items, making what is missing, in the order given.
 
-        Raises PrerequisiteError or CommandError, naming the item, when no source makes it.
+        One after the other: a build uses every processor by itself, and the next one finds the
+        packages that both consist of compiled. Raises PrerequisiteError or CommandError, naming
+        the item, when no source makes it.
         """
-        with ThreadPoolExecutor(max_workers=2) as pool:
-            return dict(zip(names, pool.map(self._ensure, names), strict=True))
+        return {name: self._ensure(name) for name in names}
+
+    def needs_compiler(self, names: Iterable[str]) -> bool:
+        """Whether a C compiler is wanted, for an item of these that is still to be built."""
+        in_c = [name for name in names if (built := self.items[name].modules) and built.cgo]
+        return any(
+            self.sources(name)[:1] == ["modules"] and not self._store.has(self.key(name))
+            for name in in_c
+        )
 
     def programs(self, names: Iterable[str]) -> dict[str, Path]:
         """All files of these items by name."""

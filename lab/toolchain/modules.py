@@ -36,6 +36,9 @@ class Go:
 def build_commands(modules: Modules, go: Path, target: Path) -> list[list[str]]:
     """The `go build` calls for one set; packages that are named like their programs share one."""
     common = [str(go), "build", "-mod=readonly", "-trimpath", "-buildvcs=false"]
+    # With these tags programs with and without C consist of the same packages, compiled once; and
+    # what the linker strips anyway need not be compiled, a tenth of the time.
+    common += ["-tags", "netgo,osusergo", "-gcflags", "all=-dwarf=false"]
     common += ["-ldflags", f"-s -w {modules.ldflags}".strip()]
     named = all(package.endswith(f"/{file}") for file, package in modules.packages.items())
     if named:

@@ -23,7 +23,7 @@ def test_lab_up(invoke: Invoke) -> None:
     assert names(state["machines"]) == ["control-plane-1", "worker-1", "worker-2"]
     assert all(machine["state"] == "running" for machine in state["machines"])
     assert [node["ready"] for node in state["nodes"]] == [True] * 3
-    assert len(state["addons"]) == 4
+    assert len(state["addons"]) == 5
     assert all(addon["available"] for addon in state["addons"])
 
 

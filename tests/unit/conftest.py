@@ -64,6 +64,7 @@ def host() -> Callable[..., Host]:
         vagrant_libvirt=False,
         virtualbox=None,
         mmdebstrap=True,
+        c_compiler=True,
         kvm=False,
         inotify_instances=512,
         networks=(),

@@ -123,6 +123,16 @@ def test_a_new_node_has_no_lease_yet() -> None:
     assert cluster.sign_of_life(node, lease).second == 7
 
 
+def test_what_a_workload_lacks() -> None:
+    agent = {"kind": "DaemonSet", "status": {"desiredNumberScheduled": 3, "numberReady": 2}}
+    assert cluster.lacking(agent) == "2 of 3 pods ready"
+    assert cluster.lacking({"kind": "DaemonSet"}) == "0 of 0 pods ready"
+    ready = [{"type": "Available", "status": "True"}]
+    web = {"kind": "Deployment", "spec": {"replicas": 1}, "status": {"conditions": ready}}
+    assert cluster.lacking(web) == ""
+    assert cluster.lacking({**web, "status": {}}) == "0 of 1 pods ready"
+
+
 def test_a_wait_returns_what_it_waited_for() -> None:
     answers = iter([None, None, "there"])
     assert wait.until(lambda: next(answers), what="it", timeout=5, interval=0.001) == "there"

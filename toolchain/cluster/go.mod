@@ -1,8 +1,20 @@
-module lecture.lab/toolchain/kubernetes
+module lecture.lab/toolchain/cluster
 
-go 1.24.0
+// One set, so that what these programs share is compiled once.
 
-require k8s.io/kubernetes v1.34.4
+go 1.25.0
+
+require (
+	github.com/coredns/coredns v1.12.4
+	github.com/flannel-io/flannel v0.26.7
+	github.com/mdlayher/packet v1.1.2 // MetalLB's, for the socket module of CoreDNS
+	github.com/open-policy-agent/cert-controller v0.13.0 // MetalLB's, for this controller-runtime
+	github.com/rancher/local-path-provisioner v0.0.30
+	go.etcd.io/etcd/server/v3 v3.6.7
+	go.universe.tf/metallb v0.15.2
+	k8s.io/kubernetes v1.34.4
+	sigs.k8s.io/controller-runtime v0.22.5 // the one for Kubernetes 1.34
+)
 
 replace (
 	k8s.io/api => k8s.io/api v0.34.4
