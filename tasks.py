@@ -35,7 +35,13 @@ def task(body: Callable[..., Any]) -> Task[Any]:
                 failure = {"code": error.exit_code, "id": error.id, "message": error.message}
                 print(document({"error": {**failure, "hint": error.hint}}))
             raise Exit(str(error), error.exit_code) from None
-        except (Exit, KeyboardInterrupt):
+        except Exit:
+            raise
+        except KeyboardInterrupt:
+            from lab import runner
+
+            # Threads wait for theirs, and Python for its threads.
+            runner.end_children()
             raise
         except Exception as error:
             if os.environ.get("LAB_LOG") == "debug":

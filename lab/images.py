@@ -18,12 +18,18 @@ from functools import cached_property
 from pathlib import Path
 
 from lab import runner
-from lab.errors import CommandError, PrerequisiteError
+from lab.errors import CommandError, LabError, PrerequisiteError
 from lab.output import Status
 from lab.toolchain import NODE_TOOLS, Toolchain
+from lab.toolchain.release import reachable
 from lab.toolchain.store import place
 
 REPOSITORY = "lecture-lab"
+# The cluster's images have names of ours on the host, whose own images stay what they are; in the
+# node they get their real ones (vagrant/node/bake).
+ON_HOST = f"{REPOSITORY}/images"
+# Debian trixie as Docker Hub has it, for hosts without mmdebstrap.
+DEBIAN = "debian@sha256:35b8ff74ead4880f22090b617372daff0ccae742eb5674455d542bef71ef1999"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -32,7 +38,8 @@ class Image:
     """An image put together from Debian's parts and the toolchain's programs.
 
     `files` maps a program of the toolchain to its place in the image; `part` names the folder of
-    vagrant/images/parts that the image begins with; `command` is its entry point.
+    vagrant/images/parts that the image begins with; `command` is its entry point; `upstream` is the
+    digest of the published image, which is taken instead where it can be pulled.
     """
 
     name: str
@@ -40,6 +47,7 @@ class Image:
     files: Mapping[str, str]
     part: str = ""
     command: Sequence[str] = ()
+    upstream: str = ""
 
     def reference(self, versions: Mapping[str, str]) -> str:
         """The full name with its tag, e.g. registry.k8s.io/etcd:3.6.7-0."""
@@ -100,10 +108,24 @@ CLUSTER_IMAGES = (
         ("/metrics-server",),
     ),
 )
-# What the exercises run. Debian's programs under the names that the lecture uses.
+# What the exercises run: the published images, or Debian's programs under the same names.
 STUDENT_IMAGES = (
-    Image("docker.io/library/busybox:1.37", "", {}, "busybox", ("sh",)),
-    Image("docker.io/library/nginx:1.26", "", {}, "nginx", ("nginx", "-g", "daemon off;")),
+    Image(
+        "docker.io/library/busybox:1.37",
+        "",
+        {},
+        "busybox",
+        ("sh",),
+        "sha256:9db7b59979c38555a39def84a31fb98b5296952f9e3afd4f6f11f05b07adfab0",
+    ),
+    Image(
+        "docker.io/library/nginx:1.26",
+        "",
+        {},
+        "nginx",
+        ("nginx", "-g", "daemon off;"),
+        "sha256:41b194461e4bae16f9b25d68b0976ed4735b89ca625c89aad88e1c1c3b7e8860",
+    ),
 )
 # What k3s itself does not bring along.
 K3S_TOOLS = ("k3s", "registry")
@@ -165,8 +187,8 @@ class Builder:
             return tag
         with self.status.step("base image (Debian trixie)"):
             if not shutil.which("mmdebstrap"):
-                runner.run(["docker", "pull", "debian:trixie"], timeout=600)
-                runner.run(["docker", "tag", "debian:trixie", tag])
+                runner.run(["docker", "pull", DEBIAN], timeout=600)
+                runner.run(["docker", "tag", DEBIAN, tag])
                 return tag
             with tempfile.TemporaryDirectory() as folder:
                 archive = Path(folder) / "base.tar"
@@ -232,18 +254,24 @@ class Builder:
         """Build images and write them all into one archive."""
         source = self.root / "vagrant" / "images" / "parts"
         parts = self._build("parts", source, {"BASE": self.base()}, digest(source))
-        references = []
+        tags = []
         with self.status.step(f"images of the cluster ({len(images)})"):
             for image in images:
                 reference = image.reference(self._versions)
                 self.status.note(reference)
-                with tempfile.TemporaryDirectory(prefix="lab-image-") as folder:
-                    for program in image.files:
-                        place(programs[program], Path(folder) / program)
-                    (Path(folder) / "Dockerfile").write_text(dockerfile(image))
-                    docker_build(reference, Path(folder), {"PARTS": parts})
-                references.append(reference)
-            runner.run(["docker", "save", "--output", archive, *references], timeout=300)
+                tags.append(f"{ON_HOST}/{reference}")
+                if not pull(image, tags[-1]):
+                    self._build_image(image, programs, tags[-1], parts)
+            runner.run(["docker", "save", "--output", archive, *tags], timeout=300)
+
+    def _build_image(
+        self, image: Image, programs: Mapping[str, Path], tag: str, parts: str
+    ) -> None:
+        with tempfile.TemporaryDirectory(prefix="lab-image-") as folder:
+            for program in image.files:
+                place(programs[program], Path(folder) / program)
+            (Path(folder) / "Dockerfile").write_text(dockerfile(image))
+            docker_build(tag, Path(folder), {"PARTS": parts})
 
     def _bake(self, machine: str, context: Path) -> None:
         """Unpack the images in a throw-away machine; leaves containerd.tar and registry.tar."""
@@ -269,12 +297,24 @@ def exists(reference: str) -> bool:
     return found.code == 0
 
 
+def pull(image: Image, tag: str) -> bool:
+    """Pull a published image by its digest and name it; False where it cannot be had."""
+    name = image.name.rpartition(":")[0]
+    if not image.upstream or not reachable(f"https://{name.split('/')[0]}"):
+        return False
+    try:
+        runner.run(["docker", "pull", f"{name}@{image.upstream}"], timeout=300)
+        runner.run(["docker", "tag", f"{name}@{image.upstream}", tag])
+    except LabError:
+        return False
+    return True
+
+
 def clear() -> None:
     """Remove every image of ours that no container uses."""
-    listing = ["docker", "images", "--quiet", "--filter", f"reference={REPOSITORY}/*"]
-    found = dict.fromkeys(runner.run(listing).stdout.split())
-    if found:
-        runner.run(["docker", "rmi", "--force", *found], timeout=300, ok=(0, 1))
+    listing = runner.run(["docker", "images", "--format", "{{.Repository}}:{{.Tag}}"]).stdout
+    if ours := [name for name in listing.split() if name.startswith(f"{REPOSITORY}/")]:
+        runner.run(["docker", "rmi", "--force", *ours], timeout=300, ok=(0, 1))
 
 
 def docker_build(

@@ -151,11 +151,12 @@ class Machines(vagrant.Vagrant):
 
         Containers are found by their label as well: Vagrant's own records may be torn.
         """
+        words = ["destroy", "--force", "--parallel"]
         if self.lab.provider != "docker":
-            self.destroy()
+            self._run_vagrant_command(words)
             return
         with contextlib.suppress(CommandError):
-            self.destroy()
+            self._run_vagrant_command(words)
         containers.remove(self.lab)
 
     def known(self) -> set[str]:

@@ -16,6 +16,10 @@ from pathlib import Path
 
 from lab.errors import CommandError, DeadlineExceeded, PrerequisiteError
 
+# The children that run now, whichever thread waits for them.
+_children: set[subprocess.Popen[bytes]] = set()
+_ending = threading.Event()
+
 
 @dataclass(frozen=True)
 class Result:
@@ -46,6 +50,8 @@ def run(
     child's whole process group is ended first) and PrerequisiteError when the program is missing.
     """
     words = [str(word) for word in argv]
+    if _ending.is_set():
+        raise CommandError(words, 130, "not started: everything is being ended")
     try:
         child = subprocess.Popen(
             words,
@@ -63,6 +69,7 @@ def run(
         raise PrerequisiteError(
             f"`{words[0]}` cannot be started: {error.strerror}", hint=hint or "invoke doctor"
         ) from error
+    _children.add(child)
     collected: dict[str, list[str]] = {"stdout": [], "stderr": []}
 
     def drain(name: str) -> None:
@@ -91,10 +98,19 @@ def run(
     except BaseException:
         _end(child)
         raise
+    finally:
+        _children.discard(child)
     result = Result(code, "".join(collected["stdout"]), "".join(collected["stderr"]))
     if code not in ok:
         raise CommandError(words, code, result.stderr or result.stdout, hint=hint)
     return result
+
+
+def end_children() -> None:
+    """End every child that still runs, and start no other: what an interrupted task has to do."""
+    _ending.set()
+    for child in list(_children):
+        _end(child)
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
@@ -108,6 +124,11 @@ def _end(child: subprocess.Popen[bytes]) -> None:
             continue
         except ProcessLookupError:
             return
+
+
+def attach(argv: Sequence[str | Path], cwd: Path) -> int:
+    """Run `argv` with this process's own output streams; returns its exit code."""
+    return subprocess.call(argv, cwd=cwd, stdin=subprocess.DEVNULL)
 
 
 def spawn(argv: Sequence[str], log: Path) -> int:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
+from lab import runner
 from lab.errors import ConfigError
 
 PYTHON = [sys.executable, "-m"]
@@ -29,7 +28,6 @@ def run(root: Path, only: str = "") -> int:
     for name in [only] if only else SUITES:
         print(f"== {name}", flush=True)
         for command in SUITES[name]:
-            code = subprocess.call(command, cwd=root, env=os.environ, stdin=subprocess.DEVNULL)
-            if code:
+            if code := runner.attach(command, cwd=root):
                 return code
     return 0
