@@ -124,10 +124,11 @@ def lab_env(c: Context, lab: str | None = None) -> None:
 @task
 def lab_ssh(c: Context, machine: str, lab: str | None = None) -> None:
     """Open a shell on a machine."""
-    from lab import lifecycle
+    from lab import lifecycle, machines
 
     resolved = lifecycle.known(load(name=lab))
-    os.execvp("ssh", ["ssh", "-F", str(resolved.state / "ssh_config"), machine])
+    name = machines.find(resolved, machine).name
+    os.execvp("ssh", ["ssh", "-F", str(resolved.state / "ssh_config"), name])
 
 
 @task

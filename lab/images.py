@@ -127,15 +127,14 @@ STUDENT_IMAGES = (
         "sha256:41b194461e4bae16f9b25d68b0976ed4735b89ca625c89aad88e1c1c3b7e8860",
     ),
 )
-# What k3s itself does not bring along.
-K3S_TOOLS = ("k3s", "registry")
+K3S_TOOLS = ("k3s",)
 # Folder of a node's build -> program of the toolchain -> its name there.
 LAYOUT = {
     "node": {
-        "bin": {name: name for name in ("kubelet", "kubeadm", "kubectl", "registry")},
+        "bin": {name: name for name in ("kubelet", "kubeadm", "kubectl")},
         "cni": {"flannel-cni": "flannel"},
     },
-    "k3s": {"bin": {"k3s": "k3s", "registry": "registry"}, "images": {}},
+    "k3s": {"bin": {"k3s": "k3s"}, "images": {}},
 }
 # Archives of images that k3s imports by itself; without them it pulls what it needs.
 AIRGAP_IMAGES = "k3s-airgap-images"

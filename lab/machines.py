@@ -18,8 +18,8 @@ import vagrant
 
 from lab import containers, runner
 from lab.boxes import Box
-from lab.config import Lab
-from lab.errors import CommandError
+from lab.config import Lab, Machine
+from lab.errors import CommandError, NotFoundError
 from lab.output import Status
 from lab.state import write_aside
 
@@ -82,6 +82,14 @@ def libvirt_settings(lab: Lab, box: Box, *, kvm: bool) -> dict[str, Any]:
     """The Vagrantfile's settings for machines that are virtual."""
     key = Path(f"{key_file(lab)}.pub").read_text()
     return {"box": {"name": box.name}, "libvirt": box.libvirt(kvm=kvm, key=key)}
+
+
+def find(lab: Lab, name: str) -> Machine:
+    """The machine of this name. Raises NotFoundError with the names that there are."""
+    found = {machine.name: machine for machine in lab.machines}
+    if name not in found:
+        raise NotFoundError(f"there is no machine `{name}`; there are: {', '.join(found)}")
+    return found[name]
 
 
 def resolver() -> Path:

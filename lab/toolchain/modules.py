@@ -48,12 +48,20 @@ def build_commands(modules: Modules, go: Path, target: Path) -> list[list[str]]:
     ]
 
 
-def build(modules: Modules, root: Path, go: Go, target: Path, status: Status) -> None:
-    """Build every program of a set into `target`. Raises CommandError with the compiler's words."""
+def build(
+    modules: Modules, root: Path, go: Go, target: Path, status: Status, behind: bool = False
+) -> None:
+    """Build every program of a set into `target`; `behind` what else the processors have to do.
+
+    Raises CommandError with the compiler's words.
+    """
     folder = root / modules.folder
     environment = go.environment(modules.cgo)
     for command in build_commands(modules, go.program, target):
-        runner.run(command, cwd=folder, env=environment, timeout=3600, on_line=status.note)
+        nice = ["nice", "-n", "10"] if behind else []
+        runner.run(
+            [*nice, *command], cwd=folder, env=environment, timeout=3600, on_line=status.note
+        )
     for name, source in modules.copies.items():
         shutil.copyfile(go.caches / "mod" / module_path(source), target / name)
         (target / name).chmod(0o755)

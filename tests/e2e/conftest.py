@@ -142,6 +142,12 @@ def invoke(checkout: Path) -> Iterator[Invoke]:
     run("lab-destroy")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def clean_host(invoke: Invoke) -> dict[str, set[str]]:
+    """The host before the first lab."""
+    return leftovers()
+
+
 def names(items: object, key: str = "name") -> Sequence[str]:
     """One field of every entry of a list in a JSON document."""
     assert isinstance(items, list)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,22 @@ def test_every_problem_of_a_file_at_once(invoke: Invoke, tmp_path: Path) -> None
     done = invoke("lab-up", code=2, LAB_CONFIG=str(file))
     for expected in ("line 1: provider", "line 3: machines.workerz", "line 4: machines.cpus"):
         assert expected in done.err
+
+
+def test_neither_root_nor_sudo(invoke: Invoke) -> None:
+    """In a user namespace of its own nobody is root; and Docker is somewhere else."""
+    done = subprocess.run(
+        ["unshare", "--user", *invoke.command("lab-up")],
+        cwd=invoke.checkout,
+        env={**invoke.environment, "DOCKER_HOST": "unix:///nowhere/docker.sock"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 3, done.stderr
+    assert "[docker-engine]" in done.stderr
+    assert "hint: start Docker" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_json_of_an_error(invoke: Invoke) -> None:

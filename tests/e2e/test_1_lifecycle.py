@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Invoke, docker, leftovers, names
+from lab import config
+from tests.e2e.conftest import Invoke, docker, names
 
 EXERCISES = ("pod", "replicaset", "deployment", "service", "ingress")
 pytestmark = pytest.mark.e2e
@@ -25,6 +26,18 @@ def test_lab_up(invoke: Invoke) -> None:
     assert [node["ready"] for node in state["nodes"]] == [True] * 3
     assert len(state["addons"]) == 5
     assert all(addon["available"] for addon in state["addons"])
+
+
+def test_a_corrupted_tool_is_refused_and_made_again(invoke: Invoke) -> None:
+    (tool,) = config.cache_folder().glob("tools/pulumi-language-python-*/pulumi-language-python")
+    with tool.open("ab") as file:
+        file.write(b"one byte more")
+    assert f"{tool} is not what was stored" in invoke("exercise-preview", "pod").err
+    assert "not what was stored" not in invoke("exercise-preview", "pod").err
+
+
+def test_machines_by_name(invoke: Invoke) -> None:
+    assert "there is no machine `worker-9`" in invoke("lab-ssh", "worker-9", code=6).err
 
 
 def test_doctor_knows_the_choices(invoke: Invoke) -> None:
@@ -149,18 +162,3 @@ def test_logs(invoke: Invoke) -> None:
 def test_exercise_down(invoke: Invoke) -> None:
     invoke("exercise-down", "pod")
     invoke.shell("kubectl get namespace pod", code=1)
-
-
-def test_destroy_leaves_nothing(invoke: Invoke, clean_host: dict[str, set[str]]) -> None:
-    invoke("lab-destroy")
-    assert not (invoke.checkout / ".lab" / invoke.lab).exists()
-    now = leftovers()
-    for kind, known in clean_host.items():
-        assert not now[kind] - known, kind
-    invoke("lab-destroy")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def clean_host(invoke: Invoke) -> dict[str, set[str]]:
-    """The host before the lab."""
-    return leftovers()

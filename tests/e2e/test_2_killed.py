@@ -1,4 +1,7 @@
-"""SIGKILL in the middle of lab-up, once in every step: the next lab-up just works."""
+"""SIGKILL in the middle of lab-up, once in every step: the next lab-up just works.
+
+All of it beside the first lab, which goes on as if nothing was.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,15 @@ def test_next_lab_up_works(lab: Invoke) -> None:
     assert report["score"] == report["points"]
 
 
-def test_destroyed_while_killed(lab: Invoke) -> None:
+def test_two_labs_side_by_side(lab: Invoke, invoke: Invoke) -> None:
+    report = invoke.json("check", "pod")
+    assert report["score"] == report["points"]
+    both = [run.json("lab-status")["lab"] for run in (lab, invoke)]
+    assert both[0]["subnet"] != both[1]["subnet"]  # type: ignore[index]
+    assert not set(both[0]["ports"].values()) & set(both[1]["ports"].values())  # type: ignore[index]
+
+
+def test_destroyed(lab: Invoke) -> None:
     lab("lab-destroy")
     assert not (lab.checkout / ".lab" / "killed").exists()
 

@@ -6,9 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from lab import containers, machines
 from lab.boxes import Box
 from lab.config import Forward, Lab
+from lab.errors import NotFoundError
 
 
 def render(lab: Lab, **changes: Any) -> dict[str, Any]:
@@ -78,3 +81,9 @@ def test_vagrant_means_this_lab(lab: Lab) -> None:
     variables = machines.environment(lab)
     assert variables["LAB_MACHINES_FILE"] == str(lab.state / "machines.json")
     assert variables["VAGRANT_DOTFILE_PATH"] == str(lab.state / "vagrant")
+
+
+def test_a_machine_that_does_not_exist(lab: Lab) -> None:
+    assert machines.find(lab, "worker-2").address == "192.168.56.22"
+    with pytest.raises(NotFoundError, match="there are: control-plane-1, worker-1, worker-2"):
+        machines.find(lab, "worker-3")

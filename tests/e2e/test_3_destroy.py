@@ -1,0 +1,18 @@
+"""The first lab's end: of everything that it was, nothing is left but the cache."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.e2e.conftest import Invoke, leftovers
+
+pytestmark = pytest.mark.e2e
+
+
+def test_destroy_leaves_nothing(invoke: Invoke, clean_host: dict[str, set[str]]) -> None:
+    invoke("lab-destroy")
+    assert not (invoke.checkout / ".lab" / invoke.lab).exists()
+    now = leftovers()
+    for kind, known in clean_host.items():
+        assert not now[kind] - known, kind
+    invoke("lab-destroy")
