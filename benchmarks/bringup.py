@@ -67,7 +67,7 @@ def floor(lab: Lab, image: str, missing: tuple[str, ...], cgroup: int) -> float:
     """The bare script."""
     machine = lab.machines[0]
     toolchain = lifecycle.toolchain_of(lab, Status())
-    versions = {name: toolchain.version(name) for name in NODE_TOOLS}
+    versions = {name: toolchain.version(name) for name in NODE_TOOLS["kubeadm"]}
     settings = documents(initial(lab, machine, new_token(), versions, cgroup == 2))
     flannel = (ROOT / "vagrant" / "flannel.yaml").read_text()
     for name, value in {

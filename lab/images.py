@@ -127,7 +127,6 @@ STUDENT_IMAGES = (
         "sha256:41b194461e4bae16f9b25d68b0976ed4735b89ca625c89aad88e1c1c3b7e8860",
     ),
 )
-K3S_TOOLS = ("k3s",)
 # Folder of a node's build -> program of the toolchain -> its name there.
 LAYOUT = {
     "node": {
@@ -207,7 +206,7 @@ class Builder:
 
     def node(self, distribution: str) -> str:
         """A machine with Kubernetes and every image of the cluster inside."""
-        tools = NODE_TOOLS if distribution == "kubeadm" else K3S_TOOLS
+        tools = NODE_TOOLS[distribution]
         source = "node" if distribution == "kubeadm" else "k3s"
         folders = [self.root / "vagrant" / name for name in ("machine", source, "images")]
         bake = (self.root / "vagrant" / "node" / "bake").read_text()
@@ -232,7 +231,7 @@ class Builder:
 
     @cached_property
     def _versions(self) -> dict[str, str]:
-        return {name: self.toolchain.version(name) for name in NODE_TOOLS}
+        return {name: self.toolchain.version(name) for name in NODE_TOOLS["kubeadm"]}
 
     def _lay_out(self, source: str, programs: Mapping[str, Path], context: Path) -> None:
         """Put the node's own files and programs where its Dockerfile expects them."""

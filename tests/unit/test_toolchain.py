@@ -12,7 +12,6 @@ import pytest
 
 from lab import toolchain as package
 from lab.errors import ConfigError, PrerequisiteError
-from lab.images import K3S_TOOLS
 from lab.output import Status
 from lab.toolchain import HOST_TOOLS, NODE_TOOLS, Toolchain, mirror, modules
 from lab.toolchain.lock import Modules, read_lock
@@ -46,7 +45,7 @@ def manifest(folder: Path, version: str = "1.21.2+k3s1") -> str:
 @pytest.mark.parametrize("platform", ["linux-amd64", "linux-arm64"])
 def test_every_tool_has_a_source_on_every_platform(platform: str) -> None:
     lock = read_lock(LOCK, platform)
-    for name in {*HOST_TOOLS, *NODE_TOOLS, *K3S_TOOLS}:
+    for name in {*HOST_TOOLS, *NODE_TOOLS["kubeadm"], *NODE_TOOLS["k3s"]}:
         item = lock[name]
         assert item.release or item.wheel or item.modules, name
 
