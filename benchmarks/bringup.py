@@ -130,7 +130,7 @@ def bring_up(lab: Lab, workers: int) -> dict[str, float]:
             process.send_signal(signal.SIGINT)
     found = {"answer": answer, "ready": time.monotonic() - start}
     found["again"] = invoke("lab-up")
-    time.sleep(30)
+    time.sleep(15)
     found["memory"] = memory()
     found["destroy"] = invoke("lab-destroy")
     return found

@@ -147,7 +147,10 @@ def _engine(lab: Lab, host: Host) -> Finding:
     if host.docker_engine:
         return Finding("docker-engine", "Docker engine", "ok", host.docker_engine)
     if host.can_install:
-        return Finding("docker-engine", "Docker engine", "install", "not running: lab-up starts it")
+        what = "not running: lab-up starts it"
+        if "permission denied" in host.docker_trouble:
+            what = "not yours to use: lab-up adds you to the group docker"
+        return Finding("docker-engine", "Docker engine", "install", what)
     return Finding(
         "docker-engine",
         "Docker engine",

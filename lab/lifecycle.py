@@ -101,6 +101,7 @@ def install_prerequisites(up: Bringup) -> None:
     # Docker makes the images of virtual machines as well.
     if not up.host.docker_engine:
         prerequisites.start_docker(up.host, up.toolchain.cache, up.status)
+        prerequisites.allow_docker(up.host, up.status)
     if up.lab.provider == "libvirt":
         prerequisites.start_libvirt(up.host, up.status)
 

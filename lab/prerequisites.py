@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import getpass
+import os
+import shlex
+import sys
 from pathlib import Path
 
 from lab import runner, wait
 from lab.config import Lab
-from lab.errors import LabError, PrerequisiteError
+from lab.errors import CommandError, LabError, PrerequisiteError
 from lab.host import Host
 from lab.output import Status
+
+# Set once this process has been replaced to get the group docker.
+JOINED = "LAB_JOINED_DOCKER"
 
 
 def missing(lab: Lab, host: Host, *, compiler: bool = False) -> list[str]:
@@ -62,7 +69,7 @@ def start_docker(host: Host, cache: Path, status: Status) -> None:
             runner.spawn([*sudo, "dockerd"], log)
 
         def answers() -> str | None:
-            return runner.run(["docker", "version", "--format", "{{.Server.Version}}"]).stdout
+            return runner.run([*sudo, "docker", "version"]).stdout
 
         try:
             wait.until(answers, what="an answer of the Docker engine", timeout=60)
@@ -70,6 +77,29 @@ def start_docker(host: Host, cache: Path, status: Status) -> None:
             raise PrerequisiteError(
                 f"the Docker engine does not start: {error.message}", hint=f"see {log}"
             ) from error
+
+
+def allow_docker(host: Host, status: Status) -> None:
+    """Let an ordinary user talk to the engine, as Debian has it: through the group docker.
+
+    A process gets a new group only by starting anew, so this one is replaced by itself.
+    """
+    if host.is_root:
+        return
+    try:
+        runner.run(["docker", "version"])
+        return
+    except CommandError as error:
+        if "permission denied" not in error.output or os.environ.get(JOINED):
+            raise
+    user = getpass.getuser()
+    status.say(f"adding {user} to the group docker")
+    runner.run(["sudo", "-n", "usermod", "--append", "--groups", "docker", user])
+    again = shlex.join([sys.executable, "-m", "invoke", *sys.argv[1:]])
+    os.environ[JOINED] = "1"
+    # The lab's lock would be inherited.
+    os.closerange(3, 1024)
+    os.execvp("sg", ["sg", "docker", "-c", again])
 
 
 def start_libvirt(host: Host, status: Status) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,6 +35,13 @@ def test_a_corrupted_tool_is_refused_and_made_again(invoke: Invoke) -> None:
         file.write(b"one byte more")
     assert f"{tool} is not what was stored" in invoke("exercise-preview", "pod").err
     assert "not what was stored" not in invoke("exercise-preview", "pod").err
+
+
+def test_vagrant_by_hand(invoke: Invoke, tmp_path: Path) -> None:
+    """`vagrant status` knows the lab's machines, and works without a lab as well."""
+    assert invoke.shell("vagrant status").count("running (docker)") == 3
+    nothing = f"LAB_MACHINES_FILE={tmp_path}/none VAGRANT_DOTFILE_PATH={tmp_path}/vagrant"
+    assert "not created" in invoke.shell(f"env {nothing} vagrant status")
 
 
 def test_machines_by_name(invoke: Invoke) -> None:
