@@ -8,28 +8,32 @@ tells the machine its lab's key.
 from __future__ import annotations
 
 import json
-import shutil
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lab import runner
-from lab.errors import CommandError
 from lab.images import REPOSITORY, digest, docker_build, exists
 from lab.output import Status
 from lab.toolchain.store import alone
 
 # GiB that a machine's disk may grow to; what is empty takes no space on the host.
 DISK = 20
+# vagrant-libvirt's own storage, and the files that a machine is booted with.
 POOL = "default"
+POOL_FOLDER = "/var/lib/libvirt/images"
+BOOT = ("vmlinuz", "initrd.img")
 
 
 @dataclass(frozen=True)
 class Box:
-    """A box that Vagrant knows, and the folder with its kernel and initrd."""
+    """A box that Vagrant knows, with its kernel and initrd in libvirt's storage."""
 
     name: str
-    folder: Path
+    kernel: str = ""
+    initrd: str = ""
 
     def libvirt(self, *, kvm: bool, key: str) -> dict[str, Any]:
         """Settings of vagrant-libvirt for machines of this box; `key` is a public ed25519 key."""
@@ -37,8 +41,8 @@ class Box:
         return {
             "driver": "kvm" if kvm else "qemu",
             "cpu_mode": "host-passthrough" if kvm else "maximum",
-            "kernel": str(self.folder / "vmlinuz"),
-            "initrd": str(self.folder / "initrd.img"),
+            "kernel": self.kernel,
+            "initrd": self.initrd,
             "cmd_line": f"root=/dev/vda rw console=ttyS0 lab.key={blob}",
             "graphics_type": "none",
         }
@@ -51,12 +55,14 @@ def make(root: Path, cache: Path, image: str, status: Status) -> Box:
     """
     source = root / "vagrant" / "vm"
     key = digest(source, image, str(DISK))
-    box = Box(f"{REPOSITORY}/{key}", cache / "boxes" / key)
-    with alone(cache / "boxes" / f".{key}.lock"):
-        if not (box.folder.exists() and known(box.name)):
-            with status.step("box (kernel, disk)"):
-                _make(box, source, image, status)
-    return box
+    name = f"{REPOSITORY}/{key}"
+    with alone(cache / "boxes" / f"{key}.lock"):
+        # The volumes come last: where they are, everything is.
+        if not (known(name) and set(BOOT) <= volumes(name).keys()):
+            with status.step("box (kernel, disk)"), tempfile.TemporaryDirectory() as folder:
+                _make(name, source, image, Path(folder), status)
+        stored = volumes(name)
+    return Box(name, *(stored[file] for file in BOOT))
 
 
 def known(name: str) -> bool:
@@ -65,47 +71,63 @@ def known(name: str) -> bool:
     return f",box-name,{name}" in listing
 
 
+def volumes(name: str) -> dict[str, str]:
+    """Kernel and initrd of a box in libvirt's storage: file name -> path."""
+    listing = _virsh("vol-list", POOL, ok=(0, 1)).split()
+    prefix = f"{name.replace('/', '-')}-"
+    places = {word for word in listing if word.startswith("/") and f"/{prefix}" in word}
+    return {place.rpartition(prefix)[2]: place for place in places}
+
+
 def clear(cache: Path) -> None:
     """Remove every box of ours, from Vagrant and from libvirt's storage."""
-    for folder in (cache / "boxes").glob("[!.]*"):
-        name = f"{REPOSITORY}/{folder.name}"
-        prefix = name.replace("/", "-VAGRANTSLASH-")
-        try:
+    for lock in (cache / "boxes").glob("*.lock"):
+        name = f"{REPOSITORY}/{lock.stem}"
+        if known(name):
             runner.run(["vagrant", "box", "remove", "--force", "--all", name])
-            for volume in runner.run(["virsh", "vol-list", POOL]).stdout.split():
-                if volume.startswith(prefix):
-                    runner.run(["virsh", "vol-delete", volume, "--pool", POOL])
-        except CommandError:
-            # Vagrant never had it: it was being made when somebody killed us.
-            continue
+        for prefix in (name.replace("/", "-"), name.replace("/", "-VAGRANTSLASH-")):
+            for word in _virsh("vol-list", POOL, ok=(0, 1)).split():
+                if word.startswith(prefix):
+                    _virsh("vol-delete", word, "--pool", POOL)
 
 
-def _make(box: Box, source: Path, image: str, status: Status) -> None:
-    aside = box.folder.with_name(f".{box.folder.name}.partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    tag = f"{REPOSITORY}/vm:{box.folder.name}"
+def _make(name: str, source: Path, image: str, folder: Path, status: Status) -> None:
+    tag = f"{REPOSITORY}/vm:{name.rpartition('/')[2]}"
     if not exists(tag):
         docker_build(tag, source, {"MACHINE": image}, status)
     container = runner.run(["docker", "create", tag]).stdout.strip()
     try:
-        runner.run(["docker", "export", "--output", aside / "root.tar", container], timeout=300)
+        runner.run(["docker", "export", "--output", folder / "root.tar", container], timeout=300)
     finally:
         runner.run(["docker", "rm", container])
     status.note("disk")
     command = ["/usr/local/lib/lab/make-disk", str(DISK)]
-    runner.run(["docker", "run", "--rm", "--volume", f"{aside}:/build", tag, *command], timeout=600)
-    disk, final = aside / "disk.img", aside / "box.img"
+    runner.run(
+        ["docker", "run", "--rm", "--volume", f"{folder}:/build", tag, *command], timeout=600
+    )
+    disk, final = folder / "disk.img", folder / "box.img"
     runner.run(["qemu-img", "convert", "-O", "qcow2", disk, final], timeout=300)
     metadata = {"provider": "libvirt", "format": "qcow2", "virtual_size": DISK}
-    (aside / "metadata.json").write_text(json.dumps(metadata))
-    archive = aside / "lab.box"
+    (folder / "metadata.json").write_text(json.dumps(metadata))
+    archive = folder / "lab.box"
     members = ["metadata.json", "box.img"]
-    runner.run(["tar", "--create", "--file", archive, "--directory", aside, *members], timeout=300)
-    add = ["vagrant", "box", "add", "--force", "--provider", "libvirt", "--name", box.name]
+    runner.run(["tar", "--create", "--file", archive, "--directory", folder, *members], timeout=300)
+    add = ["vagrant", "box", "add", "--force", "--provider", "libvirt", "--name", name]
     runner.run([*add, archive], timeout=600, on_line=status.note)
-    for name in ("root.tar", "disk.img", "box.img", "lab.box", "metadata.json"):
-        (aside / name).unlink()
-    shutil.rmtree(aside / "root")
-    shutil.rmtree(box.folder, ignore_errors=True)
-    aside.rename(box.folder)
+    for file in BOOT:
+        _store(folder / file, f"{name.replace('/', '-')}-{file}")
+
+
+def _store(path: Path, volume: str) -> None:
+    """Upload a file: what lies in a home folder libvirt's guests may not read."""
+    if POOL not in _virsh("pool-list", "--all", "--name").split():
+        _virsh("pool-define-as", POOL, "dir", "--target", POOL_FOLDER)
+        _virsh("pool-autostart", POOL)
+    _virsh("pool-start", POOL, ok=(0, 1))
+    _virsh("vol-delete", volume, "--pool", POOL, ok=(0, 1))
+    _virsh("vol-create-as", POOL, volume, str(path.stat().st_size), "--format", "raw")
+    _virsh("vol-upload", volume, str(path), "--pool", POOL)
+
+
+def _virsh(*words: str, ok: Sequence[int] = (0,)) -> str:
+    return runner.run(["virsh", "--connect", "qemu:///system", *words], ok=ok, timeout=60).stdout

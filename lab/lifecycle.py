@@ -310,7 +310,8 @@ def destroy(lab: Lab, status: Status, *, cache: bool = False) -> None:
         _forget_shared(lab.state.parent)
     if cache:
         with status.step("clear the cache"):
-            boxes.clear(cache_folder())
+            if (cache_folder() / "boxes").exists():
+                boxes.clear(cache_folder())
             images.clear()
             shutil.rmtree(cache_folder(), ignore_errors=True)
 

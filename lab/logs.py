@@ -27,7 +27,7 @@ COMMANDS = {
 
 
 def collect(lab: Lab, folder: Path, status: Status) -> Path:
-    """Write the logs of the host's tools and of every machine; returns the folder.
+    """Write the logs of the host's tools, of the stacks and of every machine; returns the folder.
 
     A machine that does not answer leaves a file that says so, and no error.
     """
@@ -35,6 +35,11 @@ def collect(lab: Lab, folder: Path, status: Status) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     if (lab.state / "logs").exists():
         shutil.copytree(lab.state / "logs", folder / "host", dirs_exist_ok=True)
+    # What every `pulumi up` and `destroy` did and how it ended; the state itself is not copied.
+    for path in (lab.state / "pulumi/.pulumi/history").glob("*/*/*.history.json"):
+        target = folder / "stacks" / path.parent.name
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
 
     def one(remote: Remote) -> None:
         target = folder / remote.name

@@ -165,6 +165,7 @@ def test_logs(invoke: Invoke) -> None:
     journal = (folder / "control-plane-1" / "journal.log").read_text()
     assert "kubelet" in journal
     assert "Ready" in (folder / "control-plane-1" / "cluster.txt").read_text()
+    assert list((folder / "stacks" / "pod").glob("*.history.json"))
 
 
 def test_exercise_down(invoke: Invoke) -> None:

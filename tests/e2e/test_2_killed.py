@@ -56,7 +56,7 @@ def test_next_lab_up_works(lab: Invoke) -> None:
 
 
 def test_two_labs_side_by_side(lab: Invoke, invoke: Invoke) -> None:
-    report = invoke.json("check", "pod")
+    report = invoke.json("check", "service")
     assert report["score"] == report["points"]
     both = [run.json("lab-status")["lab"] for run in (lab, invoke)]
     assert both[0]["subnet"] != both[1]["subnet"]  # type: ignore[index]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +21,7 @@ def render(lab: Lab, **changes: Any) -> dict[str, Any]:
 def test_virtual_machines(lab: Lab) -> None:
     lab.state.mkdir(parents=True)
     (lab.state / "id_ed25519.pub").write_text("ssh-ed25519 AAAAkey lab\n")
-    box = Box("lecture-lab/abc", Path("/cache/abc"))
+    box = Box("lecture-lab/abc", "/images/vmlinuz", "/images/initrd.img")
     emulated = machines.rendering(lab, machines.libvirt_settings(lab, box, kvm=False), cpus=1)
     assert emulated["box"] == {"name": "lecture-lab/abc"}
     assert emulated["libvirt"]["driver"] == "qemu"
