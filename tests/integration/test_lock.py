@@ -18,8 +18,10 @@ from lab.output import Status
 from tests.integration.conftest import ROOT
 from tests.integration.test_runner import gone
 
+# A process that is started in the background ignores SIGINT until it says otherwise.
 HOLDER = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
 from lab import runner
 from lab.config import Lab

@@ -76,7 +76,9 @@ def test_a_daemon_that_keeps_the_pipes_is_not_waited_for(script: Script) -> None
 def test_an_interrupt_ends_the_children(tmp_path: Path) -> None:
     """Ctrl-C in a task: what it started must not go on alone."""
     program = (
+        "import signal\n"
         "from lab import runner\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"runner.run(['sh', '-c', 'echo $$ >{tmp_path}/child; exec sleep 300'], timeout=300)\n"
     )
     task = subprocess.Popen(
