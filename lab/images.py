@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -191,8 +192,10 @@ class Builder:
             with tempfile.TemporaryDirectory() as folder:
                 archive = Path(folder) / "base.tar"
                 options = ["--variant=apt", "--include=ca-certificates"]
+                # Without root it would need subordinate ids, which not every user has.
+                sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
                 runner.run(
-                    ["mmdebstrap", *options, "trixie", archive, *_debian_mirror()],
+                    [*sudo, "mmdebstrap", *options, "trixie", archive, *_debian_mirror()],
                     timeout=600,
                     on_line=self.status.note,
                 )

@@ -14,6 +14,8 @@ from lab.errors import CommandError, LabError, PrerequisiteError
 from lab.host import Host
 from lab.output import Status
 
+# What Debian's archive is verified with; Ubuntu has it not from the beginning.
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 # Set once this process has been replaced to get the group docker.
 JOINED = "LAB_JOINED_DOCKER"
 
@@ -24,6 +26,7 @@ def missing(lab: Lab, host: Host, *, compiler: bool = False) -> list[str]:
         "vagrant": host.vagrant,
         "docker.io": host.docker_cli and (host.docker_engine or _has_engine()),
         "mmdebstrap": host.mmdebstrap or host.distribution not in ("debian", "ubuntu"),
+        "debian-archive-keyring": Path(KEYRING).exists() or host.distribution != "ubuntu",
         "openssh-client": Path("/usr/bin/ssh-keygen").exists(),
     }
     if compiler:
@@ -34,6 +37,7 @@ def missing(lab: Lab, host: Host, *, compiler: bool = False) -> list[str]:
             "qemu-system-x86": "/usr/bin/qemu-system-x86_64",
             "qemu-utils": "/usr/bin/qemu-img",
             "libvirt-daemon-system": "/usr/sbin/libvirtd",
+            "libvirt-clients": "/usr/bin/virsh",
             "dnsmasq-base": "/usr/sbin/dnsmasq",
         }.items():
             wanted[package] = Path(program).exists()

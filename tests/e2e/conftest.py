@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from lab import config, host, prerequisites
+from lab.output import Status
+
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "e2e"
 
@@ -97,18 +100,17 @@ def leftovers() -> dict[str, set[str]]:
         "containers": ["docker", "ps", "--all", "--quiet"],
         "volumes": ["docker", "volume", "ls", "--quiet"],
         "networks": ["docker", "network", "ls", "--format", "{{.Name}}"],
-        "links": ["ip", "-brief", "link"],
-        "routes": ["ip", "route"],
+        "links": ["ls", "/sys/class/net"],
+        "routes": ["cut", "-f", "1,2,3,8", "/proc/net/route"],
         "rules": ["iptables-save"],
         "mounts": ["findmnt", "--raw", "--noheadings", "--output", "TARGET"],
     }
     found = {}
     for name, command in read.items():
         text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        # Counters and link states move by themselves.
-        lines = (line.split("[")[0].split("@")[0].strip() for line in text.splitlines())
+        # Counters move by themselves.
+        lines = (line.split("[")[0].strip() for line in text.splitlines())
         found[name] = {line for line in lines if line and not line.startswith("#")}
-    found["links"] = {line.split()[0] for line in found["links"]}
     return found
 
 
@@ -134,7 +136,19 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def invoke(checkout: Path) -> Iterator[Invoke]:
+def engine(checkout: Path) -> None:
+    """What the tests themselves need of a bare machine, by the lab's own steps."""
+    lab = config.load(checkout, {"name": NAME, "provider": "docker"}, {})
+    status = Status()
+    facts = host.gather(config.cache_folder())
+    if missing := prerequisites.missing(lab, facts):
+        prerequisites.install(missing, facts, status)
+    if not facts.docker_engine:
+        prerequisites.start_docker(facts, config.cache_folder(), status)
+
+
+@pytest.fixture(scope="session")
+def invoke(checkout: Path, engine: None) -> Iterator[Invoke]:
     """The tasks; whatever the tests leave is destroyed at the end."""
     run = Invoke(checkout)
     run("lab-destroy")
