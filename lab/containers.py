@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from lab import runner
+from lab import runner, wait
 from lab.config import Lab
 from lab.connection import each
+from lab.errors import ConfigError
 
 # systemd 257 has to be told that a host with cgroup v1 only is meant to be.
 CGROUP_V1_BOOT = (
@@ -50,7 +51,7 @@ def run_arguments(missing_capabilities: Sequence[str]) -> list[str]:
 def machine_arguments(lab: Lab, key: Path, resolver: Path) -> list[str]:
     """Further arguments that all machines of one lab share: its network, key and label."""
     return [
-        *["--network", network(lab), "--label", f"lab.name={lab.name}", "--tty"],
+        *["--network", network(lab), *_labels(lab), "--tty"],
         *["--volume", f"{key}.pub:/etc/lab/authorized_keys:ro"],
         *["--volume", f"{resolver}:/etc/lab/host-resolv.conf:ro"],
     ]
@@ -76,30 +77,40 @@ def prepare(lab: Lab, image: str, known: Collection[str]) -> None:
 
     `known` are the containers' ids that Vagrant remembers. One of the lab's that is not among
     them was being made when somebody killed Vagrant: it is removed, and made anew.
+    Raises ConfigError when another checkout has a lab of this name.
     """
-    mine = _list("ps", "--all", "--quiet", "--no-trunc", "--filter", f"label=lab.name={lab.name}")
-    if forgotten := [container for container in mine if container not in known]:
+    roots = made_by(lab.name)
+    for root in roots.values():
+        if root != lab.root and root.exists():
+            raise ConfigError(
+                f"{root} has a lab `{lab.name}` on this host already",
+                hint="choose another name: invoke lab-up --lab NAME",
+            )
+    if forgotten := [container for container in roots if container not in known]:
         runner.run(["docker", "rm", "--force", "--volumes", *forgotten], timeout=120)
     existing = _list("ps", "--all", "--format", "{{.Names}}")
-    if network(lab) not in _list("network", "ls", "--format", "{{.Name}}"):
-        options = ["--subnet", str(lab.subnet), "--gateway", lab.address(1), *_label(lab)]
-        runner.run(["docker", "network", "create", *options, network(lab)])
-    names = [container(lab, machine.name) for machine in lab.machines]
+    wait.until(lambda: _make_network(lab), what=f"network {network(lab)}", timeout=30)
 
     def fill(name: str) -> None:
-        runner.run(["docker", "rm", "--force", f"{name}-fill"], ok=(0, 1))
-        runner.run(["docker", "volume", "rm", "--force", name])
-        runner.run(["docker", "volume", "create", *_label(lab), name])
-        options = [*_label(lab), "--name", f"{name}-fill", "--volume", f"{name}:{STORE}"]
-        runner.run(["docker", "create", *options, image], timeout=120)
-        runner.run(["docker", "rm", f"{name}-fill"])
+        # What a killed lab-up asked of the engine may still be under way.
+        wait.until(lambda: _fill(lab, name, image), what=f"volume {name}", timeout=60)
 
+    names = [container(lab, machine.name) for machine in lab.machines]
     each([name for name in names if name not in existing], fill)
+
+
+def made_by(name: str) -> dict[str, Path]:
+    """The containers of all labs of a name: id -> the checkout that made it."""
+    listing = ["docker", "ps", "--all", "--no-trunc", "--filter", f"label=lab.name={name}"]
+    lines = runner.run([*listing, "--format", '{{.ID}} {{.Label "lab.root"}}']).stdout
+    return {
+        words[0]: Path(words[2]) for line in lines.splitlines() if (words := line.partition(" "))
+    }
 
 
 def remove(lab: Lab) -> None:
     """Remove whatever of this lab the engine still has: containers, volumes, network."""
-    mine = ["--filter", f"label=lab.name={lab.name}"]
+    mine = [label.replace("--label=", "--filter=label=") for label in _labels(lab)]
     for listing, removal in {
         ("ps", "--all", "--format", "{{.ID}}"): ("rm", "--force", "--volumes"),
         ("volume", "ls", "--format", "{{.Name}}"): ("volume", "rm", "--force"),
@@ -109,8 +120,31 @@ def remove(lab: Lab) -> None:
             runner.run(["docker", *removal, *found], timeout=120)
 
 
-def _label(lab: Lab) -> list[str]:
-    return ["--label", f"lab.name={lab.name}"]
+def _make_network(lab: Lab) -> bool:
+    """Make the lab's network; one of that name with other addresses is of a lab that is gone."""
+    query = ["docker", "network", "inspect", network(lab), "--format"]
+    found = runner.run([*query, "{{range .IPAM.Config}}{{.Subnet}}{{end}}"], ok=(0, 1))
+    if found.stdout.strip() == str(lab.subnet):
+        return True
+    if found.code == 0:
+        runner.run(["docker", "network", "rm", network(lab)])
+    options = ["--subnet", str(lab.subnet), "--gateway", lab.address(1), *_labels(lab)]
+    runner.run(["docker", "network", "create", *options, network(lab)])
+    return True
+
+
+def _fill(lab: Lab, name: str, image: str) -> bool:
+    runner.run(["docker", "rm", "--force", f"{name}-fill"], ok=(0, 1))
+    runner.run(["docker", "volume", "rm", "--force", name])
+    runner.run(["docker", "volume", "create", *_labels(lab), name])
+    options = [*_labels(lab), "--name", f"{name}-fill", "--volume", f"{name}:{STORE}"]
+    runner.run(["docker", "create", *options, image], timeout=120)
+    runner.run(["docker", "rm", f"{name}-fill"])
+    return True
+
+
+def _labels(lab: Lab) -> list[str]:
+    return [f"--label=lab.name={lab.name}", f"--label=lab.root={lab.root}"]
 
 
 def _list(*words: str) -> list[str]:

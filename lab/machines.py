@@ -24,8 +24,9 @@ from lab.output import Status
 from lab.state import write_aside
 
 # Vagrant lists all containers and then looks at each: one that is just being created, by itself
-# on behalf of another machine even, makes it give up. The next `vagrant up` goes on from there.
-INSPECT_RACE = "No such object"
+# on behalf of another machine even, makes it give up. And one that a killed Vagrant asked for may
+# come to be after it was looked for. The next `vagrant up` goes on from there.
+RACES = ("No such object", "is already in use by container")
 # Where Traefik listens on the first machine: k3s' load balancer takes port 80 of every node.
 INGRESS = {"kubeadm": 30080, "k3s": 80}
 
@@ -141,14 +142,15 @@ class Machines(vagrant.Vagrant):
 
     def start(self, image: str) -> None:
         """Create the machines that do not exist and start those that are stopped."""
-        if self.lab.provider == "docker":
-            containers.prepare(self.lab, image, self.known())
-        try:
-            self.up(provider=self.lab.provider, no_provision=True)
-        except CommandError as error:
-            if INSPECT_RACE not in error.output:
-                raise
-            self.up(provider=self.lab.provider, no_provision=True)
+        for last in (False, True):
+            if self.lab.provider == "docker":
+                containers.prepare(self.lab, image, self.known())
+            try:
+                self.up(provider=self.lab.provider, no_provision=True)
+                return
+            except CommandError as error:
+                if last or not any(race in error.output for race in RACES):
+                    raise
 
     def stop(self) -> None:
         """Halt every machine; what is in it is kept."""

@@ -94,6 +94,18 @@ def docker(*words: str) -> list[str]:
     ).stdout.split()
 
 
+def scrub(name: str) -> None:
+    """Remove what a run of these tests that was cut off left of a lab."""
+    mine = ["--filter", f"label=lab.name={name}"]
+    for listing, removal in (
+        (("ps", "--all", "--quiet"), ("rm", "--force", "--volumes")),
+        (("volume", "ls", "--quiet"), ("volume", "rm")),
+        (("network", "ls", "--quiet"), ("network", "rm")),
+    ):
+        if found := docker(*listing, *mine):
+            docker(*removal, *found)
+
+
 def leftovers() -> dict[str, set[str]]:
     """What a lab could leave behind on the host, to be compared before and after."""
     read = {
@@ -150,8 +162,8 @@ def engine(checkout: Path) -> None:
 @pytest.fixture(scope="session")
 def invoke(checkout: Path, engine: None) -> Iterator[Invoke]:
     """The tasks; whatever the tests leave is destroyed at the end."""
+    scrub(NAME)
     run = Invoke(checkout)
-    run("lab-destroy")
     yield run
     run("lab-destroy")
 

@@ -9,11 +9,12 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Invoke
+from tests.e2e.conftest import Invoke, copy_checkout, scrub
 
 pytestmark = pytest.mark.e2e
 # A step that has ended announces that the next one has begun.
@@ -22,9 +23,16 @@ AFTER = ("image", "machines", "names and registry", "control plane", "nodes read
 
 @pytest.fixture(scope="module")
 def lab(checkout: Path) -> Invoke:
-    run = Invoke(checkout, "killed")
-    run("lab-destroy")
-    return run
+    scrub("killed")
+    return Invoke(checkout, "killed")
+
+
+def until(text: str, lines: Iterable[str]) -> Iterator[str]:
+    """The lines up to the one that has a text."""
+    for line in lines:
+        yield line
+        if text in line:
+            return
 
 
 @pytest.mark.parametrize("step", AFTER)
@@ -41,7 +49,8 @@ def test_killed_in_the_step_after(lab: Invoke, step: str) -> None:
     )
     assert process.stderr
     if step != "image":
-        assert any(f"✓ {step}" in line for line in process.stderr), f"{step} never ended"
+        story = list(until(f"✓ {step}", process.stderr))
+        assert f"✓ {step}" in story[-1], "".join(story)
     time.sleep(1.5)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
@@ -61,6 +70,15 @@ def test_two_labs_side_by_side(lab: Invoke, invoke: Invoke) -> None:
     both = [run.json("lab-status")["lab"] for run in (lab, invoke)]
     assert both[0]["subnet"] != both[1]["subnet"]  # type: ignore[index]
     assert not set(both[0]["ports"].values()) & set(both[1]["ports"].values())  # type: ignore[index]
+
+
+def test_another_checkout_with_the_same_name(lab: Invoke, invoke: Invoke, tmp_path: Path) -> None:
+    """It is refused; neither its lab-up nor its lab-destroy touches the first one's machines."""
+    other = Invoke(copy_checkout(tmp_path / "other"), lab.lab)
+    refused = other("lab-up", "--workers", "0", code=2)
+    assert f"{lab.checkout} has a lab `killed` on this host already" in refused.err
+    other("lab-destroy")
+    assert lab.json("check", "pod")["score"] == 5
 
 
 def test_destroyed(lab: Invoke) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.e2e.conftest import ROOT, Invoke, docker
+from tests.e2e.conftest import ROOT, Invoke, docker, scrub
 
 pytestmark = pytest.mark.e2e
 
@@ -26,6 +26,7 @@ def test_job_files(checkout: Path) -> None:
     (line,) = script_lines()
     launcher, *words = shlex.split(line)
     assert launcher == "./inv"
+    scrub("smoke")
     lab = Invoke(checkout, "smoke")
     done = lab(*words, LAB_WORKERS="0")
     assert done.out.rstrip().endswith("points")

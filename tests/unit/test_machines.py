@@ -72,7 +72,7 @@ def test_capabilities_that_the_host_lacks_are_not_asked_for() -> None:
 
 def test_a_labs_own_network_label_and_key(lab: Lab) -> None:
     arguments = " ".join(render(lab)["docker"]["create_args"])
-    assert "--network lab-lab --label lab.name=lab" in arguments
+    assert f"--network lab-lab --label=lab.name=lab --label=lab.root={lab.root}" in arguments
     assert f"{lab.state}/id_ed25519.pub:/etc/lab/authorized_keys:ro" in arguments
 
 
