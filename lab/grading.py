@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
@@ -93,8 +94,8 @@ def grade(
     could not run them.
     """
     with tempfile.TemporaryDirectory(prefix="lab-checks-") as folder:
-        xml = junit or Path(folder) / "report.xml"
-        # Relative to the checkout: pytest expands `$` in the options that name folders.
+        # Here, and relative to the checkout: pytest expands `$` in the names that it is given.
+        xml = Path(folder) / "report.xml"
         checks = [path for exercise in exercises for path in exercise.checks]
         files = [str(path.relative_to(lab.root)) for path in checks]
         command = [sys.executable, "-m", "pytest", "--quiet", "--no-header", "--tb=short"]
@@ -109,6 +110,8 @@ def grade(
         if result.code not in RAN:
             tail = "\n".join((result.stdout + result.stderr).strip().splitlines()[-15:])
             raise ResourceError(f"the checks did not run (pytest {result.code}):\n{tail}")
+        if junit:
+            shutil.copyfile(xml, junit)
         return Report(tuple(parse(xml.read_text())))
 
 

@@ -169,5 +169,5 @@ def test_logs(invoke: Invoke) -> None:
 
 
 def test_exercise_down(invoke: Invoke) -> None:
-    invoke("exercise-down", "pod")
-    invoke.shell("kubectl get namespace pod", code=1)
+    invoke("exercise-down", "ingress")
+    invoke.shell("kubectl get namespace ingress", code=1)
