@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
 import shutil
 import socket
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import IPv4Network
@@ -54,6 +56,8 @@ class Host:
     kvm: bool
     inotify_instances: int
     networks: tuple[IPv4Network, ...]
+    # Ports that containers are to have, also those that do not run -> the container's name.
+    held_ports: Mapping[int, str]
 
     @property
     def can_install(self) -> bool:
@@ -98,6 +102,7 @@ def gather(cache: Path) -> Host:
         kvm=kvm.works(cache),
         inotify_instances=int(_read("/proc/sys/fs/inotify/max_user_instances") or 128),
         networks=parse_routes(_read("/proc/net/route")),
+        held_ports=_held_ports() if engine else {},
     )
 
 
@@ -143,6 +148,16 @@ def parse_routes(text: str) -> tuple[IPv4Network, ...]:
     return tuple(dict.fromkeys(networks))
 
 
+def parse_port_bindings(text: str) -> dict[int, str]:
+    """Host port -> container, from lines of a container's name and its `PortBindings` as JSON."""
+    ports = {}
+    for line in text.splitlines():
+        name, _, bindings = line.partition(" ")
+        for hosts in (json.loads(bindings) or {}).values():
+            ports |= {int(host["HostPort"]): name.strip("/") for host in hosts if host["HostPort"]}
+    return ports
+
+
 def port_is_free(port: int) -> bool:
     """Whether a port on the host's loopback can be listened on."""
     with socket.socket() as probe:
@@ -168,6 +183,15 @@ def _docker() -> tuple[str | None, str]:
     except LabError as error:
         return None, error.message.splitlines()[-1].strip(" |")
     return answer.stdout.strip(), ""
+
+
+def _held_ports() -> dict[int, str]:
+    # A container may vanish between the two questions.
+    if not (ids := (_answer("docker", "ps", "--all", "--quiet") or "").split()):
+        return {}
+    query = "{{.Name}} {{json .HostConfig.PortBindings}}"
+    found = runner.run(["docker", "inspect", "--format", query, *ids], timeout=10, ok=(0, 1))
+    return parse_port_bindings(found.stdout)
 
 
 def _answer(*argv: str) -> str | None:

@@ -38,8 +38,9 @@ READY = "ready.json"
 
 @dataclass
 class Bringup:
-    """What the steps of one lab-up share."""
+    """What the steps of one lab-up share: `lab` has every `auto` of `asked` replaced."""
 
+    asked: Lab
     lab: Lab
     status: Status
     host: Host
@@ -87,11 +88,6 @@ def examine_host(up: Bringup) -> None:
     doctor.refuse(findings)
 
 
-def remember_choices(up: Bringup) -> None:
-    """From here on the lab exists, and stays what it was chosen to be."""
-    write_aside(up.lab.state / CHOICES, json.dumps(to_remember(up.lab), indent=2))
-
-
 def install_prerequisites(up: Bringup) -> None:
     """Debian packages that are missing, and a Docker engine that does not run."""
     compiler = up.toolchain.needs_compiler(NODE_TOOLS[up.lab.distribution])
@@ -104,6 +100,15 @@ def install_prerequisites(up: Bringup) -> None:
         prerequisites.allow_docker(up.host, up.status)
     if up.lab.provider == "libvirt":
         prerequisites.start_libvirt(up.host, up.status)
+
+
+def remember_choices(up: Bringup) -> None:
+    """From here on the lab exists, and stays what it was chosen to be."""
+    if not up.host.docker_engine:
+        # The engine that has just been started knows what is taken by machines that are stopped.
+        up.host = host.gather(up.toolchain.cache)
+        up.lab = settle(up.asked, up.host, up.toolchain)
+    write_aside(up.lab.state / CHOICES, json.dumps(to_remember(up.lab), indent=2))
 
 
 def make_node_image(up: Bringup) -> None:
@@ -196,8 +201,8 @@ def deploy_baseline(up: Bringup) -> None:
 
 STEPS: Sequence[Callable[[Bringup], None]] = (
     examine_host,
-    remember_choices,
     install_prerequisites,
+    remember_choices,
     make_node_image,
     start_machines,
     prepare_machines,
@@ -217,14 +222,12 @@ def up(lab: Lab, status: Status, *, may_install: bool = True) -> Lab:
     with locked(lab, "lab-up", status):
         facts = host.gather(toolchain.cache)
         resolved = settle(lab, facts, toolchain)
-        fingerprint = cluster.fingerprint(resolved)
         ready = lab.state / READY
-        known_good = ready.exists() and json.loads(ready.read_text()) == fingerprint
-        if known_good and cluster.healthy(resolved, toolchain.bin_folder()):
+        if _was_ready(resolved) and cluster.healthy(resolved, toolchain.bin_folder()):
             status.say(f"lab `{lab.name}` is up: nothing to do")
             return resolved
         ready.unlink(missing_ok=True)
-        bringup = Bringup(resolved, status, facts, toolchain, may_install)
+        bringup = Bringup(lab, resolved, status, facts, toolchain, may_install)
         start = time.monotonic()
         try:
             for step in STEPS:
@@ -233,9 +236,9 @@ def up(lab: Lab, status: Status, *, may_install: bool = True) -> Lab:
             bringup.pool.shutdown(wait=False, cancel_futures=True)
             for remote in bringup.remotes:
                 remote.close()
-        write_aside(ready, json.dumps(fingerprint))
+        write_aside(ready, json.dumps(cluster.fingerprint(bringup.lab)))
     summarise(status, time.monotonic() - start)
-    return resolved
+    return bringup.lab
 
 
 def settle(lab: Lab, facts: Host, toolchain: Toolchain) -> Lab:
@@ -253,8 +256,8 @@ def resolve_on(lab: Lab, facts: Host, toolchain: Toolchain) -> tuple[Lab, list[C
             for distribution, item in {"kubeadm": "kubernetes", "k3s": "k3s"}.items()
             if toolchain.sources(item)
         },
-        port_is_free=host.port_is_free,
-        owner=host.owner,
+        port_is_free=lambda port: port not in facts.held_ports and host.port_is_free(port),
+        owner=lambda port: facts.held_ports.get(port) or host.owner(port),
     )
 
 
@@ -304,7 +307,10 @@ def destroy(lab: Lab, status: Status, *, cache: bool = False) -> None:
             (lab.state / READY).unlink(missing_ok=True)
             if (lab.state / "machines.json").exists():
                 with status.step(f"destroy lab `{lab.name}`"):
-                    settled = settle(lab, host.gather(cache_folder()), toolchain_of(lab, status))
+                    facts = host.gather(cache_folder())
+                    settled = settle(lab, facts, toolchain_of(lab, status))
+                    if settled.provider == "docker" and not facts.docker_engine:
+                        prerequisites.start_docker(facts, cache_folder(), status)
                     Machines(settled, status).remove()
             shutil.rmtree(lab.state)
         _forget_shared(lab.state.parent)
@@ -314,6 +320,14 @@ def destroy(lab: Lab, status: Status, *, cache: bool = False) -> None:
                 boxes.clear(cache_folder())
             images.clear()
             shutil.rmtree(cache_folder(), ignore_errors=True)
+
+
+def _was_ready(lab: Lab) -> bool:
+    """Whether the last lab-up ended well, with the same files and settings."""
+    try:
+        return bool(json.loads((lab.state / READY).read_text()) == cluster.fingerprint(lab))
+    except (FileNotFoundError, ValueError):
+        return False
 
 
 def _forget_shared(folder: Path) -> None:

@@ -142,6 +142,7 @@ class Machines(vagrant.Vagrant):
 
     def start(self, image: str) -> None:
         """Create the machines that do not exist and start those that are stopped."""
+        self._end_reservations()
         for last in (False, True):
             if self.lab.provider == "docker":
                 containers.prepare(self.lab, image, self.known())
@@ -159,15 +160,16 @@ class Machines(vagrant.Vagrant):
     def remove(self) -> None:
         """Destroy every machine, and what was made around them.
 
-        Containers are found by their label as well: Vagrant's own records may be torn.
+        Containers go by their label, at once and also where Vagrant's own records are torn;
+        Vagrant then only has to forget them.
         """
-        words = ["destroy", "--force", "--parallel"]
+        forget = ["destroy", "--force", "--parallel"]
         if self.lab.provider != "docker":
-            self._run_vagrant_command(words)
+            self._run_vagrant_command(forget)
             return
-        with contextlib.suppress(CommandError):
-            self._run_vagrant_command(words)
         containers.remove(self.lab)
+        with contextlib.suppress(CommandError):
+            self._run_vagrant_command(forget)
 
     def known(self) -> set[str]:
         """The ids of the machines that Vagrant remembers to have made."""
@@ -183,6 +185,14 @@ class Machines(vagrant.Vagrant):
     def states(self) -> dict[str, str]:
         """Machine name -> running, stopped, not_created, ... as Vagrant sees it now."""
         return {machine.name: machine.state for machine in self.status()}
+
+    def _end_reservations(self) -> None:
+        """Free the ports that a killed Vagrant reserved; by itself it would take a minute."""
+        home = Path(os.environ.get("VAGRANT_HOME", Path.home() / ".vagrant.d"))
+        settings = json.loads((self.lab.state / "machines.json").read_text())
+        for machine in settings["machines"]:
+            for port in (machine["ssh_port"], *(port["host"] for port in machine["ports"])):
+                (home / "data" / "fp-leases" / f"127_0_0_1_{port}").unlink(missing_ok=True)
 
     def _run_vagrant_command(self, args: Sequence[str | None]) -> str:
         words = ["vagrant", *(word for word in args if word)]

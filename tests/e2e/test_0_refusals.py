@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,27 @@ def test_taken_port_is_named(invoke: Invoke, tmp_path: Path) -> None:
         file.write_text(f"[ports]\nhttp = {port}\n")
         done = invoke("lab-up", code=2, LAB_CONFIG=str(file))
     assert f"ports.http: {port} is in use" in done.err
+
+
+@pytest.fixture
+def held_port() -> Iterator[int]:
+    """A port that a container is to have that was never started: nobody listens on it."""
+    subprocess.run("tar -cT /dev/null | docker import - e2e-held", shell=True, check=True)
+    docker("create", "--name", "e2e-held", "--publish", "127.0.0.1:2222:22", "e2e-held", "none")
+    yield 2222
+    docker("rm", "e2e-held")
+    docker("rmi", "e2e-held")
+
+
+def test_port_of_a_stopped_container(invoke: Invoke, held_port: int, tmp_path: Path) -> None:
+    findings = invoke.json("doctor")["findings"]
+    assert isinstance(findings, list)
+    details = {finding["id"]: finding["detail"] for finding in findings}
+    assert details["choice-ports-ssh"] == f"2228: {held_port} is in use"
+    file = tmp_path / "lab.toml"
+    file.write_text(f"[ports]\nssh = {held_port}\n")
+    done = invoke("lab-up", code=2, LAB_CONFIG=str(file))
+    assert f"ports.ssh: {held_port} is in use by e2e-held" in done.err
 
 
 def test_taken_network_is_named(invoke: Invoke, tmp_path: Path) -> None:

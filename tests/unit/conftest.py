@@ -68,5 +68,6 @@ def host() -> Callable[..., Host]:
         kvm=False,
         inotify_instances=512,
         networks=(),
+        held_ports={},
     )
     return lambda **changes: replace(healthy, **changes)

@@ -57,3 +57,12 @@ def test_routes() -> None:
     expected = (IPv4Network("192.168.2.0/24"), IPv4Network("192.168.56.0/24"))
     assert host.parse_routes(text) == expected
     assert host.parse_routes("") == ()
+
+
+def test_port_bindings() -> None:
+    text = """/lab-control-plane-1 {"22/tcp":[{"HostIp":"127.0.0.1","HostPort":"2222"}],"80/tcp":[]}
+/some-port {"80/tcp":[{"HostIp":"","HostPort":""}]}
+/none null
+/all {}
+"""
+    assert host.parse_port_bindings(text) == {2222: "lab-control-plane-1"}
