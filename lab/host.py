@@ -150,7 +150,7 @@ def parse_routes(text: str) -> tuple[IPv4Network, ...]:
 
 def parse_port_bindings(text: str) -> dict[int, str]:
     """Host port -> container, from lines of a container's name and its `PortBindings` as JSON."""
-    ports = {}
+    ports: dict[int, str] = {}
     for line in text.splitlines():
         name, _, bindings = line.partition(" ")
         for hosts in (json.loads(bindings) or {}).values():
