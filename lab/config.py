@@ -84,7 +84,8 @@ class Lab:
     services: IPv4Network = SERVICES
     ports: Ports = Ports()
     forwards: tuple[Forward, ...] = ()
-    origins: Mapping[str, str] = field(default_factory=dict)
+    # Not part of what a lab is: the same value from elsewhere means the same lab.
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def state(self) -> Path:

@@ -36,6 +36,7 @@ class Host:
     system: str
     architecture: str
     distribution: str
+    codename: str
     python: tuple[int, int]
     cpus: int
     memory: int
@@ -74,10 +75,12 @@ def gather(cache: Path) -> Host:
         sudo = pool.submit(_answer, "sudo", "-n", "true")
     engine, trouble = docker.result()
     memory, free = parse_meminfo(_read("/proc/meminfo"))
+    distribution, codename = parse_os_release(_read("/etc/os-release"))
     return Host(
         system=platform.system(),
         architecture=platform.machine(),
-        distribution=parse_os_release(_read("/etc/os-release")),
+        distribution=distribution,
+        codename=codename,
         python=sys.version_info[:2],
         cpus=len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
@@ -112,10 +115,10 @@ def parse_meminfo(text: str) -> tuple[int, int]:
     return found.get("MemTotal", 0), found.get("MemAvailable", 0)
 
 
-def parse_os_release(text: str) -> str:
-    """The distribution's ID, e.g. debian; empty when unknown."""
-    found = re.search(r'^ID="?([\w.-]+)"?$', text, re.MULTILINE)
-    return found[1] if found else ""
+def parse_os_release(text: str) -> tuple[str, str]:
+    """The distribution's ID and its release's name, e.g. debian, trixie; empty when unknown."""
+    found = dict(re.findall(r'^(ID|VERSION_CODENAME)="?([\w.-]+)"?$', text, re.MULTILINE))
+    return found.get("ID", ""), found.get("VERSION_CODENAME", "")
 
 
 def parse_bounding_set(status: str, last: int) -> tuple[str, ...]:

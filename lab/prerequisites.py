@@ -22,9 +22,13 @@ JOINED = "LAB_JOINED_DOCKER"
 
 def missing(lab: Lab, host: Host, *, compiler: bool = False) -> list[str]:
     """The Debian packages that the lab needs and the host lacks; `compiler` asks for one for C."""
+    # Debian packs the client by itself since trixie; elsewhere it comes with the engine.
+    apart = host.distribution == "debian" and host.codename != "bookworm"
+    engine = host.docker_engine or _has_engine()
     wanted = {
         "vagrant": host.vagrant,
-        "docker.io": host.docker_cli and (host.docker_engine or _has_engine()),
+        "docker.io": engine and (host.docker_cli or apart),
+        "docker-cli": host.docker_cli or not apart,
         "mmdebstrap": host.mmdebstrap or host.distribution not in ("debian", "ubuntu"),
         "debian-archive-keyring": Path(KEYRING).exists() or host.distribution != "ubuntu",
         "openssh-client": Path("/usr/bin/ssh-keygen").exists(),

@@ -48,6 +48,7 @@ def host() -> Callable[..., Host]:
         system="Linux",
         architecture="x86_64",
         distribution="debian",
+        codename="bookworm",
         python=(3, 11),
         cpus=4,
         memory=16000,

@@ -18,12 +18,13 @@ def test_meminfo() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ('NAME="Debian GNU/Linux"\nID=debian\nVERSION_ID="12"\n', "debian"),
-        ('ID="rocky"\nID_LIKE="rhel"\n', "rocky"),
-        ("", ""),
+        ('NAME="Debian GNU/Linux"\nID=debian\nVERSION_ID="12"\n', ("debian", "")),
+        ("ID=debian\nVERSION_CODENAME=trixie\n", ("debian", "trixie")),
+        ('ID="rocky"\nID_LIKE="rhel"\n', ("rocky", "")),
+        ("", ("", "")),
     ],
 )
-def test_os_release(text: str, expected: str) -> None:
+def test_os_release(text: str, expected: tuple[str, str]) -> None:
     assert host.parse_os_release(text) == expected
 
 

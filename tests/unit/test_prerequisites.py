@@ -29,6 +29,16 @@ def test_a_bare_debian(lab: Lab, host: Callable[..., Host]) -> None:
     ]
 
 
+def test_trixie_has_a_package_of_the_client(lab: Lab, host: Callable[..., Host]) -> None:
+    def docker(**facts: object) -> list[str]:
+        found = prerequisites.missing(lab, host(codename="trixie", **facts))
+        return [package for package in found if package.startswith("docker")]
+
+    assert docker(docker_cli=False, docker_engine=None) == ["docker.io", "docker-cli"]
+    assert docker(docker_cli=False) == ["docker-cli"]
+    assert docker() == []
+
+
 def test_a_client_alone_is_no_engine(lab: Lab, host: Callable[..., Host]) -> None:
     assert "docker.io" in prerequisites.missing(lab, host(docker_engine=None))
     assert "docker.io" not in prerequisites.missing(lab, host())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -197,3 +198,10 @@ def test_steps_tell_their_time_and_their_failure() -> None:
     assert good.startswith("✓ good")
     assert broken.startswith("✗ broken")
     assert list(status.times) == ["good"]
+
+
+def test_a_lab_is_its_values_wherever_they_came_from(lab: Lab) -> None:
+    typed = replace(lab, origins={"machines.workers": "flag"})
+    remembered = replace(lab, origins={"machines.workers": "default"})
+    assert cluster.fingerprint(typed) == cluster.fingerprint(remembered)
+    assert cluster.fingerprint(typed) != cluster.fingerprint(replace(lab, workers=1))
