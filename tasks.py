@@ -30,23 +30,23 @@ def task(body: Callable[..., Any]) -> Task[Any]:
             signal.signal(sign, signal.default_int_handler)
         try:
             return body(*args, **kwargs)
-        except LabError as error:
-            if kwargs.get("json_") and not error.answered:
-                failure = {"code": error.exit_code, "id": error.id, "message": error.message}
-                print(document({"error": {**failure, "hint": error.hint}}))
-            raise Exit(str(error), error.exit_code) from None
         except Exit:
             raise
-        except KeyboardInterrupt:
+        except BaseException as error:
             from lab import runner
 
-            # Threads wait for theirs, and Python for its threads.
+            # Threads wait for their children, and Python for its threads: minutes, for a build.
             runner.end_children()
-            raise
-        except Exception as error:
-            if os.environ.get("LAB_LOG") == "debug":
+            if isinstance(error, LabError):
+                known = error
+            elif isinstance(error, Exception) and os.environ.get("LAB_LOG") != "debug":
+                known = LabBug.wrap(error, ROOT / ".lab")
+            else:
                 raise
-            raise Exit(str(LabBug.wrap(error, ROOT / ".lab")), LabBug.exit_code) from None
+            if kwargs.get("json_") and not known.answered:
+                failure = {"code": known.exit_code, "id": known.id, "message": known.message}
+                print(document({"error": {**failure, "hint": known.hint}}))
+            raise Exit(str(known), known.exit_code) from None
 
     return Task(call, auto_shortflags=False)
 

@@ -93,32 +93,35 @@ def test_an_interrupt_ends_the_children(tmp_path: Path) -> None:
     assert gone(int(child.read_text()))
 
 
-def test_an_interrupt_ends_what_other_threads_started(tmp_path: Path) -> None:
-    """A build behind the scenes kept an interrupted lab-up from ending for minutes."""
+@pytest.mark.parametrize("end", ["time.sleep(300)", "raise errors.ResourceError('broken')"])
+def test_a_task_that_ends_early_ends_what_other_threads_started(tmp_path: Path, end: str) -> None:
+    """A build behind the scenes kept a lab-up that was interrupted, or failed, for minutes."""
     folder = tmp_path / "checkout"
     folder.mkdir()
+    child = tmp_path / "child"
     (folder / "tasks.py").write_text(
         "from concurrent.futures import ThreadPoolExecutor\n"
-        "import sys, time\n"
+        "import os, sys, time\n"
         f"sys.path.insert(0, {str(ROOT)!r})\n"
         "import importlib.util\n"
         f"spec = importlib.util.spec_from_file_location('real', {str(ROOT / 'tasks.py')!r})\n"
         "real = importlib.util.module_from_spec(spec); spec.loader.exec_module(real)\n"
-        "from lab import runner\n"
+        "from lab import errors, runner\n"
         "@real.task\n"
         "def build(c):\n"
         "    pool = ThreadPoolExecutor()\n"
-        f"    shell = 'echo $$ >{tmp_path}/child; exec sleep 300'\n"
+        f"    shell = 'echo $$ >{child}.new; mv {child}.new {child}; exec sleep 300'\n"
         "    pool.submit(runner.run, ['sh', '-c', shell], timeout=300)\n"
-        "    time.sleep(300)\n"
+        f"    while not os.path.exists({str(child)!r}): time.sleep(0.05)\n"
+        f"    {end}\n"
     )
     command = [sys.executable, "-m", "invoke", "build"]
     task = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, start_new_session=True)
-    child = tmp_path / "child"
     deadline = time.monotonic() + 20
-    while not (child.exists() and child.read_text().strip()) and time.monotonic() < deadline:
+    while not child.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    task.send_signal(signal.SIGTERM)
+    if "sleep" in end:
+        task.send_signal(signal.SIGTERM)
     assert task.wait(10) != 0
     assert gone(int(child.read_text()))
 
