@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from lab import wait
 from lab.config import Lab
 from lab.connection import Remote
 
@@ -13,7 +14,7 @@ class Distribution(Protocol):
     """Installs Kubernetes on machines that are up. Every method may be called again."""
 
     def start(self, first: Remote) -> None:
-        """Make the first machine a control plane."""
+        """Make the first machine a control plane; returns when its API server answers."""
 
     def join(self, first: Remote, workers: Sequence[Remote]) -> None:
         """Make the other machines nodes of the cluster."""
@@ -31,3 +32,13 @@ def distribution(lab: Lab, versions: dict[str, str]) -> Distribution:
     from lab.distributions.kubeadm import Kubeadm
 
     return Kubeadm(lab, versions)
+
+
+def wait_for_api(first: Remote, *kubectl: str) -> None:
+    """Wait until the API server says that it is ready: a machine that was stopped has one that
+    still starts. Raises DeadlineExceeded with the API server's own words."""
+
+    def answers() -> str | None:
+        return first.run([*kubectl, "get", "--raw", "/readyz"], sudo=True) or None
+
+    wait.until(answers, what="the API server", timeout=120, hint="invoke lab-logs")

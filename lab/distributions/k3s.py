@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lab import wait
 from lab.config import Lab, Machine
 from lab.connection import Remote, each
+from lab.distributions import wait_for_api
 from lab.state import remembered
 
 CONFIG = "/etc/rancher/k3s/config.yaml"
@@ -73,14 +73,10 @@ class K3s:
     lab: Lab
 
     def start(self, first: Remote) -> None:
-        """A k3s server on the first machine; returns when its API server answers."""
+        """A k3s server on the first machine."""
         machine = self._machine(first)
         self._run(first, server(self.lab, machine, self._token()), "k3s")
-
-        def answers() -> str | None:
-            return first.run(["k3s", "kubectl", "get", "--raw", "/readyz"], sudo=True) or None
-
-        wait.until(answers, what="k3s' API server", timeout=120, hint="invoke lab-logs")
+        wait_for_api(first, "k3s", "kubectl")
 
     def join(self, first: Remote, workers: Sequence[Remote]) -> None:
         """k3s agents on every further machine at once."""

@@ -15,10 +15,12 @@ from typing import Any
 
 from lab.config import Lab, Machine
 from lab.connection import Remote, each
+from lab.distributions import wait_for_api
 from lab.state import remembered
 
 KUBEADM_API = "kubeadm.k8s.io/v1beta4"
 CRI_SOCKET = "unix:///run/containerd/containerd.sock"
+KUBECONFIG = "/etc/kubernetes/admin.conf"
 
 
 def node_registration(machine: Machine) -> dict[str, Any]:
@@ -134,6 +136,7 @@ class Kubeadm:
         first.put(documents(parts), "/etc/lab/kubeadm.json", mode="0600")
         first.put(self._flannel(machine), "/etc/lab/flannel.yaml")
         first.script(self._script("kubeadm-control-plane.sh"), timeout=240)
+        wait_for_api(first, "kubectl", f"--kubeconfig={KUBECONFIG}")
 
     def join(self, first: Remote, workers: Sequence[Remote]) -> None:
         """`kubeadm join` on every further machine at once."""
@@ -149,7 +152,7 @@ class Kubeadm:
 
     def kubeconfig(self, first: Remote) -> str:
         """kubeadm's own administrator kubeconfig."""
-        return first.run(["cat", "/etc/kubernetes/admin.conf"], sudo=True)
+        return first.run(["cat", KUBECONFIG], sudo=True)
 
     def _machine(self, remote: Remote) -> Machine:
         return next(machine for machine in self.lab.machines if machine.name == remote.name)

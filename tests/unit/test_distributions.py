@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+
+import pytest
 
 from lab.config import Lab
+from lab.connection import Remote
 from lab.distributions import distribution, k3s, kubeadm
 from lab.distributions.k3s import K3s
 from lab.distributions.kubeadm import Kubeadm
+from lab.errors import CommandError
 
 VERSIONS = {"kubernetes": "1.34.4", "coredns": "1.12.4", "etcd": "3.6.7", "flannel": "0.26.7"}
 
@@ -83,3 +89,41 @@ def test_k3s_asks_the_labs_registry_first() -> None:
     mirrors = k3s.registries()["mirrors"]
     for name in ("docker.io", "registry.lab:5000"):
         assert mirrors[name] == {"endpoint": ["http://registry.lab:5000"]}
+
+
+class Restarted(Remote):
+    """A machine that was stopped: all is installed, and the API server takes a while to answer."""
+
+    def __init__(self, refusals: int) -> None:
+        super().__init__("control-plane-1", Path("none"))
+        self.refusals = refusals
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        sudo: bool = False,
+        timeout: int = 60,
+        ok: Sequence[int] = (0,),
+    ) -> str:
+        if "/readyz" not in argv:
+            return ""
+        self.refusals -= 1
+        if self.refusals >= 0:
+            raise CommandError(argv, 1, "connection refused", where=self.name)
+        return "ok"
+
+    def script(self, path: Path, *arguments: str, timeout: int = 60) -> str:
+        return ""
+
+    def put(self, content: str, path: str, mode: str = "0644") -> None:
+        pass
+
+
+@pytest.mark.parametrize("name", ["kubeadm", "k3s"])
+def test_start_ends_when_the_api_server_answers(lab: Lab, name: str) -> None:
+    (lab.root / "vagrant").mkdir()
+    (lab.root / "vagrant" / "flannel.yaml").write_text("")
+    machine = Restarted(refusals=2)
+    distribution(replace(lab, distribution=name), VERSIONS).start(machine)
+    assert machine.refusals < 0
