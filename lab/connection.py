@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lab.errors import CommandError, DeadlineExceeded, LabError, ResourceError
+from lab.errors import CommandError, DeadlineExceeded, LabError, ResourceError, tail
 
 T = TypeVar("T")
 
@@ -56,9 +56,13 @@ class Remote:
         except CommandTimedOut as error:
             raise DeadlineExceeded(
                 f"`{shlex.join(argv)}` on {self.name} did not end within {timeout} s"
+                f"{tail(said(error.result))}",
+                hint="invoke lab-logs",
             ) from error
         if result.exited not in ok:
-            raise CommandError(argv, result.exited, result.stderr or result.stdout, where=self.name)
+            raise CommandError(
+                argv, result.exited, said(result), where=self.name, hint="invoke lab-logs"
+            )
         return str(result.stdout)
 
     def script(self, path: Path, *arguments: str, timeout: int = 60) -> str:
@@ -82,6 +86,11 @@ class Remote:
         """End the connection, if there is one."""
         if "_connection" in self.__dict__:
             self._connection.close()
+
+
+def said(result: Any) -> str:
+    """What a command printed: its complaints, or without any all of it."""
+    return str(result.stderr or result.stdout)
 
 
 @contextmanager

@@ -87,6 +87,11 @@ class ResourceError(LabError):
     id = "resource"
 
 
+def tail(output: str) -> str:
+    """The last lines of a program's output, set apart below a sentence."""
+    return "".join(f"\n  | {line}" for line in output.strip().splitlines()[-15:])
+
+
 class CommandError(ResourceError):
     """A child process ended with a code that was not expected.
 
@@ -101,9 +106,8 @@ class CommandError(ResourceError):
         self.command = shlex.join(argv)
         self.code = code
         self.output = output
-        tail = "".join(f"\n  | {line}" for line in output.strip().splitlines()[-15:])
         place = f" on {where}" if where else ""
-        super().__init__(f"`{self.command}`{place} ended with code {code}{tail}", hint=hint)
+        super().__init__(f"`{self.command}`{place} ended with code {code}{tail(output)}", hint=hint)
 
 
 class ChecksFailed(LabError):

@@ -47,6 +47,8 @@ def initial(
             "kind": "InitConfiguration",
             "localAPIEndpoint": {"advertiseAddress": machine.address, "bindPort": 6443},
             "nodeRegistration": node_registration(machine),
+            # Shorter than the script may take, so that kubeadm itself says what did not come up.
+            "timeouts": {"kubeletHealthCheck": "2m0s", "controlPlaneComponentHealthCheck": "3m0s"},
             "bootstrapTokens": [
                 {
                     "token": token,
@@ -135,7 +137,7 @@ class Kubeadm:
         parts = initial(self.lab, machine, self._token(), self.versions, systemd_cgroup)
         first.put(documents(parts), "/etc/lab/kubeadm.json", mode="0600")
         first.put(self._flannel(machine), "/etc/lab/flannel.yaml")
-        first.script(self._script("kubeadm-control-plane.sh"), timeout=240)
+        first.script(self._script("kubeadm-control-plane.sh"), timeout=360)
         wait_for_api(first, "kubectl", f"--kubeconfig={KUBECONFIG}")
 
     def join(self, first: Remote, workers: Sequence[Remote]) -> None:

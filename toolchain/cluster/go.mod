@@ -14,6 +14,7 @@ require (
 	go.universe.tf/metallb v0.15.2
 	k8s.io/kubernetes v1.34.4
 	sigs.k8s.io/controller-runtime v0.22.5 // the one for Kubernetes 1.34
+	sigs.k8s.io/metrics-server v0.8.0 // built for 1.33; a later one would be a set of its own
 )
 
 replace (
