@@ -6,22 +6,32 @@ import functools
 import os
 import shlex
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from invoke import Collection, Context, Task
 from invoke.exceptions import Exit
 
 from lab import config
-from lab.errors import LabBug, LabError
+from lab.errors import ConfigError, LabBug, LabError
 from lab.output import Status, document, table
 
 ROOT = Path(__file__).resolve().parent
 
 
-def task(body: Callable[..., Any]) -> Task[Any]:
-    """An Invoke task whose errors become one message and a code of the table in lab/errors.py."""
+@overload
+def task(body: Callable[..., Any]) -> Task[Any]: ...
+@overload
+def task(*, positional: Sequence[str]) -> Callable[[Callable[..., Any]], Task[Any]]: ...
+def task(body: Callable[..., Any] | None = None, *, positional: Sequence[str] | None = None) -> Any:
+    """An Invoke task whose errors become one message and a code of the table in lab/errors.py.
+
+    `positional` names the parameters that are given without a flag, where it is not those that
+    have no default.
+    """
+    if body is None:
+        return functools.partial(task, positional=positional)
 
     @functools.wraps(body)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -48,12 +58,19 @@ def task(body: Callable[..., Any]) -> Task[Any]:
                 print(document({"error": {**failure, "hint": known.hint}}))
             raise Exit(str(known), known.exit_code) from None
 
-    return Task(call, auto_shortflags=False)
+    return Task(call, auto_shortflags=False, positional=positional)
 
 
 def load(**flags: Any) -> config.Lab:
     """The lab that flags, LAB_* variables and lab.toml describe."""
     return config.load(ROOT, flags)
+
+
+def one_or_all(name: str, every: bool) -> str:
+    """The name of an exercise, empty for all. Raises ConfigError unless one of them is given."""
+    if bool(name) == every:
+        raise ConfigError("name one exercise, or say --all", hint="invoke exercise-list")
+    return name
 
 
 @task
@@ -177,20 +194,42 @@ def exercise_down(c: Context, name: str, lab: str | None = None) -> None:
     practice.withdraw(load(name=lab), name, Status())
 
 
-@task
+@task(positional=["name"])
 def check(
     c: Context,
-    name: str,
+    name: str = "",
+    all_: bool = False,
     lab: str | None = None,
+    hint: int = 0,
     json_: bool = False,
     junit: str | None = None,
 ) -> None:
-    """Check one exercise, or `all`: what works, what does not, and why."""
+    """Check one exercise, or --all: what works, what does not, and why; --hint 1 to 3 helps."""
     from lab import practice
 
-    report = practice.check(load(name=lab), name, junit)
-    print(document(report.data()) if json_ else report.text())
+    report = practice.check(load(name=lab), one_or_all(name, all_))
+    if junit:
+        Path(junit).write_text(report.junit)
+    print(document(report.data()) if json_ else report.text(hints=hint))
     report.raise_for_status()
+
+
+@task(positional=["name"])
+def mutants(
+    c: Context, name: str = "", all_: bool = False, lab: str | None = None, json_: bool = False
+) -> None:
+    """Try wrong answers of one exercise, or --all: each must fail the check made for it."""
+    from lab import mutants as laboratory
+    from lab import practice
+
+    outcomes = practice.try_mutants(load(name=lab), one_or_all(name, all_), Status())
+    rows = list(laboratory.table(outcomes))
+    print(
+        document({"mutants": [outcome.data() for outcome in outcomes]})
+        if json_
+        else table(("exercise", "mutant", "failed checks", "problem"), rows)
+    )
+    laboratory.raise_for_status(outcomes)
 
 
 @task

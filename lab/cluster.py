@@ -49,10 +49,11 @@ def for_host(kubeconfig: str, lab: Lab) -> str:
     return text
 
 
-def kubectl(lab: Lab, tools: Path, *words: str, timeout: float = 15) -> str:
+def kubectl(lab: Lab, tools: Path, *words: str, stdin: str = "", timeout: float = 15) -> str:
     """Run kubectl against this lab's cluster and no other."""
     config = f"--kubeconfig={lab.state / 'kubeconfig'}"
-    return runner.run([tools / "kubectl", config, *words], timeout=timeout).stdout
+    given = stdin.encode() if stdin else None
+    return runner.run([tools / "kubectl", config, *words], stdin=given, timeout=timeout).stdout
 
 
 def get(lab: Lab, tools: Path, *words: str) -> list[dict[str, Any]]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
+import json
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +20,25 @@ from lab.stacks import environment
 
 # pytest: 0 all passed, 1 some failed; anything else means that the checks did not run.
 RAN = (0, 1)
+# Exercises whose checks run at the same time.
+AT_ONCE = 4
 
 
 @dataclass(frozen=True)
 class Check:
-    """One check's outcome. `status` is passed, failed or error (it could not be made)."""
+    """One check's outcome. `status` is passed, failed or error (it could not be made).
+
+    `hints` help with a failed check, from the faintest on; `seconds` is what the check took.
+    """
 
     exercise: str
+    name: str
     title: str
     points: int
     status: str
     message: str
+    hints: tuple[str, ...] = ()
+    seconds: float = 0
 
     @property
     def score(self) -> int:
@@ -39,9 +48,10 @@ class Check:
 
 @dataclass(frozen=True)
 class Report:
-    """The outcome of one run of checks."""
+    """The outcome of one run of checks; `junit` is what pytest itself wrote of them."""
 
     checks: tuple[Check, ...]
+    junit: str = field(default="", repr=False)
 
     @property
     def score(self) -> int:
@@ -58,8 +68,11 @@ class Report:
         checks = [{**asdict(check), "score": check.score} for check in self.checks]
         return {"score": self.score, "points": self.points, "checks": checks}
 
-    def text(self) -> str:
-        """The report for people: one line a check, and under a failed one what to look at."""
+    def text(self, hints: int = 0) -> str:
+        """The report for people: one line a check, and under a failed one what to look at.
+
+        `hints` is how many of a failed check's hints are shown, from 0 to 3.
+        """
         marks = {"passed": "✓", "failed": "✗", "error": "!"}
         lines = []
         for check in self.checks:
@@ -67,6 +80,7 @@ class Report:
             lines.append(f"{marks[check.status]} {score:5} {check.exercise}: {check.title}")
             if check.message:
                 lines += [f"          {line}" for line in check.message.splitlines()]
+                lines += [f"          hint: {hint}" for hint in check.hints[:hints]]
         return "\n".join([*lines, f"{self.score} of {self.points} points"])
 
     def raise_for_status(self) -> None:
@@ -86,33 +100,43 @@ class Report:
 
 
 def grade(
-    lab: Lab, tools: Path, exercises: Sequence[Exercise], *, junit: Path | None = None
+    lab: Lab, tools: Path, exercises: Sequence[Exercise], variables: Mapping[str, str] | None = None
 ) -> Report:
     """Run the checks of these exercises against the lab's cluster as it is now.
 
-    `junit` is where pytest's own XML report is kept. Raises ResourceError when pytest itself
-    could not run them.
+    Each exercise has a pytest of its own, several at once. `variables` are added to their
+    environment. Raises ResourceError when pytest itself could not run them.
     """
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        reports = list(
+            pool.map(lambda exercise: _grade(lab, tools, exercise, variables or {}), exercises)
+        )
+    suites = ElementTree.Element("testsuites")
+    for report in reports:
+        suites.extend(ElementTree.fromstring(report))
+    checks = [check for report in reports for check in parse(report)]
+    return Report(tuple(checks), ElementTree.tostring(suites, encoding="unicode"))
+
+
+def _grade(lab: Lab, tools: Path, exercise: Exercise, variables: Mapping[str, str]) -> str:
+    """pytest's own report of one exercise."""
     with tempfile.TemporaryDirectory(prefix="lab-checks-") as folder:
         # Here, and relative to the checkout: pytest expands `$` in the names that it is given.
         xml = Path(folder) / "report.xml"
-        checks = [path for exercise in exercises for path in exercise.checks]
-        files = [str(path.relative_to(lab.root)) for path in checks]
+        files = [str(path.relative_to(lab.root)) for path in exercise.checks]
         command = [sys.executable, "-m", "pytest", "--quiet", "--no-header", "--tb=short"]
-        command += ["-p", "no:cacheprovider", f"--junitxml={xml}", *files]
+        command += ["-p", "no:cacheprovider", "-o", f"junit_suite_name={exercise.name}"]
         result = runner.run(
-            command,
+            [*command, f"--junitxml={xml}", *files],
             cwd=lab.root,
-            env=environment(lab, tools),
-            timeout=120 + 120 * len(exercises),
+            env={**environment(lab, tools), **variables},
+            timeout=600,
             ok=range(256),
         )
         if result.code not in RAN:
             tail = "\n".join((result.stdout + result.stderr).strip().splitlines()[-15:])
             raise ResourceError(f"the checks did not run (pytest {result.code}):\n{tail}")
-        if junit:
-            shutil.copyfile(xml, junit)
-        return Report(tuple(parse(xml.read_text())))
+        return xml.read_text()
 
 
 def parse(xml: str) -> list[Check]:
@@ -124,10 +148,13 @@ def parse(xml: str) -> list[Check]:
         checks.append(
             Check(
                 exercise=folder.replace("_", "-"),
+                name=case.get("name", "").partition("[")[0],
                 title=noted["title"],
                 points=int(noted["points"]),
                 status=noted["status"],
                 message=noted["message"],
+                hints=tuple(json.loads(noted["hints"])),
+                seconds=float(case.get("time", "0")),
             )
         )
     return checks

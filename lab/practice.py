@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lab import cluster, exercises, grading
+from lab import cluster, exercises, grading, mutants
 from lab.config import Lab
 from lab.errors import ResourceError
 from lab.lifecycle import known, toolchain_of
 from lab.lock import locked
 from lab.output import Status
 from lab.stacks import Stacks
-
-# The name that means every exercise.
-ALL = "all"
 
 
 def opened(lab: Lab) -> tuple[Lab, Path]:
@@ -56,8 +53,20 @@ def withdraw(lab: Lab, name: str, status: Status) -> None:
         Stacks(resolved, tools, status).destroy(exercise.name)
 
 
-def check(lab: Lab, name: str, junit: str | None = None) -> grading.Report:
-    """Check one exercise, or every one for the name `all`."""
-    chosen = exercises.discover(lab.root) if name == ALL else [exercises.find(lab.root, name)]
+def check(lab: Lab, name: str) -> grading.Report:
+    """Check one exercise, or every one for an empty name."""
+    chosen = select(lab, name)
     resolved, tools = running(lab)
-    return grading.grade(resolved, tools, chosen, junit=Path(junit).absolute() if junit else None)
+    return grading.grade(resolved, tools, chosen)
+
+
+def try_mutants(lab: Lab, name: str, status: Status) -> list[mutants.Outcome]:
+    """Try the wrong answers of one exercise, or of every one for an empty name."""
+    chosen = select(lab, name)
+    resolved, tools = running(lab)
+    return mutants.Laboratory(resolved, tools, status).run(chosen)
+
+
+def select(lab: Lab, name: str) -> list[exercises.Exercise]:
+    """The exercise of this name, or all for an empty one. Raises NotFoundError."""
+    return [exercises.find(lab.root, name)] if name else exercises.discover(lab.root)

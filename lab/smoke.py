@@ -23,7 +23,8 @@ def run(lab: Lab, folder: Path, status: Status) -> Report:
         for exercise in exercises.discover(lab.root):
             deployed.append(exercise.name)
             practice.deploy(lab, exercise.name, status)
-        report = practice.check(lab, practice.ALL, junit=str(folder / "junit.xml"))
+        report = practice.check(lab, "")
+        (folder / "junit.xml").write_text(report.junit)
         report.raise_for_status()
         return report
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -22,14 +23,17 @@ class CannotCheck(Exception):
 
 
 class Cluster:
-    """A read-mostly view of the cluster through kubectl."""
+    """A read-mostly view of one namespace of the cluster, through kubectl."""
 
-    def kubectl(self, *words: str, timeout: float = 20) -> tuple[int, str]:
-        """Exit code and output (both streams) of one kubectl call."""
+    def __init__(self, namespace: str) -> None:
+        self.namespace = namespace
+
+    def kubectl(self, *words: str, stdin: str = "", timeout: float = 20) -> tuple[int, str]:
+        """Exit code and output (both streams) of one kubectl call; of the namespace, by default."""
         try:
             done = subprocess.run(
-                ["kubectl", *words],
-                stdin=subprocess.DEVNULL,
+                ["kubectl", "--namespace", self.namespace, *words],
+                input=stdin,
                 capture_output=True,
                 text=True,
                 timeout=timeout,
@@ -41,37 +45,95 @@ class Cluster:
             raise CannotCheck(f"the cluster does not answer: {output.strip()}")
         return done.returncode, output
 
-    def get(self, kind: str, name: str, namespace: str) -> Object:
+    def look(self, words: str) -> str:
+        """The line of a message that says which command shows more."""
+        return f"look: kubectl {words} -n {self.namespace}"
+
+    def get(self, kind: str, name: str) -> Object:
         """One object; fails the check when it does not exist."""
-        command = ("get", kind, name, "--namespace", namespace)
-        code, output = self.kubectl(*command, "--output", "json")
+        code, output = self.kubectl("get", kind, name, "--output", "json")
         if code:
             pytest.fail(
-                f"expected {kind} `{name}` in namespace `{namespace}`, but: {output.strip()}\n"
-                f"look: kubectl get {kind} --namespace {namespace}",
+                f"expected {kind} `{name}` in namespace `{self.namespace}`, "
+                f"but: {output.strip()}\n{self.look(f'get {kind}')}",
                 pytrace=False,
             )
         answer: Object = json.loads(output)
         return answer
 
-    def list(self, kind: str, namespace: str, selector: str = "") -> list[Object]:
-        """All objects of a kind in a namespace, those being deleted left out."""
+    def find(self, kind: str, name: str) -> Object | None:
+        """One object, or None where there is none of this name."""
+        code, output = self.kubectl("get", kind, name, "--ignore-not-found", "--output", "json")
+        if code:
+            raise CannotCheck(output.strip())
+        return json.loads(output) if output.strip() else None
+
+    def list(self, kind: str, selector: str = "") -> list[Object]:
+        """All objects of a kind, those being deleted left out."""
         options = ["--selector", selector] if selector else []
-        code, output = self.kubectl(
-            "get", kind, "--namespace", namespace, *options, "--output", "json"
-        )
+        code, output = self.kubectl("get", kind, *options, "--output", "json")
         if code:
             raise CannotCheck(output.strip())
         items: list[Object] = json.loads(output)["items"]
         return [item for item in items if "deletionTimestamp" not in item["metadata"]]
 
-    def logs(self, pod: str, namespace: str) -> str:
+    def logs(self, pod: str, container: str = "") -> str:
         """What a pod printed, at most its first 100 kB."""
-        return self.kubectl("logs", pod, "--namespace", namespace, "--limit-bytes=100000")[1]
+        which = ["--container", container] if container else []
+        return self.kubectl("logs", pod, *which, "--limit-bytes=100000")[1]
 
-    def run_in(self, pod: str, namespace: str, *command: str) -> tuple[int, str]:
+    def run_in(self, pod: str, *command: str, container: str = "") -> tuple[int, str]:
         """Run a command inside a pod; exit code and output."""
-        return self.kubectl("exec", pod, "--namespace", namespace, "--", *command)
+        which = ["--container", container] if container else []
+        return self.kubectl("exec", pod, *which, "--", *command)
+
+    def expect_image(self, pod: Object, image: str) -> None:
+        """Fail the check unless every container of a pod runs what its node knows as `image`.
+
+        Asked of the node by the digest that really runs: a spec can call anything `busybox`.
+        """
+        name = pod["metadata"]["name"]
+
+        def running() -> Object | None:
+            now = self.get("pod", name)
+            states = now["status"].get("containerStatuses", [])
+            return now if states and all(state.get("imageID") for state in states) else None
+
+        found = eventually(running)
+        seen = self._images(found) if found else ["nothing that runs"]
+        if not all(image in names.split() for names in seen):
+            pytest.fail(
+                f"expected pod `{name}` to run the image `{image}`, saw {', '.join(seen)}\n"
+                f"{self.look(f'describe pod {name}')}",
+                pytrace=False,
+            )
+
+    def _images(self, pod: Object) -> list[str]:
+        """For each container the short names by which the node knows the image that it runs."""
+        code, output = self.kubectl("get", "node", pod["spec"]["nodeName"], "--output", "json")
+        if code:
+            raise CannotCheck(output.strip())
+        known = [entry["names"] for entry in json.loads(output)["status"].get("images", [])]
+        seen = []
+        for state in pod["status"]["containerStatuses"]:
+            digest = state["imageID"].rpartition("@")[2]
+            names = {name for entry in known if digest in " ".join(entry) for name in entry}
+            seen.append(" ".join(sorted(map(short, names))) or state["image"])
+        return seen
+
+
+def short(image: str) -> str:
+    """An image's name as in the lecture: without Docker Hub's host, tag and digest."""
+    path = image.partition("@")[0].removeprefix("docker.io/").removeprefix("library/")
+    folder, slash, last = path.rpartition("/")
+    return f"{folder}{slash}{last.partition(':')[0]}"
+
+
+def owned_by(item: Object, owner: Object) -> bool:
+    """Whether an object was made by another one, and is kept by it."""
+    wanted = owner["metadata"]["uid"]
+    owners = item["metadata"].get("ownerReferences") or []
+    return any(one["uid"] == wanted and one.get("controller") for one in owners)
 
 
 def ready(pod: Object) -> bool:
@@ -81,13 +143,19 @@ def ready(pod: Object) -> bool:
 
 
 def eventually(probe: Callable[[], T | None], seconds: float = 20) -> T | None:
-    """The first answer of `probe` that is true, or its last one when the time is over."""
-    deadline = time.monotonic() + seconds
+    """The first answer of `probe` that is true, or its last one when the time is over.
+
+    LAB_PATIENCE, 1 by default, makes the time longer on slow machines and shorter where many wrong
+    answers are tried. The pause between two looks grows from 0.2 to 1 s.
+    """
+    deadline = time.monotonic() + seconds * float(os.environ.get("LAB_PATIENCE", "1"))
+    pause = 0.2
     while True:
         answer = probe()
         if answer or time.monotonic() > deadline:
             return answer
-        time.sleep(0.2)
+        time.sleep(pause)
+        pause = min(pause * 1.3, 1)
 
 
 def answering(fetch: Fetch, url: str) -> tuple[int, str] | None:

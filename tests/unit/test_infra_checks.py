@@ -4,6 +4,7 @@ import importlib
 import inspect
 import itertools
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -60,9 +61,11 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, str], None]:
 class Empty(Cluster):
     """A cluster that answers and has nothing in it."""
 
-    def kubectl(self, *words: str, timeout: float = 20) -> tuple[int, str]:
+    def kubectl(self, *words: str, stdin: str = "", timeout: float = 20) -> tuple[int, str]:
         """What kubectl says of objects that are not there."""
-        if words[0] == "get" and words[2].startswith("--"):
+        if "--ignore-not-found" in words:
+            return 0, ""
+        if words[0] == "get" and (len(words) < 3 or words[2].startswith("--")):
             return 0, json.dumps({"items": []})
         return 1, f"Error from server (NotFound): {' '.join(words[:3])} not found"
 
@@ -82,7 +85,7 @@ def call(check: Any, cluster: Cluster) -> None:
 @pytest.mark.parametrize("check", CHECKS)
 def test_every_check_fails_where_nothing_is_deployed(check: Any) -> None:
     with pytest.raises((AssertionError, pytest.fail.Exception)) as caught:
-        call(check, Empty())
+        call(check, Empty("pod"))
     message = str(caught.value)
     assert message.startswith("expected ") and "\nlook: " in message
 
@@ -93,7 +96,7 @@ def test_no_check_blames_the_student_when_the_cluster_is_away(
 ) -> None:
     answers(1, REFUSED)
     with pytest.raises(CannotCheck):
-        call(check, Cluster())
+        call(check, Cluster("pod"))
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -101,6 +104,61 @@ def test_every_check_has_a_title_and_points(check: Any) -> None:
     assert check.__doc__ and not check.__doc__.endswith(".")
     marks = [mark for mark in check.pytestmark if mark.name == "points"]
     assert len(marks) == 1 and marks[0].args[0] > 0
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_every_check_has_three_hints_and_the_first_gives_nothing_away(check: Any) -> None:
+    (mark,) = (mark for mark in check.pytestmark if mark.name == "hints")
+    assert len(mark.args) == 3 and len(set(mark.args)) == 3
+    first = mark.args[0]
+    # What is to be written stands in backticks; a command that looks is no answer.
+    assert not re.search(r"`[^`]*[:=/][^`]*`", first), first
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        ("docker.io/library/busybox:1.37", "busybox"),
+        ("docker.io/library/busybox@sha256:9db7b5", "busybox"),
+        ("registry.lab:5000/mine:latest", "registry.lab:5000/mine"),
+        ("registry.lab:5000/busybox", "registry.lab:5000/busybox"),
+    ],
+)
+def test_short_name_of_an_image(image: str, expected: str) -> None:
+    assert checks.short(image) == expected
+
+
+def pod_with(digest: str) -> checks.Object:
+    """A running pod that calls its image `busybox`."""
+    state = {"image": "docker.io/library/busybox:1.37", "imageID": digest}
+    return {
+        "metadata": {"name": "myapp-pod"},
+        "spec": {"nodeName": "worker-1"},
+        "status": {"containerStatuses": [state]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("digest", "genuine"), [("sha256:aa", True), ("busybox@sha256:aa", True), ("sha256:bb", False)]
+)
+def test_the_image_that_runs_is_what_its_node_knows(
+    monkeypatch: pytest.MonkeyPatch, digest: str, genuine: bool
+) -> None:
+    images = [
+        {"names": ["docker.io/library/busybox:1.37", "docker.io/library/busybox@sha256:aa"]},
+        {"names": ["registry.lab:5000/busybox@sha256:bb"]},
+    ]
+    node = {"status": {"images": images}}
+
+    def kubectl(self: Cluster, *words: str, **_: Any) -> tuple[int, str]:
+        return 0, json.dumps(node if words[1] == "node" else pod_with(digest))
+
+    monkeypatch.setattr(Cluster, "kubectl", kubectl)
+    if genuine:
+        Cluster("pod").expect_image(pod_with(digest), "busybox")
+        return
+    with pytest.raises(pytest.fail.Exception, match="expected pod `myapp-pod` to run the image"):
+        Cluster("pod").expect_image(pod_with(digest), "busybox")
 
 
 @pytest.mark.parametrize("problem", [FileNotFoundError(), subprocess.TimeoutExpired("kubectl", 20)])
@@ -112,7 +170,7 @@ def test_kubectl_that_does_not_run_is_no_lost_point(
 
     monkeypatch.setattr(checks.subprocess, "run", run)
     with pytest.raises(CannotCheck):
-        Cluster().get("pod", "myapp-pod", "pod")
+        Cluster("pod").get("pod", "myapp-pod")
 
 
 def test_a_missing_object_fails_with_the_words_of_kubectl(
@@ -120,14 +178,14 @@ def test_a_missing_object_fails_with_the_words_of_kubectl(
 ) -> None:
     answers(1, MISSING)
     with pytest.raises(pytest.fail.Exception) as caught:
-        Cluster().get("pod", "myapp-pod", "pod")
+        Cluster("pod").get("pod", "myapp-pod")
     assert MISSING in str(caught.value) and "look: kubectl get pod" in str(caught.value)
 
 
 def test_a_list_leaves_out_what_is_being_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
     items = [{"metadata": {"name": "a"}}, {"metadata": {"name": "b", "deletionTimestamp": "now"}}]
     monkeypatch.setattr(Cluster, "kubectl", lambda *_, **__: (0, json.dumps({"items": items})))
-    assert [item["metadata"]["name"] for item in Cluster().list("pods", "pod")] == ["a"]
+    assert [item["metadata"]["name"] for item in Cluster("pod").list("pods")] == ["a"]
 
 
 @pytest.mark.parametrize(

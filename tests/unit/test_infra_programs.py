@@ -17,8 +17,10 @@ from lab import exercises
 
 ROOT = Path(__file__).parents[2]
 WORKLOADS = ROOT / "infra" / "workloads"
-EXERCISES = sorted(path.parent.name for path in WORKLOADS.glob("*/program.py"))
+EXERCISES = sorted(path.parent.name.replace("_", "-") for path in WORKLOADS.glob("*/program.py"))
 Object = dict[str, Any]
+# Kinds that lie in no namespace: their names begin with the exercise's, so that none clash.
+CLUSTER_WIDE = ("Namespace", "PersistentVolume", "PriorityClass", "ClusterRole", "StorageClass")
 # What a cluster adds to the inputs, by kind and name, for programs that export it.
 CHOSEN: dict[tuple[str, str], Object] = {
     ("Pod", "myapp-pod"): {"nodeName": "worker-1"},
@@ -100,9 +102,14 @@ def by_name(objects: list[Object]) -> dict[tuple[str, str], Object]:
     return found
 
 
+def folder(name: str) -> Path:
+    """Where an exercise lies: Python's packages have no dashes in their names."""
+    return WORKLOADS / name.replace("-", "_")
+
+
 def manifests(name: str) -> list[Object]:
     """The documents of an exercise's manifests."""
-    files = sorted((WORKLOADS / name / "manifests").glob("*.yaml"))
+    files = sorted((folder(name) / "manifests").glob("*.yaml"))
     return [document for path in files for document in yaml.safe_load_all(path.read_text())]
 
 
@@ -117,9 +124,14 @@ def test_program_and_manifests_are_the_same_objects(run: Run, name: str) -> None
 @pytest.mark.parametrize("name", EXERCISES)
 def test_everything_lies_in_the_exercises_namespace(run: Run, name: str) -> None:
     made, _ = run(name)
-    namespaces = {item["metadata"].get("namespace") for item in made if item["kind"] != "Namespace"}
-    assert namespaces == {name}
-    assert [item["metadata"]["name"] for item in made if item["kind"] == "Namespace"] == [name]
+    spaces = {item["metadata"]["name"] for item in made if item["kind"] == "Namespace"}
+    assert name in spaces and all(space == name or space.startswith(f"{name}-") for space in spaces)
+    for item in made:
+        metadata = item["metadata"]
+        if item["kind"] in CLUSTER_WIDE:
+            assert metadata["name"] == name or metadata["name"].startswith(f"{name}-")
+        else:
+            assert metadata.get("namespace") in spaces
 
 
 @pytest.mark.parametrize("name", EXERCISES)
@@ -170,9 +182,9 @@ def test_a_stack_without_a_program_is_told_which_there_are() -> None:
 
 @pytest.mark.parametrize("name", EXERCISES)
 def test_an_exercise_is_complete(name: str) -> None:
-    folder = WORKLOADS / name
-    needed = ["README.md", "exercise.toml", "program.py", f"test_{name}.py", "manifests"]
-    assert [item for item in needed if not (folder / item).exists()] == []
+    checks = f"test_{folder(name).name}.py"
+    needed = ["README.md", "exercise.toml", "program.py", checks, "manifests", "mutants.toml"]
+    assert [item for item in needed if not (folder(name) / item).exists()] == []
 
 
 def imports(path: Path) -> set[str]:
@@ -193,14 +205,14 @@ def test_infra_never_imports_lab() -> None:
 
 @pytest.mark.parametrize("name", EXERCISES)
 def test_exercises_do_not_import_each_other(name: str) -> None:
-    others = tuple(f"infra.workloads.{other}" for other in EXERCISES if other != name)
-    for path in (WORKLOADS / name).glob("*.py"):
+    others = tuple(f"infra.workloads.{folder(other).name}" for other in EXERCISES if other != name)
+    for path in folder(name).glob("*.py"):
         assert not {item for item in imports(path) if item.startswith(others)}, path
 
 
 @pytest.mark.parametrize("name", EXERCISES)
 def test_readme_has_the_same_parts_and_its_own_names(name: str) -> None:
-    text = (WORKLOADS / name / "README.md").read_text()
+    text = (folder(name) / "README.md").read_text()
     exercise = exercises.find(ROOT, name)
     headings = [line for line in text.splitlines() if line.startswith("#")]
     assert headings[0] == f"# {exercise.title}"
@@ -211,7 +223,7 @@ def test_readme_has_the_same_parts_and_its_own_names(name: str) -> None:
         f"pulumi up --stack {name}",
         f"invoke check {name}",
         f"invoke exercise-down {name}",
-        f"kubectl apply -f infra/workloads/{name}/manifests/",
+        f"kubectl apply -f infra/workloads/{folder(name).name}/manifests/",
     ):
         assert command in text
     assert set(re.findall(r"--stack ([a-z-]+)", text)) == {name}

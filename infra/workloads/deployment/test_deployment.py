@@ -4,68 +4,84 @@ from functools import partial
 
 import pytest
 
-from infra.workloads.checks import Cluster, Object, eventually, ready
+from infra.workloads.checks import Cluster, Object, eventually, owned_by, ready
 
-NAMESPACE = "deployment"
 REVISION = "deployment.kubernetes.io/revision"
 
 
 def current(cluster: Cluster) -> Object | None:
     """The ReplicaSet of the Deployment's present revision."""
-    deployment = cluster.get("deployment", "hello-deployment", NAMESPACE)
+    deployment = cluster.get("deployment", "hello-deployment")
     revision = deployment["metadata"].get("annotations", {}).get(REVISION)
-    for replicaset in cluster.list("replicasets", NAMESPACE):
-        owners = replicaset["metadata"].get("ownerReferences", [])
-        mine = any(item["uid"] == deployment["metadata"]["uid"] for item in owners)
-        if mine and replicaset["metadata"]["annotations"].get(REVISION) == revision:
+    for replicaset in cluster.list("replicasets"):
+        if (
+            owned_by(replicaset, deployment)
+            and replicaset["metadata"]["annotations"].get(REVISION) == revision
+        ):
             return replicaset
     return None
 
 
 @pytest.mark.points(2)
+@pytest.mark.hints(
+    "An update that is under way, or stuck, leaves pods of two revisions.",
+    "`kubectl rollout status` says what it waits for; a pod that does not start says why.",
+    "`replicas: 3` under the Deployment's `spec`, and a command that goes on, as `sleep 3600`.",
+)
 def test_three_updated_replicas(cluster: Cluster) -> None:
     """Three replicas of the present revision are ready, and none of an older one is left"""
 
     def settled() -> bool:
-        status = cluster.get("deployment", "hello-deployment", NAMESPACE)["status"]
+        status = cluster.get("deployment", "hello-deployment")["status"]
         counts = [status.get(key, 0) for key in ("readyReplicas", "updatedReplicas", "replicas")]
         return counts == [3, 3, 3]
 
     assert eventually(settled, 45), (
         "expected 3 ready replicas, all of them updated\n"
-        "look: kubectl rollout status deployment/hello-deployment -n deployment"
+        f"{cluster.look('rollout status deployment/hello-deployment')}"
     )
 
 
 @pytest.mark.points(2)
+@pytest.mark.hints(
+    "A Deployment makes no pods itself: somebody else does that for it.",
+    "`kubectl get pod -o yaml` names the owner; follow the owners upwards.",
+    "Pods labelled `app: hello-d`, owned by a ReplicaSet, which `hello-deployment` owns.",
+)
 def test_replicaset_is_made_by_the_deployment(cluster: Cluster) -> None:
     """The Deployment made the ReplicaSet, and the ReplicaSet the pods"""
     replicaset = current(cluster)
     assert replicaset, (
         "expected a ReplicaSet that `hello-deployment` owns, saw none\n"
-        "look: kubectl get replicasets -n deployment"
+        f"{cluster.look('get replicasets')}"
     )
-    owner = replicaset["metadata"]["uid"]
     pods = [
         pod
-        for pod in cluster.list("pods", NAMESPACE, "app=hello-d")
-        if ready(pod) and any(item["uid"] == owner for item in pod["metadata"]["ownerReferences"])
+        for pod in cluster.list("pods", "app=hello-d")
+        if ready(pod) and owned_by(pod, replicaset)
     ]
     assert len(pods) == 3, (
         f"expected 3 ready pods of `{replicaset['metadata']['name']}`, saw {len(pods)}\n"
-        "look: kubectl get pods -n deployment -l app=hello-d"
+        f"{cluster.look('get pods -l app=hello-d')}"
     )
 
 
 @pytest.mark.points(1)
+@pytest.mark.hints(
+    "What a container prints is its log.",
+    "Every pod prints it, and the cluster is asked which image really runs.",
+    "`image: busybox:1.37`, and a command that begins with `echo Hello Kubernetes!`.",
+)
 def test_pods_say_the_message(cluster: Cluster) -> None:
     """Every pod says hello, in the first text or in the updated one"""
-    cluster.get("deployment", "hello-deployment", NAMESPACE)
-    pods = [pod["metadata"]["name"] for pod in cluster.list("pods", NAMESPACE, "app=hello-d")]
-    assert pods, "expected pods labelled app=hello-d\nlook: kubectl get pods -n deployment"
+    cluster.get("deployment", "hello-deployment")
+    pods = cluster.list("pods", "app=hello-d")
+    assert pods, f"expected pods labelled app=hello-d\n{cluster.look('get pods')}"
     for pod in pods:
-        log = eventually(partial(cluster.logs, pod, NAMESPACE)) or ""
+        name = pod["metadata"]["name"]
+        log = eventually(partial(cluster.logs, name)) or ""
         assert "Hello Kubernetes!" in log, (
-            f"expected `Hello Kubernetes!` in the log of {pod}, saw {log[:200]!r}\n"
-            f"look: kubectl logs {pod} -n deployment"
+            f"expected `Hello Kubernetes!` in the log of {name}, saw {log[:200]!r}\n"
+            f"{cluster.look(f'logs {name}')}"
         )
+        cluster.expect_image(pod, "busybox")

@@ -4,13 +4,16 @@ import pytest
 
 from infra.workloads.checks import Cluster, Fetch, answering, eventually
 
-NAMESPACE = "ingress"
-
 
 @pytest.mark.points(1)
+@pytest.mark.hints(
+    "An Ingress has rules: a path of the URL, and what is behind it.",
+    "`kubectl describe ingress menu` shows each path with its backend.",
+    "Two `paths` of type Prefix: /coffee to the service `coffee`, /tea to the service `tea`.",
+)
 def test_paths_lead_to_services(cluster: Cluster) -> None:
     """The Ingress maps /coffee and /tea to the services of these names"""
-    rules = cluster.get("ingress", "menu", NAMESPACE)["spec"].get("rules", [])
+    rules = cluster.get("ingress", "menu")["spec"].get("rules", [])
     paths = {
         path["path"].rstrip("/"): path["backend"]["service"]["name"]
         for rule in rules
@@ -18,29 +21,40 @@ def test_paths_lead_to_services(cluster: Cluster) -> None:
     }
     assert paths == {"/coffee": "coffee", "/tea": "tea"}, (
         f"expected /coffee and /tea to lead to their services, saw {paths}\n"
-        "look: kubectl describe ingress menu -n ingress"
+        f"{cluster.look('describe ingress menu')}"
     )
 
 
 @pytest.mark.points(2)
+@pytest.mark.hints(
+    "A request goes from the Ingress to a Service to a pod: look where it ends.",
+    "503 means a Service without endpoints, 404 a path that no rule or no page is for.",
+    "The pods serve `/NAME/` on port 80, their label is `app: NAME`, the Service selects it.",
+)
 @pytest.mark.parametrize("name", ["coffee", "tea"])
 def test_path_answers(cluster: Cluster, fetch: Fetch, http_address: str, name: str) -> None:
     """The path answers on the host, from its own service"""
-    cluster.get("service", name, NAMESPACE)
+    cluster.get("service", name)
     url = f"{http_address}/{name}/"
-
     code, body = eventually(lambda: answering(fetch, url)) or fetch(url)
     assert (code, body.strip()) == (200, f"This is {name}"), (
         f"expected `This is {name}` from {url}, saw {code} {body[:200]!r}\nlook: curl -v {url}"
     )
+    for pod in cluster.list("pods", f"app={name}"):
+        cluster.expect_image(pod, "nginx")
 
 
 @pytest.mark.points(1)
+@pytest.mark.hints(
+    "An Ingress need not have an answer for everything.",
+    "Look for a rule or a default backend that takes every path.",
+    "No path `/`, and no `defaultBackend`.",
+)
 def test_other_paths_do_not(cluster: Cluster, fetch: Fetch, http_address: str) -> None:
     """A path that no rule names is not found"""
-    cluster.get("ingress", "menu", NAMESPACE)
+    cluster.get("ingress", "menu")
     code, _ = fetch(f"{http_address}/water/")
     assert code == 404, (
         f"expected 404 from {http_address}/water/, saw {code}\n"
-        "look: kubectl describe ingress menu -n ingress"
+        f"{cluster.look('describe ingress menu')}"
     )

@@ -4,42 +4,55 @@ import pytest
 
 from infra.workloads.checks import Cluster, eventually, ready
 
-NAMESPACE = "pod"
-
 
 @pytest.mark.points(2)
+@pytest.mark.hints(
+    "A pod that is not Ready says why in its events.",
+    "`kubectl describe pod` ends with the events; the newest is the last one.",
+    "The name is `myapp-pod`, and the command must go on: a container that ends is not Ready.",
+)
 def test_pod_runs(cluster: Cluster) -> None:
     """The pod `myapp-pod` runs"""
-    pod = eventually(lambda: ready(cluster.get("pod", "myapp-pod", NAMESPACE)))
-    assert pod, "expected `myapp-pod` to be Ready\nlook: kubectl describe pod myapp-pod -n pod"
+    pod = eventually(lambda: ready(cluster.get("pod", "myapp-pod")))
+    assert pod, f"expected `myapp-pod` to be Ready\n{cluster.look('describe pod myapp-pod')}"
 
 
 @pytest.mark.points(1)
+@pytest.mark.hints(
+    "Services and ReplicaSets find pods by what is written on them.",
+    "Labels stand under `metadata.labels`, next to the pod's name.",
+    "The label is `app: myapp`.",
+)
 def test_pod_is_labelled(cluster: Cluster) -> None:
     """The pod carries the label that services will find it by"""
-    labels = cluster.get("pod", "myapp-pod", NAMESPACE)["metadata"].get("labels", {})
+    labels = cluster.get("pod", "myapp-pod")["metadata"].get("labels", {})
     assert labels.get("app") == "myapp", (
-        f"expected the label app=myapp, saw {labels}\nlook: kubectl get pods -n pod --show-labels"
+        f"expected the label app=myapp, saw {labels}\n{cluster.look('get pods --show-labels')}"
     )
 
 
 @pytest.mark.points(1)
+@pytest.mark.hints(
+    "The image decides which programs a container has.",
+    "The cluster is asked which image really runs, whatever its name in the spec.",
+    "Use `image: busybox:1.37`.",
+)
 def test_image(cluster: Cluster) -> None:
     """The container is a busybox"""
-    containers = cluster.get("pod", "myapp-pod", NAMESPACE)["spec"]["containers"]
-    images = [container["image"] for container in containers]
-    assert any(image.split("/")[-1].split(":")[0] == "busybox" for image in images), (
-        f"expected an image `busybox`, saw {images}\n"
-        "look: kubectl get pod myapp-pod -n pod -o jsonpath='{.spec.containers[*].image}'"
-    )
+    cluster.expect_image(cluster.get("pod", "myapp-pod"), "busybox")
 
 
 @pytest.mark.points(1)
+@pytest.mark.hints(
+    "What a container prints is its log.",
+    "The command is a list: a shell, `-c`, and one text for that shell.",
+    "The shell's text begins with `echo Hello Kubernetes!`.",
+)
 def test_says_hello(cluster: Cluster) -> None:
     """The container says hello"""
-    cluster.get("pod", "myapp-pod", NAMESPACE)
-    log = eventually(lambda: cluster.logs("myapp-pod", NAMESPACE)) or ""
+    cluster.get("pod", "myapp-pod")
+    log = eventually(lambda: cluster.logs("myapp-pod")) or ""
     assert "Hello Kubernetes!" in log.splitlines(), (
         f"expected the line `Hello Kubernetes!` in the log, saw {log[:200]!r}\n"
-        "look: kubectl logs myapp-pod -n pod"
+        f"{cluster.look('logs myapp-pod')}"
     )

@@ -2,54 +2,74 @@
 
 import pytest
 
-from infra.workloads.checks import Cluster, Object, eventually, ready
-
-NAMESPACE = "replicaset"
+from infra.workloads.checks import Cluster, Object, eventually, owned_by, ready
 
 
 def owned(cluster: Cluster) -> list[Object]:
     """The Ready pods that belong to the ReplicaSet `myapp-rs`."""
-    owner = cluster.get("replicaset", "myapp-rs", NAMESPACE)["metadata"]["uid"]
-    return [
-        pod
-        for pod in cluster.list("pods", NAMESPACE)
-        if ready(pod)
-        and any(item["uid"] == owner for item in pod["metadata"].get("ownerReferences", []))
-    ]
+    owner = cluster.get("replicaset", "myapp-rs")
+    return [pod for pod in cluster.list("pods") if ready(pod) and owned_by(pod, owner)]
 
 
 @pytest.mark.points(2)
+@pytest.mark.hints(
+    "A ReplicaSet says how many pods it wants, and how many it has.",
+    "`kubectl get replicaset` shows DESIRED, CURRENT and READY side by side.",
+    "`replicas: 3` stands directly under the ReplicaSet's `spec`.",
+)
 def test_three_pods(cluster: Cluster) -> None:
     """Three pods of the ReplicaSet are ready"""
     eventually(lambda: len(owned(cluster)) == 3)
     pods = owned(cluster)
     assert len(pods) == 3, (
         f"expected 3 ready pods that belong to `myapp-rs`, saw {len(pods)}\n"
-        "look: kubectl get replicaset,pods -n replicaset"
+        f"{cluster.look('get replicaset,pods')}"
     )
 
 
 @pytest.mark.points(1)
+@pytest.mark.hints(
+    "A ReplicaSet knows its pods by their labels, not by their names.",
+    "The selector is under `spec`, the labels are in the pods' template.",
+    "Both say `tier: myapp-rs`.",
+)
 def test_selector_and_labels_agree(cluster: Cluster) -> None:
     """Selector and template carry the label tier=myapp-rs"""
-    spec = cluster.get("replicaset", "myapp-rs", NAMESPACE)["spec"]
+    spec = cluster.get("replicaset", "myapp-rs")["spec"]
     selector = spec["selector"].get("matchLabels", {})
     labels = spec["template"]["metadata"].get("labels", {})
     assert selector == {"tier": "myapp-rs"} and selector.items() <= labels.items(), (
         f"expected tier=myapp-rs in both, saw selector {selector} and labels {labels}\n"
-        "look: kubectl get replicaset myapp-rs -n replicaset -o yaml"
+        f"{cluster.look('get replicaset myapp-rs -o yaml')}"
     )
+
+
+@pytest.mark.points(1)
+@pytest.mark.hints(
+    "The pods' template is a whole pod spec without a name.",
+    "The cluster is asked which image really runs, whatever its name in the spec.",
+    "Use `image: busybox:1.37` in the template.",
+)
+def test_image(cluster: Cluster) -> None:
+    """The pods are busyboxes"""
+    pods = eventually(lambda: owned(cluster)) or []
+    assert pods, f"expected ready pods of `myapp-rs`, saw none\n{cluster.look('get pods')}"
+    for pod in pods:
+        cluster.expect_image(pod, "busybox")
 
 
 @pytest.mark.points(3)
+@pytest.mark.hints(
+    "Something must notice that a pod is gone, and want it back.",
+    "Only pods with an owner are replaced; `kubectl describe pod` says `Controlled By`.",
+    "Create the pods through a ReplicaSet, not one by one.",
+)
 def test_deleted_pod_is_replaced(cluster: Cluster) -> None:
     """A pod that is deleted is replaced by a new one"""
     before = owned(cluster)
-    assert before, "expected pods to delete, saw none\nlook: kubectl get pods -n replicaset"
+    assert before, f"expected pods to delete, saw none\n{cluster.look('get pods')}"
     victim = before[0]["metadata"]
-    cluster.kubectl(
-        "delete", "pod", victim["name"], "--namespace", NAMESPACE, "--wait=false", "--now"
-    )
+    cluster.kubectl("delete", "pod", victim["name"], "--wait=false", "--now")
     known = {pod["metadata"]["uid"] for pod in before}
 
     def replaced() -> bool:
@@ -58,5 +78,5 @@ def test_deleted_pod_is_replaced(cluster: Cluster) -> None:
 
     assert eventually(replaced), (
         f"expected a new ready pod in place of `{victim['name']}` within 20 s, saw none\n"
-        "look: kubectl get pods -n replicaset --watch"
+        f"{cluster.look('get pods --watch')}"
     )

@@ -7,63 +7,73 @@ import pytest
 
 from infra.workloads.checks import Cluster, Fetch, Object, answering, eventually, ready
 
-NAMESPACE = "service"
 HELLO = "Hello from hello-d-"
+# Who writes endpoints by the Service's selector, as their label says; others write by hand.
+CONTROLLER = "endpointslice-controller.k8s.io"
 
 
 def service(cluster: Cluster, name: str, kind: str) -> Object:
     """A Service, which must be of this type and lead from port 80 to 9376."""
-    spec: Object = cluster.get("service", name, NAMESPACE)["spec"]
+    spec: Object = cluster.get("service", name)["spec"]
     ports = [(port["port"], port["targetPort"]) for port in spec["ports"]]
     assert (spec["type"], ports) == (kind, [(80, 9376)]), (
         f"expected `{name}` of type {kind} from port 80 to 9376, saw {spec['type']} and {ports}\n"
-        f"look: kubectl get service {name} -n service -o yaml"
+        f"{cluster.look(f'get service {name} -o yaml')}"
     )
     return spec
 
 
 @pytest.mark.points(1)
+@pytest.mark.hints(
+    "A Service finds its pods by their labels; nobody writes their addresses down.",
+    "Compare the Service's `selector` with `kubectl get pods --show-labels`.",
+    "`selector: {app: hello-d}`, and two pods that carry this label and are ready.",
+)
 def test_endpoints_are_the_pods(cluster: Cluster) -> None:
-    """The service's endpoints are the addresses of the ready pods"""
+    """The service's endpoints are the ready pods that its selector finds"""
     service(cluster, "my-service", "ClusterIP")
+    label = "kubernetes.io/service-name=my-service"
 
     def agree() -> bool:
-        pods = {
-            pod["status"]["podIP"]
-            for pod in cluster.list("pods", NAMESPACE, "app=hello-d")
-            if ready(pod)
-        }
-        slices = cluster.list("endpointslices", NAMESPACE, "kubernetes.io/service-name=my-service")
+        pods = {pod["status"]["podIP"] for pod in cluster.list("pods", "app=hello-d") if ready(pod)}
         found = {
-            address
-            for one in slices
+            (address, one["metadata"]["labels"].get("endpointslice.kubernetes.io/managed-by"))
+            for one in cluster.list("endpointslices", label)
             for endpoint in one.get("endpoints") or []
             for address in endpoint["addresses"]
         }
-        return len(pods) >= 2 and pods == found
+        return len(pods) >= 2 and {(pod, CONTROLLER) for pod in pods} == found
 
     assert eventually(agree), (
-        "expected the endpoints of `my-service` to be two or more ready pods labelled app=hello-d\n"
-        "look: kubectl get endpointslices,pods -n service -o wide"
+        "expected the endpoints of `my-service` to be two or more ready pods labelled app=hello-d, "
+        f"found by its selector\n{cluster.look('get endpointslices,pods -o wide --show-labels')}"
     )
 
 
 @pytest.mark.points(2)
+@pytest.mark.hints(
+    "Call it yourself, from inside the pod `client`.",
+    "If the name resolves and nobody answers: is there an endpoint, and who listens at its port?",
+    "The pods must listen on 9376, where port 80 of `my-service` leads.",
+)
 def test_client_calls_by_name(cluster: Cluster) -> None:
     """Container B reaches container C by the service's name"""
     service(cluster, "my-service", "ClusterIP")
-    cluster.get("pod", "client", NAMESPACE)
+    client = cluster.get("pod", "client")
     wget = ("wget", "-qO-", "-T", "3", "http://my-service")
 
     def answer() -> str | None:
-        code, output = cluster.run_in("client", NAMESPACE, *wget)
+        code, output = cluster.run_in("client", *wget)
         return output if code == 0 else None
 
-    output = eventually(answer) or cluster.run_in("client", NAMESPACE, *wget)[1]
+    output = eventually(answer) or cluster.run_in("client", *wget)[1]
     assert HELLO in output, (
         f"expected `{HELLO}...` from http://my-service inside pod `client`, saw {output[:200]!r}\n"
-        "look: kubectl exec client -n service -- wget -qO- http://my-service"
+        f"{cluster.look('exec client -- wget -qO- http://my-service')}"
     )
+    # What it says must come from the programs that the exercise names.
+    for pod in (client, *cluster.list("pods", "app=hello-d")):
+        cluster.expect_image(pod, "busybox")
 
 
 def answer_of(machine: Any, command: str) -> str:
@@ -72,6 +82,11 @@ def answer_of(machine: Any, command: str) -> str:
 
 
 @pytest.mark.points(1)
+@pytest.mark.hints(
+    "A Service of this type is reached at a port of every machine, even of one without its pods.",
+    "`kubectl get service` shows the port behind the colon.",
+    "`type: NodePort`, with the same selector and ports as `my-service`.",
+)
 def test_node_port(cluster: Cluster, machines: list[Any]) -> None:
     """Every machine serves the NodePort"""
     spec = service(cluster, "my-service-nodeport", "NodePort")
@@ -87,12 +102,17 @@ def test_node_port(cluster: Cluster, machines: list[Any]) -> None:
 
 
 @pytest.mark.points(2)
+@pytest.mark.hints(
+    "A Service of this type gets an address of its own from outside the cluster.",
+    "EXTERNAL-IP in `kubectl get services` is that address; then `curl` it from your computer.",
+    "`type: LoadBalancer`, with the same selector and ports as `my-service`.",
+)
 def test_load_balancer(cluster: Cluster, fetch: Fetch) -> None:
     """The LoadBalancer's address answers on the host"""
     service(cluster, "my-service-loadbalancer", "LoadBalancer")
 
     def address() -> str | None:
-        status = cluster.get("service", "my-service-loadbalancer", NAMESPACE)["status"]
+        status = cluster.get("service", "my-service-loadbalancer")["status"]
         entries = status.get("loadBalancer", {}).get("ingress") or [{}]
         ip: str | None = entries[0].get("ip")
         return ip
@@ -100,7 +120,7 @@ def test_load_balancer(cluster: Cluster, fetch: Fetch) -> None:
     found = eventually(address)
     assert found, (
         "expected an external address for `my-service-loadbalancer`, saw none\n"
-        "look: kubectl get service -n service"
+        f"{cluster.look('get services')}"
     )
     url = f"http://{found}"
     code, body = eventually(lambda: answering(fetch, url)) or fetch(url)

@@ -1,0 +1,287 @@
+"""Wrong answers on purpose: each must fail the check that is made for it, and no other.
+
+A mutant is the manifests of an exercise with one thing wrong. Its changes are those of JSON Patch
+(RFC 6902: add, remove, replace; paths are JSON Pointers, RFC 6901), each with the object that it
+is for. Every mutant gets a namespace of its own, so that many are tried at once; the manifests as
+they are go first, and must pass everything.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lab import cluster, grading, wait
+from lab.config import Lab
+from lab.errors import ChecksFailed, CommandError, LabError, ResourceError
+from lab.exercises import Exercise
+from lab.output import Status
+
+Object = dict[str, Any]
+REFERENCE = "reference"
+AT_ONCE = 5
+# Wrong answers have settled before they are checked: no check needs its whole time.
+PATIENCE = "0.3"
+WORKLOADS = "pods,deployments,replicasets,statefulsets,daemonsets"
+# What a container says when it will not run by itself any more.
+STUCK = {
+    "CrashLoopBackOff",
+    "CreateContainerConfigError",
+    "ErrImageNeverPull",
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A wrong answer.
+
+    `fails` are the checks that must fail, `also` those that may; `patch` are the changes, `add` is
+    YAML of further objects. `neighbour` puts all of it into another namespace than the one that is
+    checked; `rejected` means that the API server refuses some of it.
+    """
+
+    exercise: str
+    name: str
+    fails: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+    patch: tuple[Mapping[str, Any], ...] = ()
+    add: str = ""
+    neighbour: bool = False
+    rejected: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a mutant: the checks that failed; `problem` is empty when that is right."""
+
+    mutant: Mutant
+    failed: tuple[str, ...]
+    problem: str
+
+    def data(self) -> dict[str, Any]:
+        """The outcome for JSON."""
+        names = {"exercise": self.mutant.exercise, "mutant": self.mutant.name}
+        return {**names, "failed": list(self.failed), "problem": self.problem}
+
+
+def read(exercise: Exercise) -> list[Mutant]:
+    """The mutants of an exercise, the unchanged manifests first."""
+    tables: list[dict[str, Any]] = tomllib.loads((exercise.folder / "mutants.toml").read_text())[
+        "mutant"
+    ]
+    for table in tables:
+        table |= {key: tuple(table[key]) for key in ("fails", "also", "patch") if key in table}
+    return [Mutant(exercise.name, REFERENCE), *(Mutant(exercise.name, **t) for t in tables)]
+
+
+def manifests(exercise: Exercise) -> list[Object]:
+    """The documents of an exercise's manifests."""
+    paths = sorted((exercise.folder / "manifests").glob("*.yaml"))
+    return [item for path in paths for item in yaml.safe_load_all(path.read_text()) if item]
+
+
+def documents(mutant: Mutant, given: Sequence[Object], namespace: str) -> list[Object]:
+    """The objects of a mutant, in their namespace. Raises KeyError for a change that fits none."""
+    made = copy.deepcopy(list(given))
+    made += [item for item in yaml.safe_load_all(mutant.add) if item]
+    for change in mutant.patch:
+        target = next((item for item in made if title(item) == change["object"]), None)
+        if target is None:
+            raise KeyError(f"{mutant.exercise}: {mutant.name}: no {change['object']}")
+        if change["path"]:
+            patch(target, change)
+        else:
+            made.remove(target)
+    return [moved(item, mutant.exercise, namespace) for item in made]
+
+
+def title(item: Object) -> str:
+    """Kind and name, e.g. Pod/myapp-pod."""
+    return f"{item['kind']}/{item['metadata']['name']}"
+
+
+def patch(item: Any, change: Mapping[str, Any]) -> None:
+    """One operation of JSON Patch. Raises KeyError or IndexError where there is no such place."""
+    *parents, last = change["path"].lstrip("/").split("/")
+    for part in parents:
+        item = item[_key(item, part)]
+    key = _key(item, last)
+    if change["op"] == "add" and isinstance(item, list):
+        item.insert(len(item) if last == "-" else key, change["value"])
+    elif change["op"] == "add":
+        item[key] = change["value"]
+    elif change["op"] == "replace":
+        item[key]
+        item[key] = change["value"]
+    elif change["op"] == "remove":
+        del item[key]
+    else:
+        raise KeyError(f"no operation {change['op']}")
+
+
+def _key(item: Any, part: str) -> Any:
+    plain = part.replace("~1", "/").replace("~0", "~")
+    return int(plain) if isinstance(item, list) and plain.isdigit() else plain
+
+
+def moved(item: Object, old: str, new: str) -> Object:
+    """An object in another namespace, and what lies in none under another name.
+
+    Whatever is named like the exercise, or like it and a dash, gets the new name instead. An
+    Ingress without a host answers for the namespace's own, so that several share one address.
+    """
+
+    def renamed(name: str) -> str:
+        return new + name.removeprefix(old) if name == old or name.startswith(f"{old}-") else name
+
+    item = copy.deepcopy(item)
+    metadata, spec = item["metadata"], item.get("spec", {})
+    if "namespace" in metadata:
+        metadata["namespace"] = renamed(metadata["namespace"])
+    else:
+        metadata["name"] = renamed(metadata["name"])
+    for holder in (spec, spec.get("template", {}).get("spec", {})):
+        for key in ("volumeName", "priorityClassName"):
+            if key in holder:
+                holder[key] = renamed(holder[key])
+    for subject in item.get("subjects", []):
+        subject["namespace"] = renamed(subject["namespace"])
+    if item["kind"] == "Ingress":
+        for rule in spec.get("rules", []):
+            rule.setdefault("host", f"{new}.localhost")
+    return item
+
+
+def judge(mutant: Mutant, checks: Iterable[grading.Check]) -> Outcome:
+    """Whether exactly the right checks failed."""
+    checks = list(checks)
+    failed = tuple(dict.fromkeys(check.name for check in checks if check.status != "passed"))
+    errors = [check for check in checks if check.status == "error"]
+    missed = [name for name in mutant.fails if name not in failed]
+    wrong = [name for name in failed if name not in (*mutant.fails, *mutant.also)]
+    problem = "; ".join(
+        [
+            *(f"{check.name} could not be made: {check.message}" for check in errors),
+            *(f"{name} should have failed" for name in missed),
+            *(f"{name} should have passed: {_message(checks, name)}" for name in wrong),
+        ]
+    )
+    return Outcome(mutant, failed, problem)
+
+
+def _message(checks: Sequence[grading.Check], name: str) -> str:
+    lines = [line for check in checks if check.name == name for line in check.message.splitlines()]
+    return lines[0] if lines else ""
+
+
+def settled(items: Sequence[Object]) -> bool:
+    """Whether everything has become what it will be, for better or worse."""
+    return all(_settled(item) for item in items)
+
+
+def _settled(item: Object) -> bool:
+    status = item.get("status", {})
+    if item["kind"] != "Pod":
+        if status.get("observedGeneration") != item["metadata"].get("generation"):
+            return False
+        made = status.get("currentNumberScheduled", status.get("replicas", 0))
+        wanted = status.get("desiredNumberScheduled", item["spec"].get("replicas", 0))
+        # Ordered copies come one by one: more will not come while one is not ready.
+        return item["kind"] == "StatefulSet" or bool(made == wanted)
+    conditions = cluster.conditions(item)
+    if status.get("phase") in ("Succeeded", "Failed") or conditions.get("Ready") == "True":
+        return True
+    states = [state.get("state", {}) for state in status.get("containerStatuses", [])]
+    reasons = {state.get("waiting", {}).get("reason") for state in states}
+    return conditions.get("PodScheduled") == "False" or bool(reasons & STUCK)
+
+
+class Laboratory:
+    """Tries mutants on a running cluster."""
+
+    def __init__(self, lab: Lab, tools: Path, status: Status) -> None:
+        self._lab = lab
+        self._tools = tools
+        self._status = status
+
+    def run(self, exercises: Sequence[Exercise]) -> list[Outcome]:
+        """Every mutant of these exercises, several at once; outcomes in their order."""
+        by_name = {exercise.name: exercise for exercise in exercises}
+        tried = [mutant for exercise in exercises for mutant in read(exercise)]
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            numbered = enumerate(tried)
+            return list(pool.map(lambda n: self._try(by_name[n[1].exercise], n[1], n[0]), numbered))
+
+    def _try(self, exercise: Exercise, mutant: Mutant, number: int) -> Outcome:
+        namespace = f"mutant-{number}"
+        where = f"{namespace}-neighbour" if mutant.neighbour else namespace
+        made = documents(mutant, manifests(exercise), where)
+        variables = {"LAB_NAMESPACE": namespace}
+        if mutant.name != REFERENCE:
+            variables["LAB_PATIENCE"] = PATIENCE
+        try:
+            self._apply(mutant, made)
+            self._settle(where)
+            report = grading.grade(self._lab, self._tools, [exercise], variables=variables)
+            outcome = judge(mutant, report.checks)
+        finally:
+            self._kubectl("delete", made, "--wait=false", "--ignore-not-found", "--now")
+        mark = "✗" if outcome.problem else "✓"
+        self._status.say(f"{mark} {mutant.exercise}: {mutant.name}")
+        return outcome
+
+    def _apply(self, mutant: Mutant, made: Sequence[Object]) -> None:
+        try:
+            self._kubectl("apply", made)
+        except CommandError as error:
+            if not mutant.rejected:
+                raise ResourceError(
+                    f"mutant `{mutant.name}` of `{mutant.exercise}`: {error.message}"
+                ) from error
+        else:
+            if mutant.rejected:
+                raise ResourceError(f"`{mutant.name}` of `{mutant.exercise}` was not refused")
+
+    def _settle(self, namespace: str) -> None:
+        def still() -> bool | None:
+            items = cluster.get(self._lab, self._tools, WORKLOADS, "--namespace", namespace)
+            return settled(items) or None
+
+        try:
+            wait.until(still, what="a mutant to settle", timeout=20, interval=0.5)
+        except LabError:
+            # Some wrong answers never do: a probe that fails for ever.
+            return
+
+    def _kubectl(self, verb: str, made: Sequence[Object], *options: str) -> None:
+        listing = {"apiVersion": "v1", "kind": "List", "items": list(made)}
+        text = json.dumps(listing)
+        cluster.kubectl(
+            self._lab, self._tools, verb, "--filename", "-", *options, stdin=text, timeout=60
+        )
+
+
+def raise_for_status(outcomes: Sequence[Outcome]) -> None:
+    """Raises ChecksFailed when a mutant failed other checks than its own."""
+    if bad := [outcome for outcome in outcomes if outcome.problem]:
+        error = ChecksFailed(f"{len(bad)} of {len(outcomes)} mutants were judged wrongly")
+        error.answered = True
+        raise error
+
+
+def table(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, str, str, str]]:
+    """Rows for people: exercise, mutant, the checks that failed, and what is wrong with that."""
+    for outcome in outcomes:
+        failed = ", ".join(outcome.failed)
+        yield outcome.mutant.exercise, outcome.mutant.name, failed, outcome.problem
