@@ -215,6 +215,18 @@ def check(
 
 
 @task(positional=["name"])
+def grade(
+    c: Context, name: str = "", lab: str | None = None, output: str = "grade", student: str = ""
+) -> None:
+    """Check every exercise, or one, and write the report in every form into a folder."""
+    from lab import practice
+
+    report, files = practice.grade(load(name=lab), name, Path(output), student)
+    print("\n".join([report.text(), *map(str, files)]))
+    report.raise_for_errors()
+
+
+@task(positional=["name"])
 def mutants(
     c: Context, name: str = "", all_: bool = False, lab: str | None = None, json_: bool = False
 ) -> None:

@@ -23,6 +23,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 
 class LabError(Exception):
@@ -115,6 +116,15 @@ class ChecksFailed(LabError):
 
     exit_code = 5
     id = "checks"
+
+
+Failure = TypeVar("Failure", bound=LabError)
+
+
+def answered(error: Failure) -> Failure:
+    """The same error, marked as told on stdout already."""
+    error.answered = True
+    return error
 
 
 class NotFoundError(LabError):

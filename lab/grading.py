@@ -14,7 +14,7 @@ from typing import Any
 
 from lab import runner
 from lab.config import Lab
-from lab.errors import ChecksFailed, LabError, ResourceError
+from lab.errors import ChecksFailed, ResourceError, answered
 from lab.exercises import Exercise
 from lab.stacks import environment
 
@@ -83,20 +83,21 @@ class Report:
                 lines += [f"          hint: {hint}" for hint in check.hints[:hints]]
         return "\n".join([*lines, f"{self.score} of {self.points} points"])
 
-    def raise_for_status(self) -> None:
-        """Raises ResourceError for a check that could not be made, ChecksFailed for lost points."""
-        for status in ("error", "failed"):
-            found = [check for check in self.checks if check.status == status]
-            if not found:
-                continue
-            error: LabError = ChecksFailed(f"{len(found)} of {len(self.checks)} checks failed")
-            if status == "error":
-                error = ResourceError(
-                    f"{len(found)} check(s) could not be made: {found[0].message}",
+    def raise_for_errors(self) -> None:
+        """Raises ResourceError for a check that could not be made, which costs nobody a point."""
+        if errors := [check for check in self.checks if check.status == "error"]:
+            raise answered(
+                ResourceError(
+                    f"{len(errors)} check(s) could not be made: {errors[0].message}",
                     hint="invoke lab-status",
                 )
-            error.answered = True
-            raise error
+            )
+
+    def raise_for_status(self) -> None:
+        """Like `raise_for_errors`; raises ChecksFailed for lost points as well."""
+        self.raise_for_errors()
+        if failed := [check for check in self.checks if check.status == "failed"]:
+            raise answered(ChecksFailed(f"{len(failed)} of {len(self.checks)} checks failed"))
 
 
 def grade(

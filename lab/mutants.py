@@ -21,7 +21,7 @@ import yaml
 
 from lab import cluster, grading, wait
 from lab.config import Lab
-from lab.errors import ChecksFailed, CommandError, LabError, ResourceError
+from lab.errors import ChecksFailed, CommandError, LabError, ResourceError, answered
 from lab.exercises import Exercise
 from lab.output import Status
 
@@ -275,9 +275,8 @@ class Laboratory:
 def raise_for_status(outcomes: Sequence[Outcome]) -> None:
     """Raises ChecksFailed when a mutant failed other checks than its own."""
     if bad := [outcome for outcome in outcomes if outcome.problem]:
-        error = ChecksFailed(f"{len(bad)} of {len(outcomes)} mutants were judged wrongly")
-        error.answered = True
-        raise error
+        message = f"{len(bad)} of {len(outcomes)} mutants were judged wrongly"
+        raise answered(ChecksFailed(message))
 
 
 def table(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, str, str, str]]:

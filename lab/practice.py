@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lab import cluster, exercises, grading, mutants
+from lab import cluster, exercises, grading, mutants, report
 from lab.config import Lab
 from lab.errors import ResourceError
 from lab.lifecycle import known, toolchain_of
@@ -58,6 +58,15 @@ def check(lab: Lab, name: str) -> grading.Report:
     chosen = select(lab, name)
     resolved, tools = running(lab)
     return grading.grade(resolved, tools, chosen)
+
+
+def grade(lab: Lab, name: str, folder: Path, student: str) -> tuple[grading.Report, list[Path]]:
+    """Check, and write the report in every form into `folder`; the report and the files."""
+    chosen = select(lab, name)
+    resolved, tools = running(lab)
+    made = grading.grade(resolved, tools, chosen)
+    evidence = report.gather(resolved, tools, chosen)
+    return made, report.write(made, evidence, folder, student or resolved.name)
 
 
 def try_mutants(lab: Lab, name: str, status: Status) -> list[mutants.Outcome]:

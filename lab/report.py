@@ -1,0 +1,196 @@
+"""A grade in every form that somebody reads: text, JSON, JUnit, Gradescope, CSV and a page."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from lab import cluster, picture
+from lab.config import Lab
+from lab.errors import LabError
+from lab.exercises import Exercise
+from lab.grading import Check, Report
+from lab.output import document
+from lab.state import write_aside
+
+Object = Mapping[str, Any]
+# What every namespace has by itself.
+BUILTIN = {("ConfigMap", "kube-root-ca.crt")}
+MARKS = {"passed": "✓", "failed": "✗", "error": "!"}
+GRADESCOPE = "results.json"
+STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem;
+color:#1d2733}
+h1,h2{font-weight:600}h2{margin-top:2.5rem;border-top:1px solid #d5dbe1;padding-top:1rem}
+table{border-collapse:collapse;width:100%}
+td,th{text-align:left;padding:.3rem .6rem;vertical-align:top;
+border-bottom:1px solid #e6eaee}td.points,th.points{text-align:right;white-space:nowrap}
+.passed{color:#2e7d4f}.failed{color:#b3402e}.error{color:#8a6d00}
+pre{background:#f4f6f8;padding:.6rem;overflow-x:auto;white-space:pre-wrap;margin:.3rem 0}
+svg{max-width:100%;height:auto}summary{cursor:pointer}
+"""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was in an exercise's namespace when it was graded; the contents of Secrets left out."""
+
+    objects: tuple[Object, ...] = ()
+    events: tuple[Object, ...] = ()
+
+
+def gather(lab: Lab, tools: Path, exercises: Sequence[Exercise]) -> dict[str, Evidence]:
+    """The evidence by exercise; none where the cluster does not answer."""
+
+    def one(exercise: Exercise) -> Evidence:
+        try:
+            kinds = ",".join(kind for kind in picture.KINDS if kind != "PersistentVolume")
+            place = ("--namespace", exercise.name)
+            found = cluster.get(lab, tools, kinds, *place)
+            events = cluster.get(lab, tools, "events", "--sort-by=.lastTimestamp", *place)
+        except LabError:
+            return Evidence()
+        return Evidence(tuple(presentable(found)), tuple(events))
+
+    with ThreadPoolExecutor(4) as pool:
+        names = [exercise.name for exercise in exercises]
+        return dict(zip(names, pool.map(one, exercises), strict=True))
+
+
+def presentable(objects: Sequence[dict[str, Any]]) -> list[Object]:
+    """Objects without what is secret, and without those that are everywhere."""
+    kept = [item for item in objects if picture.key(item) not in BUILTIN]
+    return [
+        {key: value for key, value in item.items() if key not in ("data", "stringData")}
+        if item["kind"] == "Secret"
+        else item
+        for item in kept
+    ]
+
+
+def write(
+    report: Report, evidence: Mapping[str, Evidence], folder: Path, student: str
+) -> list[Path]:
+    """Write every form into a folder; returns the files.
+
+    A check that could not be made must cost nobody a point: Gradescope then gets no result, which
+    it takes for a failure of the grader.
+    """
+    forms = {
+        "report.txt": report.text() + "\n",
+        "report.json": document(report.data()) + "\n",
+        "junit.xml": report.junit,
+        "grades.csv": grades(report, student),
+        "report.html": page(report, evidence, student),
+    }
+    (folder / GRADESCOPE).unlink(missing_ok=True)
+    if all(check.status != "error" for check in report.checks):
+        forms[GRADESCOPE] = gradescope(report)
+    for name, text in forms.items():
+        write_aside(folder / name, text, mode=0o644)
+    return [folder / name for name in forms]
+
+
+def gradescope(report: Report) -> str:
+    """Gradescope's results.json, as its autograder documentation describes it."""
+    tests = [
+        {
+            "name": f"{check.exercise}: {check.title}",
+            "score": check.score,
+            "max_score": check.points,
+            "status": check.status,
+            "output": check.message,
+            "visibility": "visible",
+        }
+        for check in report.checks
+    ]
+    return json.dumps({"score": report.score, "tests": tests}, indent=2) + "\n"
+
+
+def grades(report: Report, student: str) -> str:
+    """One line for a grade book: the student, the points of each exercise, the sum."""
+    by_exercise = split(report)
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["student", *by_exercise, "total", "of"])
+    scores = [sum(check.score for check in checks) for checks in by_exercise.values()]
+    writer.writerow([student, *scores, report.score, report.points])
+    return text.getvalue()
+
+
+def split(report: Report) -> dict[str, list[Check]]:
+    """The checks by exercise, in their order."""
+    found: dict[str, list[Check]] = {}
+    for check in report.checks:
+        found.setdefault(check.exercise, []).append(check)
+    return found
+
+
+def page(report: Report, evidence: Mapping[str, Evidence], student: str) -> str:
+    """One self-contained page: every check, a picture of the objects, and what was seen."""
+    parts = [
+        f"<h1>{escape(student)}: {report.score} of {report.points} points</h1>",
+        _summary(report),
+    ]
+    for name, checks in split(report).items():
+        found = evidence.get(name, Evidence())
+        parts.append(f'<h2 id="{escape(name)}">{escape(name)}</h2>')
+        parts.append(_checks(checks))
+        if found.objects:
+            parts += [picture.draw(found.objects), _objects(found)]
+        else:
+            parts.append("<p>Nothing was there.</p>")
+    body = "\n".join(parts)
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Grade of '
+        f"{escape(student)}</title><style>{STYLE}</style></head><body>{body}</body></html>\n"
+    )
+
+
+def _summary(report: Report) -> str:
+    rows = []
+    for name, checks in split(report).items():
+        won, of = sum(check.score for check in checks), sum(check.points for check in checks)
+        rows.append(
+            f'<tr><td><a href="#{escape(name)}">{escape(name)}</a></td>'
+            f'<td class="points">{won}/{of}</td></tr>'
+        )
+    return f"<table><tr><th>exercise</th><th class=points>points</th></tr>{''.join(rows)}</table>"
+
+
+def _checks(checks: Sequence[Check]) -> str:
+    rows = []
+    for check in checks:
+        message = f"<pre>{escape(check.message)}</pre>" if check.message else ""
+        rows.append(
+            f'<tr><td class="{check.status}">{MARKS[check.status]}</td>'
+            f"<td>{escape(check.title)}{message}</td>"
+            f'<td class="points">{check.score}/{check.points}</td></tr>'
+        )
+    return f"<table>{''.join(rows)}</table>"
+
+
+def _objects(evidence: Evidence) -> str:
+    parts = []
+    for item in evidence.objects:
+        kind, name = picture.key(item)
+        text = json.dumps(item, indent=1)
+        parts.append(
+            f"<details><summary>{escape(kind)} {escape(name)}</summary>"
+            f"<pre>{escape(text)}</pre></details>"
+        )
+    lines = [
+        f"{event.get('lastTimestamp') or event.get('eventTime') or ''} {event.get('reason')} "
+        f"{event['involvedObject'].get('kind')}/{event['involvedObject'].get('name')}: "
+        f"{event.get('message')}"
+        for event in evidence.events
+    ]
+    events = f"<details><summary>events</summary><pre>{escape(chr(10).join(lines))}</pre></details>"
+    return "".join([*parts, events if lines else ""])
