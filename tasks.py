@@ -6,32 +6,22 @@ import functools
 import os
 import shlex
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 from invoke import Collection, Context, Task
 from invoke.exceptions import Exit
 
 from lab import config
-from lab.errors import ConfigError, LabBug, LabError
+from lab.errors import LabBug, LabError
 from lab.output import Status, document, table
 
 ROOT = Path(__file__).resolve().parent
 
 
-@overload
-def task(body: Callable[..., Any]) -> Task[Any]: ...
-@overload
-def task(*, positional: Sequence[str]) -> Callable[[Callable[..., Any]], Task[Any]]: ...
-def task(body: Callable[..., Any] | None = None, *, positional: Sequence[str] | None = None) -> Any:
-    """An Invoke task whose errors become one message and a code of the table in lab/errors.py.
-
-    `positional` names the parameters that are given without a flag, where it is not those that
-    have no default.
-    """
-    if body is None:
-        return functools.partial(task, positional=positional)
+def task(body: Callable[..., Any]) -> Task[Any]:
+    """An Invoke task whose errors become one message and a code of the table in lab/errors.py."""
 
     @functools.wraps(body)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -58,19 +48,12 @@ def task(body: Callable[..., Any] | None = None, *, positional: Sequence[str] | 
                 print(document({"error": {**failure, "hint": known.hint}}))
             raise Exit(str(known), known.exit_code) from None
 
-    return Task(call, auto_shortflags=False, positional=positional)
+    return Task(call, auto_shortflags=False)
 
 
 def load(**flags: Any) -> config.Lab:
     """The lab that flags, LAB_* variables and lab.toml describe."""
     return config.load(ROOT, flags)
-
-
-def one_or_all(name: str, every: bool) -> str:
-    """The name of an exercise, empty for all. Raises ConfigError unless one of them is given."""
-    if bool(name) == every:
-        raise ConfigError("name one exercise, or say --all", hint="invoke exercise-list")
-    return name
 
 
 @task
@@ -172,7 +155,7 @@ def exercise_list(c: Context, json_: bool = False) -> None:
 
 @task
 def exercise_up(c: Context, name: str, lab: str | None = None) -> None:
-    """Deploy an exercise: `pulumi up --stack NAME` without questions."""
+    """Deploy one exercise, or --all: `pulumi up --stack NAME` without questions."""
     from lab import practice
 
     practice.deploy(load(name=lab), name, Status())
@@ -188,17 +171,16 @@ def exercise_preview(c: Context, name: str, lab: str | None = None) -> None:
 
 @task
 def exercise_down(c: Context, name: str, lab: str | None = None) -> None:
-    """Delete everything that an exercise deployed."""
+    """Delete everything that one exercise deployed, or --all."""
     from lab import practice
 
     practice.withdraw(load(name=lab), name, Status())
 
 
-@task(positional=["name"])
+@task
 def check(
     c: Context,
-    name: str = "",
-    all_: bool = False,
+    name: str,
     lab: str | None = None,
     hint: int = 0,
     json_: bool = False,
@@ -207,34 +189,32 @@ def check(
     """Check one exercise, or --all: what works, what does not, and why; --hint 1 to 3 helps."""
     from lab import practice
 
-    report = practice.check(load(name=lab), one_or_all(name, all_))
+    report = practice.check(load(name=lab), name, Status())
     if junit:
         Path(junit).write_text(report.junit)
     print(document(report.data()) if json_ else report.text(hints=hint))
     report.raise_for_status()
 
 
-@task(positional=["name"])
+@task
 def grade(
-    c: Context, name: str = "", lab: str | None = None, output: str = "grade", student: str = ""
+    c: Context, name: str, lab: str | None = None, output: str = "grade", student: str = ""
 ) -> None:
-    """Check every exercise, or one, and write the report in every form into a folder."""
+    """Check one exercise, or --all, and write the report in every form into a folder."""
     from lab import practice
 
-    report, files = practice.grade(load(name=lab), name, Path(output), student)
+    report, files = practice.grade(load(name=lab), name, Path(output), student, Status())
     print("\n".join([report.text(), *map(str, files)]))
     report.raise_for_errors()
 
 
-@task(positional=["name"])
-def mutants(
-    c: Context, name: str = "", all_: bool = False, lab: str | None = None, json_: bool = False
-) -> None:
+@task
+def mutants(c: Context, name: str, lab: str | None = None, json_: bool = False) -> None:
     """Try wrong answers of one exercise, or --all: each must fail the check made for it."""
     from lab import mutants as laboratory
     from lab import practice
 
-    outcomes = practice.try_mutants(load(name=lab), one_or_all(name, all_), Status())
+    outcomes = practice.try_mutants(load(name=lab), name, Status())
     rows = list(laboratory.table(outcomes))
     print(
         document({"mutants": [outcome.data() for outcome in outcomes]})

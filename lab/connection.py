@@ -106,9 +106,9 @@ def reached(name: str) -> Iterator[None]:
         ) from error
 
 
-def each(items: Iterable[T], action: Callable[[T], object]) -> None:
-    """Run `action` for every item at once. Raises the only error, or all of them as one."""
-    with ThreadPoolExecutor(max_workers=8) as pool:
+def each(items: Iterable[T], action: Callable[[T], object], at_once: int = 8) -> None:
+    """Run `action` for every item, so many at once. Raises the only error, or all as one."""
+    with ThreadPoolExecutor(max_workers=at_once) as pool:
         futures = [pool.submit(action, item) for item in items]
         errors = [error for future in futures if (error := future.exception())]
     if len(errors) == 1 or any(not isinstance(error, LabError) for error in errors):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import json
+import secrets
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -214,17 +215,34 @@ class Laboratory:
         self._lab = lab
         self._tools = tools
         self._status = status
+        # Namespaces of an earlier run may still be on their way out.
+        self._run = secrets.token_hex(2)
 
     def run(self, exercises: Sequence[Exercise]) -> list[Outcome]:
-        """Every mutant of these exercises, several at once; outcomes in their order."""
+        """Every mutant of these exercises, several at once; outcomes in their order.
+
+        Raises ResourceError for an exercise that is deployed and would answer in their place.
+        """
+        for exercise in exercises:
+            self._refuse_rivals(exercise)
         by_name = {exercise.name: exercise for exercise in exercises}
         tried = [mutant for exercise in exercises for mutant in read(exercise)]
         with ThreadPoolExecutor(AT_ONCE) as pool:
             numbered = enumerate(tried)
             return list(pool.map(lambda n: self._try(by_name[n[1].exercise], n[1], n[0]), numbered))
 
+    def _refuse_rivals(self, exercise: Exercise) -> None:
+        """An Ingress without a host answers for every host that has no rule of its own."""
+        if any(item["kind"] == "Ingress" for item in manifests(exercise)):
+            place = ("--namespace", exercise.name)
+            if cluster.get(self._lab, self._tools, "ingresses", *place):
+                raise ResourceError(
+                    f"exercise `{exercise.name}` is deployed and would answer for its mutants",
+                    hint=f"invoke exercise-down {exercise.name}",
+                )
+
     def _try(self, exercise: Exercise, mutant: Mutant, number: int) -> Outcome:
-        namespace = f"mutant-{number}"
+        namespace = f"mutant-{self._run}-{number}"
         where = f"{namespace}-neighbour" if mutant.neighbour else namespace
         made = documents(mutant, manifests(exercise), where)
         variables = {"LAB_NAMESPACE": namespace}

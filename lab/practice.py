@@ -6,11 +6,18 @@ from pathlib import Path
 
 from lab import cluster, exercises, grading, mutants, report
 from lab.config import Lab
-from lab.errors import ResourceError
+from lab.connection import each
+from lab.errors import PrerequisiteError, ResourceError
+from lab.exercises import Exercise
 from lab.lifecycle import known, toolchain_of
 from lab.lock import locked
 from lab.output import Status
 from lab.stacks import Stacks
+
+# Every exercise. Invoke takes a flag that it does not know for the name that it misses.
+ALL = "--all"
+# Pulumi programs that run at the same time.
+AT_ONCE = 4
 
 
 def opened(lab: Lab) -> tuple[Lab, Path]:
@@ -30,52 +37,86 @@ def running(lab: Lab) -> tuple[Lab, Path]:
 
 
 def deploy(lab: Lab, name: str, status: Status) -> None:
-    """Bring an exercise up. Raises CommandError with Pulumi's words when that fails."""
-    exercise = exercises.find(lab.root, name)
-    resolved, tools = running(lab)
-    with locked(resolved, f"exercise-up {name}", status), status.step(f"exercise `{name}`"):
-        Stacks(resolved, tools, status).up(exercise.name)
+    """Bring one exercise up, or all, several at once.
+
+    Raises CommandError with Pulumi's words when that fails.
+    """
+    chosen, resolved, tools = select(lab, name, status)
+    stacks = Stacks(resolved, tools, status)
+
+    def one(exercise: Exercise) -> None:
+        with status.step(f"exercise `{exercise.name}`"):
+            stacks.up(exercise.name)
+
+    with locked(resolved, f"exercise-up {name}", status):
+        each(chosen, one, AT_ONCE)
     status.say(f"next: invoke check {name}")
 
 
 def preview(lab: Lab, name: str, status: Status) -> str:
     """What `deploy` would change, in Pulumi's words."""
-    exercise = exercises.find(lab.root, name)
-    resolved, tools = running(lab)
+    (exercise,), resolved, tools = select(lab, name, status)
     return Stacks(resolved, tools, status).preview(exercise.name)
 
 
 def withdraw(lab: Lab, name: str, status: Status) -> None:
-    """Take an exercise away again; one that is not there is no error."""
-    exercise = exercises.find(lab.root, name)
-    resolved, tools = running(lab)
-    with locked(resolved, f"exercise-down {name}", status), status.step(f"remove `{name}`"):
-        Stacks(resolved, tools, status).destroy(exercise.name)
+    """Take one exercise away again, or all; one that is not there is no error."""
+    chosen, resolved, tools = select(lab, name, status)
+    stacks = Stacks(resolved, tools, status)
+
+    def one(exercise: Exercise) -> None:
+        with status.step(f"remove `{exercise.name}`"):
+            stacks.destroy(exercise.name)
+
+    with locked(resolved, f"exercise-down {name}", status):
+        each(chosen, one, AT_ONCE)
 
 
-def check(lab: Lab, name: str) -> grading.Report:
-    """Check one exercise, or every one for an empty name."""
-    chosen = select(lab, name)
-    resolved, tools = running(lab)
+def deployed(lab: Lab) -> set[str]:
+    """The names of the exercises whose stacks hold resources."""
+    resolved, tools = opened(lab)
+    stacks = Stacks(resolved, tools, Status())
+    names = [exercise.name for exercise in exercises.discover(lab.root)]
+    return {name for name in names if stacks.resources(name)}
+
+
+def check(lab: Lab, name: str, status: Status) -> grading.Report:
+    """Check one exercise, or all."""
+    chosen, resolved, tools = select(lab, name, status)
     return grading.grade(resolved, tools, chosen)
 
 
-def grade(lab: Lab, name: str, folder: Path, student: str) -> tuple[grading.Report, list[Path]]:
+def grade(
+    lab: Lab, name: str, folder: Path, student: str, status: Status
+) -> tuple[grading.Report, list[Path]]:
     """Check, and write the report in every form into `folder`; the report and the files."""
-    chosen = select(lab, name)
-    resolved, tools = running(lab)
+    chosen, resolved, tools = select(lab, name, status)
     made = grading.grade(resolved, tools, chosen)
     evidence = report.gather(resolved, tools, chosen)
     return made, report.write(made, evidence, folder, student or resolved.name)
 
 
 def try_mutants(lab: Lab, name: str, status: Status) -> list[mutants.Outcome]:
-    """Try the wrong answers of one exercise, or of every one for an empty name."""
-    chosen = select(lab, name)
-    resolved, tools = running(lab)
+    """Try the wrong answers of one exercise, or of all for an empty name."""
+    chosen, resolved, tools = select(lab, name, status)
     return mutants.Laboratory(resolved, tools, status).run(chosen)
 
 
-def select(lab: Lab, name: str) -> list[exercises.Exercise]:
-    """The exercise of this name, or all for an empty one. Raises NotFoundError."""
-    return [exercises.find(lab.root, name)] if name else exercises.discover(lab.root)
+def select(lab: Lab, name: str, status: Status) -> tuple[list[Exercise], Lab, Path]:
+    """The exercise of this name, or all that the lab has machines for; and the running lab.
+
+    Raises NotFoundError for an unknown name, PrerequisiteError for one exercise that needs more
+    machines, and what `running` raises.
+    """
+    every = name == ALL
+    named = exercises.discover(lab.root) if every else [exercises.find(lab.root, name)]
+    resolved, tools = running(lab)
+    have = len(resolved.machines)
+    for exercise in named:
+        if exercise.nodes <= have:
+            continue
+        lack = f"exercise `{exercise.name}` needs {exercise.nodes} machines, the lab has {have}"
+        if not every:
+            raise PrerequisiteError(lack, hint=f"invoke lab-up --workers {exercise.nodes - 1}")
+        status.say(f"left out: {lack}")
+    return [exercise for exercise in named if exercise.nodes <= have], resolved, tools

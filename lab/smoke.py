@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lab import exercises, lifecycle, logs, practice
+from lab import lifecycle, logs, practice
 from lab.config import Lab
 from lab.grading import Report
 from lab.output import Status
@@ -17,13 +17,12 @@ def run(lab: Lab, folder: Path, status: Status) -> Report:
     """
     folder.mkdir(parents=True, exist_ok=True)
     existed = (lab.state / lifecycle.READY).exists()
-    deployed: list[str] = []
+    before: set[str] | None = None
     try:
         lifecycle.up(lab, status)
-        for exercise in exercises.discover(lab.root):
-            deployed.append(exercise.name)
-            practice.deploy(lab, exercise.name, status)
-        report = practice.check(lab, "")
+        before = practice.deployed(lab)
+        practice.deploy(lab, practice.ALL, status)
+        report = practice.check(lab, practice.ALL, status)
         (folder / "junit.xml").write_text(report.junit)
         report.raise_for_status()
         return report
@@ -32,6 +31,6 @@ def run(lab: Lab, folder: Path, status: Status) -> Report:
             logs.collect(lab, folder / "logs", status)
         if not existed:
             lifecycle.destroy(lab, status)
-        else:
-            for name in deployed:
+        elif before is not None:
+            for name in sorted(practice.deployed(lab) - before):
                 practice.withdraw(lab, name, status)

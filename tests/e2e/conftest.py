@@ -63,9 +63,10 @@ class Invoke:
         assert "Traceback" not in done.stderr
         return Done(done.returncode, done.stdout, done.stderr)
 
-    def json(self, *words: str, code: int = 0) -> dict[str, object]:
+    def json(self, *words: str, code: int = 0, **variables: str) -> dict[str, object]:
         """The one JSON document that a task prints."""
-        answer: dict[str, object] = json.loads(self(*words, "--json", code=code).out)
+        done = self(*words, "--json", code=code, **variables)
+        answer: dict[str, object] = json.loads(done.out)
         assert answer["schema"] == 1
         return answer
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lab import config
-from tests.e2e.conftest import Invoke, docker, names
+from lab import config, exercises
+from tests.e2e.conftest import ROOT, Invoke, docker, names
 
-EXERCISES = ("pod", "replicaset", "deployment", "service", "ingress")
+EXERCISES = [exercise.name for exercise in exercises.discover(ROOT)]
 pytestmark = pytest.mark.e2e
 
 
@@ -60,12 +61,12 @@ def test_files_are_private(invoke: Invoke) -> None:
         assert (state / name).stat().st_mode & 0o077 == 0, name
 
 
-@pytest.mark.parametrize("name", EXERCISES)
-def test_checks_fail_before_the_program_ran(invoke: Invoke, name: str) -> None:
-    report = invoke.json("check", name, code=5)
+def test_checks_fail_before_the_programs_ran(invoke: Invoke) -> None:
+    report = invoke.json("check", "--all", code=5, LAB_PATIENCE="0.05")
     assert report["score"] == 0
     assert {check["status"] for check in report["checks"]} == {"failed"}  # type: ignore[attr-defined]
     assert all(check["message"] for check in report["checks"])  # type: ignore[attr-defined]
+    assert set(names(report["checks"], "exercise")) == set(EXERCISES)
 
 
 def test_pulumi_by_hand(invoke: Invoke) -> None:
@@ -76,11 +77,19 @@ def test_pulumi_by_hand(invoke: Invoke) -> None:
     assert "myapp-pod" in invoke.shell("pulumi stack output pod --stack pod")
 
 
-@pytest.mark.parametrize("name", EXERCISES)
-def test_exercise(invoke: Invoke, name: str) -> None:
-    invoke("exercise-up", name)
-    report = invoke.json("check", name)
+def test_every_exercise_at_once(invoke: Invoke) -> None:
+    invoke("exercise-up", "--all")
+    report = invoke.json("check", "--all")
     assert report["score"] == report["points"]
+    assert set(names(report["checks"], "exercise")) == set(EXERCISES)
+
+
+def test_grade(invoke: Invoke, tmp_path: Path) -> None:
+    done = invoke("grade", "pod", "--output", str(tmp_path), "--student", "ada")
+    assert str(tmp_path / "report.html") in done.out
+    assert "Pod myapp-pod" in (tmp_path / "report.html").read_text()
+    assert (tmp_path / "grades.csv").read_text().splitlines()[1] == "ada,5,5,5"
+    assert json.loads((tmp_path / "results.json").read_text())["score"] == 5
 
 
 def test_update_and_rollback(invoke: Invoke) -> None:
@@ -147,9 +156,8 @@ def test_down_and_up_keep_everything(invoke: Invoke) -> None:
     assert "Traceback" not in by_hand
     invoke("lab-up")
     assert names(states(invoke)["machines"], "address") == addresses
-    for name in EXERCISES:
-        report = invoke.json("check", name)
-        assert report["score"] == report["points"], report
+    report = invoke.json("check", "--all")
+    assert report["score"] == report["points"], report
 
 
 def test_power_cut(invoke: Invoke) -> None:
@@ -169,6 +177,20 @@ def test_logs(invoke: Invoke) -> None:
     assert list((folder / "stacks" / "pod").glob("*.history.json"))
 
 
-def test_exercise_down(invoke: Invoke) -> None:
+def test_exercises_down(invoke: Invoke) -> None:
     invoke("exercise-down", "ingress")
     invoke.shell("kubectl get namespace ingress", code=1)
+    invoke("exercise-down", "--all")
+    invoke("exercise-down", "--all")
+    assert not any(exercise["resources"] for exercise in states(invoke)["exercises"])
+    left = invoke.shell("kubectl get namespaces,pv --output name")
+    assert not [name for name in EXERCISES if f"/{name}\n" in left], left
+
+
+def test_wrong_answers(invoke: Invoke) -> None:
+    """Every mutant fails the right check; the manifests, by kubectl, pass all of them."""
+    outcomes = invoke.json("mutants", "--all")["mutants"]
+    assert isinstance(outcomes, list)
+    assert not [outcome for outcome in outcomes if outcome["problem"]]
+    assert sum(not outcome["failed"] for outcome in outcomes) == len(EXERCISES)
+    assert len(outcomes) >= len(EXERCISES) + 60

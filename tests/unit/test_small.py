@@ -19,19 +19,30 @@ from lab.grading import Check, Report
 from tests.unit.conftest import ROOT
 
 XML = """<testsuites><testsuite>
-<testcase classname="infra.workloads.daemon_set.test_daemon_set" name="test_one"><properties>
+<testcase classname="infra.workloads.daemon_set.test_daemon_set" name="test_one[a]" time="1.5">
+<properties>
 <property name="points" value="2"/><property name="title" value="One"/>
 <property name="status" value="failed"/><property name="message" value="no such pod"/>
+<property name="hints" value="[&quot;Look.&quot;]"/>
 </properties><failure message="x">long</failure></testcase>
 </testsuite></testsuites>"""
 
 
 def report(*statuses: str) -> Report:
-    return Report(tuple(Check("pod", f"c{i}", 2, status, "") for i, status in enumerate(statuses)))
+    checks = (Check("pod", f"test_{i}", f"c{i}", 2, s, "") for i, s in enumerate(statuses))
+    return Report(tuple(checks))
 
 
 def test_a_check_of_pytests_report() -> None:
-    assert grading.parse(XML) == [Check("daemon-set", "One", 2, "failed", "no such pod")]
+    expected = Check("daemon-set", "test_one", "One", 2, "failed", "no such pod", ("Look.",), 1.5)
+    assert grading.parse(XML) == [expected]
+
+
+def test_hints_are_shown_as_far_as_they_are_asked_for() -> None:
+    check = Check("pod", "test_x", "X", 1, "failed", "expected this", ("faint", "clear", "whole"))
+    for hints in range(4):
+        shown = Report((check,)).text(hints).splitlines()[2:-1]
+        assert shown == [f"          hint: {hint}" for hint in check.hints[:hints]]
 
 
 def test_scores() -> None:
@@ -47,6 +58,10 @@ def test_a_check_that_could_not_be_made_is_no_lost_point() -> None:
         report("passed", "failed").raise_for_status()
     with pytest.raises(errors.ResourceError, match="could not be made"):
         report("failed", "error").raise_for_status()
+    report("passed", "failed").raise_for_errors()
+    with pytest.raises(errors.ResourceError, match="could not be made") as caught:
+        report("failed", "error").raise_for_errors()
+    assert caught.value.answered
 
 
 def test_exercises_in_the_lectures_order() -> None:

@@ -13,15 +13,16 @@ LABELS = {"app": "hello-d"}
 SERVE = (
     'mkdir /www && echo "Hello from $(hostname)" > /www/index.html && exec httpd -f -p 9376 -h /www'
 )
-TYPES = {
-    "my-service": "ClusterIP",
-    "my-service-nodeport": "NodePort",
-    "my-service-loadbalancer": "LoadBalancer",
+# Some load balancers have only the machines' own addresses to give: there port 80 is the Ingress's.
+SERVICES = {
+    "my-service": ("ClusterIP", 80),
+    "my-service-nodeport": ("NodePort", 80),
+    "my-service-loadbalancer": ("LoadBalancer", 8080),
 }
 
 
 def deploy() -> None:
-    """Pods that listen on 9376, three Services on port 80, a client; exports how to reach them."""
+    """Pods that listen on 9376, three Services, a client; exports how to reach them."""
     namespace = Namespace("service", metadata={"name": "service"})
 
     def metadata(name: str, labels: dict[str, str] | None = None) -> dict[str, Any]:
@@ -62,10 +63,10 @@ def deploy() -> None:
             spec={
                 "type": kind,
                 "selector": LABELS,
-                "ports": [{"protocol": "TCP", "port": 80, "target_port": 9376}],
+                "ports": [{"protocol": "TCP", "port": port, "target_port": 9376}],
             },
         )
-        for name, kind in TYPES.items()
+        for name, (kind, port) in SERVICES.items()
     }
     pulumi.export(
         "cluster_ip", services["my-service"].spec.apply(lambda spec: spec.get("cluster_ip"))

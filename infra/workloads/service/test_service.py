@@ -12,12 +12,13 @@ HELLO = "Hello from hello-d-"
 CONTROLLER = "endpointslice-controller.k8s.io"
 
 
-def service(cluster: Cluster, name: str, kind: str) -> Object:
-    """A Service, which must be of this type and lead from port 80 to 9376."""
+def service(cluster: Cluster, name: str, kind: str, port: int = 80) -> Object:
+    """A Service, which must be of this type and lead from this port to 9376."""
     spec: Object = cluster.get("service", name)["spec"]
-    ports = [(port["port"], port["targetPort"]) for port in spec["ports"]]
-    assert (spec["type"], ports) == (kind, [(80, 9376)]), (
-        f"expected `{name}` of type {kind} from port 80 to 9376, saw {spec['type']} and {ports}\n"
+    ports = [(item["port"], item["targetPort"]) for item in spec["ports"]]
+    assert (spec["type"], ports) == (kind, [(port, 9376)]), (
+        f"expected `{name}` of type {kind} from port {port} to 9376, "
+        f"saw {spec['type']} and {ports}\n"
         f"{cluster.look(f'get service {name} -o yaml')}"
     )
     return spec
@@ -105,11 +106,11 @@ def test_node_port(cluster: Cluster, machines: list[Any]) -> None:
 @pytest.mark.hints(
     "A Service of this type gets an address of its own from outside the cluster.",
     "EXTERNAL-IP in `kubectl get services` is that address; then `curl` it from your computer.",
-    "`type: LoadBalancer`, with the same selector and ports as `my-service`.",
+    "`type: LoadBalancer`, from port 8080 to the same pods as `my-service`.",
 )
 def test_load_balancer(cluster: Cluster, fetch: Fetch) -> None:
     """The LoadBalancer's address answers on the host"""
-    service(cluster, "my-service-loadbalancer", "LoadBalancer")
+    service(cluster, "my-service-loadbalancer", "LoadBalancer", 8080)
 
     def address() -> str | None:
         status = cluster.get("service", "my-service-loadbalancer")["status"]
@@ -122,7 +123,7 @@ def test_load_balancer(cluster: Cluster, fetch: Fetch) -> None:
         "expected an external address for `my-service-loadbalancer`, saw none\n"
         f"{cluster.look('get services')}"
     )
-    url = f"http://{found}"
+    url = f"http://{found}:8080"
     code, body = eventually(lambda: answering(fetch, url)) or fetch(url)
     assert code == 200 and HELLO in body, (
         f"expected `{HELLO}...` from {url}, saw {code} {body[:200]!r}\nlook: curl -v {url}"

@@ -1,0 +1,164 @@
+"""Grades in every form, and the picture of what was there."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab import picture, report
+from lab.grading import Check, Report
+from lab.report import Evidence
+
+HOSTILE = "<script>alert('x')</script> & \"more\""
+
+
+def item(kind: str, name: str, **parts: Any) -> dict[str, Any]:
+    metadata = {"name": name, "labels": parts.pop("labels", {})}
+    if owner := parts.pop("owner", None):
+        metadata["ownerReferences"] = [{"kind": owner[0], "name": owner[1]}]
+    return {"kind": kind, "metadata": metadata, **parts}
+
+
+WEB = [
+    item("Deployment", "web", spec={"replicas": 1}, status={"readyReplicas": 1}),
+    item("ReplicaSet", "web-1", spec={"replicas": 1}, owner=("Deployment", "web")),
+    item("ReplicaSet", "web-0", spec={"replicas": 0}, owner=("Deployment", "web")),
+    item(
+        "Pod",
+        "web-1-x",
+        labels={"app": "web"},
+        owner=("ReplicaSet", "web-1"),
+        spec={
+            "containers": [{"envFrom": [{"configMapRef": {"name": "settings"}}]}],
+            "volumes": [
+                {"secret": {"secretName": "password"}},
+                {"persistentVolumeClaim": {"claimName": "data"}},
+            ],
+        },
+        status={"conditions": [{"type": "Ready", "status": "True"}]},
+    ),
+    item("Service", "web", spec={"selector": {"app": "web"}}),
+    item("Service", "nobody", spec={"selector": {"app": "other"}}),
+    item(
+        "Ingress",
+        "door",
+        spec={"rules": [{"http": {"paths": [{"backend": {"service": {"name": "web"}}}]}}]},
+    ),
+    item("ConfigMap", "settings"),
+    item("Secret", "password", data={"key": "c2VjcmV0"}),
+    item("PersistentVolumeClaim", "data", spec={}, status={"phase": "Bound"}),
+    item("EndpointSlice", "web-abc"),
+]
+
+
+@pytest.fixture
+def graded() -> Report:
+    return Report(
+        (
+            Check("pod", "test_a", "Runs", 2, "passed", ""),
+            Check("pod", "test_b", HOSTILE, 1, "failed", f"expected x, saw {HOSTILE}"),
+            Check("service", "test_c", "Answers", 3, "passed", ""),
+        ),
+        "<testsuites/>",
+    )
+
+
+def test_references() -> None:
+    names = {(a[1], b[1]) for a, b in picture.references(WEB) if a[0] != "Deployment"}
+    assert names == {
+        ("web-1", "web-1-x"),
+        ("web", "web-1-x"),
+        ("door", "web"),
+        ("web-1-x", "settings"),
+        ("web-1-x", "password"),
+        ("web-1-x", "data"),
+    }
+
+
+def test_the_picture_is_xml_with_every_object_that_counts() -> None:
+    root = ElementTree.fromstring(picture.draw(WEB))
+    titles = {title.text for title in root.iter("{http://www.w3.org/2000/svg}title")}
+    assert "Deployment web" in titles and "Service nobody" in titles
+    # An old revision, and what the cluster itself derives, would only be in the way.
+    assert not {"ReplicaSet web-0", "EndpointSlice web-abc"} & titles
+    arrows = list(root.iter("{http://www.w3.org/2000/svg}path"))
+    assert len(arrows) == 7
+
+
+def test_a_picture_of_nothing_and_of_hostile_names() -> None:
+    ElementTree.fromstring(picture.draw([]))
+    ElementTree.fromstring(picture.draw([item("Pod", HOSTILE)]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "status", "expected"),
+    [
+        ("Pod", {}, {"phase": "Succeeded"}, "good"),
+        ("Pod", {}, {"phase": "Pending"}, "bad"),
+        ("StatefulSet", {"replicas": 2}, {"readyReplicas": 1}, "bad"),
+        ("DaemonSet", {}, {"desiredNumberScheduled": 3, "numberReady": 3}, "good"),
+        ("PersistentVolumeClaim", {}, {"phase": "Pending"}, "bad"),
+        ("Service", {}, {}, ""),
+    ],
+)
+def test_states(kind: str, spec: Any, status: Any, expected: str) -> None:
+    assert picture.state(item(kind, "x", spec=spec, status=status)) == expected
+
+
+def test_secrets_keep_their_secrets() -> None:
+    shown = report.presentable([*WEB, item("ConfigMap", "kube-root-ca.crt", data={"ca": "x"})])
+    assert "c2VjcmV0" not in json.dumps(shown)
+    assert ("ConfigMap", "kube-root-ca.crt") not in {picture.key(one) for one in shown}
+    assert "data" in WEB[8]
+
+
+def test_every_form_is_written(graded: Report, tmp_path: Path) -> None:
+    files = report.write(graded, {"pod": Evidence(tuple(WEB))}, tmp_path / "out", "ada")
+    assert {path.name for path in files} == {
+        "report.txt",
+        "report.json",
+        "junit.xml",
+        "grades.csv",
+        "report.html",
+        "results.json",
+    }
+    assert all(path.read_text() for path in files)
+
+
+def test_the_grade_book(graded: Report) -> None:
+    header, row = csv.reader(io.StringIO(report.grades(graded, 'Ada "A", Lovelace')))
+    assert header == ["student", "pod", "service", "total", "of"]
+    assert row == ['Ada "A", Lovelace', "2", "3", "5", "6"]
+
+
+def test_gradescope(graded: Report) -> None:
+    results = json.loads(report.gradescope(graded))
+    assert results["score"] == 5
+    assert [test["score"] for test in results["tests"]] == [2, 0, 3]
+    assert sum(test["max_score"] for test in results["tests"]) == 6
+    assert {test["status"] for test in results["tests"]} == {"passed", "failed"}
+
+
+def test_no_result_for_gradescope_where_a_check_could_not_be_made(
+    graded: Report, tmp_path: Path
+) -> None:
+    report.write(graded, {}, tmp_path, "ada")
+    broken = Check("pod", "test_d", "D", 1, "error", "no answer")
+    files = report.write(Report((*graded.checks, broken), "<testsuites/>"), {}, tmp_path, "ada")
+    assert tmp_path / "results.json" not in files
+    assert not (tmp_path / "results.json").exists()
+
+
+def test_the_page_stands_alone_and_takes_everything_for_text(graded: Report) -> None:
+    event = {"reason": HOSTILE, "message": HOSTILE, "involvedObject": {"kind": "Pod", "name": "a"}}
+    evidence = {"pod": Evidence(tuple(report.presentable(WEB)), (event,))}
+    page = report.page(graded, evidence, HOSTILE)
+    assert "<script" not in page and "c2VjcmV0" not in page
+    assert "http://" not in page.replace("http://www.w3.org/2000/svg", "")
+    assert "5 of 6 points" in page and "<svg" in page and "Nothing was there." in page
