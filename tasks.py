@@ -48,7 +48,8 @@ def task(body: Callable[..., Any]) -> Task[Any]:
                 print(document({"error": {**failure, "hint": known.hint}}))
             raise Exit(str(known), known.exit_code) from None
 
-    return Task(call, auto_shortflags=False)
+    several = [name for name, kind in body.__annotations__.items() if kind == "list[str]"]
+    return Task(call, auto_shortflags=False, iterable=several)
 
 
 def load(**flags: Any) -> config.Lab:
@@ -222,6 +223,24 @@ def mutants(c: Context, name: str, lab: str | None = None, json_: bool = False) 
         else table(("exercise", "mutant", "failed checks", "problem"), rows)
     )
     laboratory.raise_for_status(outcomes)
+
+
+@task
+def lint(
+    c: Context,
+    path: str,
+    file: list[str],
+    fix: bool = False,
+    server: bool = False,
+    lab: str | None = None,
+    json_: bool = False,
+) -> None:
+    """Find mistakes in manifests: a file, a folder, a quoted pattern, or - for stdin."""
+    from lab import manifests
+
+    report = manifests.lint(load(name=lab), [path, *file], Status(), fix=fix, server=server)
+    print(document(report.data()) if json_ else report.text())
+    report.raise_for_status()
 
 
 @task

@@ -38,7 +38,13 @@ class Go:
 
 
 def build_commands(modules: Modules, go: Path, target: Path) -> list[list[str]]:
-    """The `go build` calls for one set; packages that are named like their programs share one."""
+    """The `go build` calls for one set; packages that are named like their programs share one.
+
+    A set without packages is files that are copied: their modules are downloaded.
+    """
+    if not modules.packages:
+        wanted = sorted({module_of(source) for source in modules.copies.values()})
+        return [[str(go), "mod", "download", *wanted]]
     common = [str(go), "build", "-mod=readonly", "-trimpath", "-buildvcs=false"]
     # With these tags programs with and without C consist of the same packages, compiled once; and
     # what the linker strips anyway need not be compiled, a tenth of the time.
@@ -69,6 +75,12 @@ def build(
     for name, source in modules.copies.items():
         shutil.copyfile(go.caches / "mod" / module_path(source), target / name)
         (target / name).chmod(0o755)
+
+
+def module_of(source: str) -> str:
+    """The module of a file that is copied, as `path@version`."""
+    path, _, rest = source.partition("@")
+    return f"{path}@{rest.split('/')[0]}"
 
 
 def module_path(source: str) -> str:

@@ -137,6 +137,13 @@ def test_programs_named_like_their_packages_are_built_by_one_command() -> None:
     assert "-mod=readonly" in command
 
 
+def test_what_is_copied_only_is_not_built() -> None:
+    item = read_lock(LOCK, "linux-amd64")["openapi"]
+    assert item.modules
+    command = ["/go", "mod", "download", "k8s.io/kubernetes@v1.34.4"]
+    assert modules.build_commands(item.modules, Path("/go"), Path("/out")) == [command]
+
+
 def test_module_paths_are_escaped() -> None:
     assert modules.module_path("github.com/Azure/go@v1/a") == "github.com/!azure/go@v1/a"
 

@@ -1,0 +1,124 @@
+"""`invoke lint`: mistakes in manifests, each with its place, its concept and its fix.
+
+source    bytes -> text, with limits
+tree      text -> nodes that know where they stand, with limits
+schema    what the lab's Kubernetes accepts, out of its OpenAPI document
+objects, typed, given   objects, pods, and values beside their types
+rules     code -> rule; each is a pure function of what is given
+fix       edits by position
+report    the answer
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from lab.config import Lab
+from lab.errors import ConfigError
+from lab.manifests import fix as fixing
+from lab.manifests import schema, source, tree
+from lab.manifests import server as api
+from lab.manifests.given import Given
+from lab.manifests.objects import File
+from lab.manifests.report import Finding, Report
+from lab.manifests.rule import Found, Rule
+from lab.manifests.rules import RULES
+from lab.manifests.schema import Schema
+from lab.manifests.source import STDIN, Source
+from lab.output import Status
+
+# A repair can bring to light what it hid: a syntax error hides every field.
+PASSES = 30
+# Of one code in one file.
+MOST_FINDINGS = 50
+
+
+def lint(
+    lab: Lab, words: Sequence[str], status: Status, *, fix: bool = False, server: bool = False
+) -> Report:
+    """Look at files, folders, patterns or standard input; with `fix`, repair them first.
+
+    Raises ConfigError for no word, NotFoundError for one that leads nowhere, and, with `server`,
+    what practice.running raises without a cluster.
+    """
+    names = source.find(words)
+    if fix and STDIN in names:
+        raise ConfigError("standard input cannot be repaired", hint="name a file for --fix")
+    sources = [source.read(name) for name in names]
+    known = schema.load(lab, status)
+    repaired = []
+    if fix:
+        better = [repair(text, known) for text in sources]
+        for old, new in zip(sources, better, strict=True):
+            if new.text != old.text:
+                fixing.write(old.name, new.text)
+                repaired.append(old.name)
+        sources = better
+    given = look(sources, known)
+    found = list(findings(given))
+    if server:
+        found += [_finding(RULES["server"], item) for item in api.ask(lab, given)]
+    order = {name.name: i for i, name in enumerate(sources)}
+    found.sort(key=lambda item: (order[item.file], item.line, item.column, item.code))
+    # A value that aliases repeat is one value.
+    unique = tuple(dict.fromkeys(found))
+    return Report(len(sources), unique, tuple(repaired), known.version if known else "")
+
+
+def look(sources: Iterable[Source], known: Schema | None) -> Given:
+    """Texts, parsed."""
+    return Given(tuple(File(text, tree.parse(text)) for text in sources), known)
+
+
+def findings(given: Given) -> Iterable[Finding]:
+    """What every rule finds, up to a number for each file: more of one kind help nobody."""
+    for rule in RULES.values():
+        counts: dict[str, int] = {}
+        for item in rule.check(given):
+            name = item.file.source.name
+            counts[name] = counts.get(name, 0) + 1
+            if counts[name] <= MOST_FINDINGS:
+                yield _finding(rule, item)
+
+
+def repair(text: Source, known: Schema | None) -> Source:
+    """The same text with everything repaired that only one repair is right for.
+
+    A repair that would make a text unreadable is not made.
+    """
+    for _ in range(PASSES):
+        better = _better(look([text], known))
+        if better is None:
+            break
+        text = better
+    return text
+
+
+def _better(given: Given) -> Source | None:
+    """The one text after the repairs of the first rule that has any; None when there is none.
+
+    Positions are those of the text that was looked at, so each rule waits for the one before it.
+    """
+    (file,) = given.files
+    for rule in RULES.values():
+        edits = [item.edits for item in rule.check(given) if item.edits] if rule.repairs else []
+        if edits:
+            new = Source(file.source.name, fixing.apply(file.source.text, edits))
+            if file.tree.failure or not tree.parse(new).failure:
+                return new
+    return None
+
+
+def _finding(rule: Rule, found: Found) -> Finding:
+    line, column = found.file.source.place(found.index)
+    return Finding(
+        file=found.file.source.name,
+        line=line,
+        column=column,
+        severity=rule.severity,
+        code=rule.code,
+        message=found.message,
+        fix=found.fix or rule.fix,
+        concept=rule.concept,
+        fixable=bool(found.edits),
+    )

@@ -1,0 +1,83 @@
+"""What the rules look at: everything that is linted together, each part found once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+from lab.manifests import tree, typed
+from lab.manifests.objects import File, Object, Pod, objects, pod_of
+from lab.manifests.schema import Schema
+
+
+class Selection(NamedTuple):
+    """A Service, its selector, and the pods that it finds."""
+
+    service: Object
+    selector: Mapping[str, str]
+    pods: list[Pod]
+
+
+@dataclass(frozen=True)
+class Given:
+    """Files, and the schema; without one, fields are not checked."""
+
+    files: tuple[File, ...]
+    schema: Schema | None = None
+
+    @cached_property
+    def objects(self) -> tuple[Object, ...]:
+        """Every object of every file."""
+        return tuple(
+            item
+            for file in self.files
+            for document in file.tree.documents
+            for item in objects(file, document)
+        )
+
+    @cached_property
+    def pods(self) -> tuple[Pod, ...]:
+        """Every pod that these objects are or make."""
+        return tuple(pod for item in self.objects if (pod := pod_of(item)))
+
+    @cached_property
+    def services(self) -> tuple[Selection, ...]:
+        """The Services that select."""
+        return tuple(
+            Selection(item, selector, self._chosen(item.namespace, selector))
+            for item in self.of("Service")
+            if (selector := tree.strings(item.node, "spec", "selector"))
+        )
+
+    @cached_property
+    def neighbours(self) -> dict[str, list[Pod]]:
+        """The pods of each namespace."""
+        found: dict[str, list[Pod]] = {}
+        for pod in self.pods:
+            found.setdefault(pod.owner.namespace, []).append(pod)
+        return found
+
+    def _chosen(self, namespace: str, selector: Mapping[str, str]) -> list[Pod]:
+        few = min(
+            (self._labelled.get((namespace, *pair), []) for pair in selector.items()), key=len
+        )
+        return [pod for pod in few if selector.items() <= pod.labels.items()]
+
+    @cached_property
+    def _labelled(self) -> dict[tuple[str, str, str], list[Pod]]:
+        found: dict[tuple[str, str, str], list[Pod]] = {}
+        for pod in self.pods:
+            for pair in pod.labels.items():
+                found.setdefault((pod.owner.namespace, *pair), []).append(pod)
+        return found
+
+    @cached_property
+    def values(self) -> tuple[typed.Value, ...]:
+        """Every value beside its type."""
+        return tuple(value for item in self.objects for value in typed.values(item, self.schema))
+
+    def of(self, *kinds: str) -> Iterator[Object]:
+        """The objects of these kinds."""
+        return (item for item in self.objects if item.is_a(*kinds))

@@ -1,0 +1,290 @@
+"""Rules about objects that must fit each other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import NamedTuple
+
+from lab.manifests import tree
+from lab.manifests.given import Given
+from lab.manifests.objects import Object, Pod
+from lab.manifests.rule import ERROR, WARNING, Found, rule
+from lab.manifests.tree import Node
+
+UNITS = {
+    "n": 1e-9,
+    "u": 1e-6,
+    "m": 1e-3,
+    "": 1.0,
+    **{unit: 1e3 ** (i + 1) for i, unit in enumerate("kMGTPE")},
+    **{f"{unit}i": 1024.0 ** (i + 1) for i, unit in enumerate("KMGTPE")},
+}
+DEPLOYMENT = """
+    apiVersion: apps/v1
+    kind: Deployment
+    metadata:
+      name: web
+    spec:
+      selector:
+        matchLabels:
+          app: web
+      template:
+        metadata:
+          labels:
+            app: web
+        spec:
+          containers:
+            - name: web
+              image: nginx:1.26
+              ports:
+                - containerPort: 80
+                  name: http
+"""
+PROBE = """\
+              readinessProbe:
+                httpGet:
+                  path: /
+                  port: 80
+"""
+SERVICE = (
+    DEPLOYMENT
+    + """\
+    ---
+    apiVersion: v1
+    kind: Service
+    metadata:
+      name: web
+    spec:
+      selector:
+        app: web
+      ports:
+        - port: 80
+          targetPort: 80
+"""
+)
+CLAIM = """
+    apiVersion: v1
+    kind: PersistentVolume
+    metadata:
+      name: disk
+    spec:
+      storageClassName: manual
+      capacity:
+        storage: 1Gi
+      accessModes: [ReadWriteOnce]
+      hostPath:
+        path: /data
+    ---
+    apiVersion: v1
+    kind: PersistentVolumeClaim
+    metadata:
+      name: data
+    spec:
+      storageClassName: manual
+      accessModes: [ReadWriteOnce]
+      resources:
+        requests:
+          storage: 1Gi
+"""
+
+
+@rule(
+    ERROR,
+    "A selector that misses its own pods",
+    concept="A Deployment, ReplicaSet, DaemonSet or StatefulSet counts the pods that its selector "
+    "finds. Its template makes the pods, so each label of the selector must be in the template; "
+    "the API server refuses it otherwise.",
+    fix="give the template's labels the same names and values as `selector.matchLabels`",
+    bad=DEPLOYMENT.replace("labels:\n            app: web", "labels:\n            app: site"),
+    good=DEPLOYMENT,
+)
+def selector_mismatch(given: Given) -> Iterator[Found]:
+    for pod in given.pods:
+        selector = tree.get(pod.owner.node, "spec", "selector")
+        wanted = tree.strings(selector, "matchLabels")
+        if pod.owner.is_a("Pod", "Job", "CronJob") or selector is None:
+            continue
+        for name, value in wanted.items():
+            if (has := pod.labels.get(name)) != value:
+                found = f"has `{name}: {has}`" if has is not None else f"has no label `{name}`"
+                message = f"{pod.owner.title} selects `{name}: {value}`, its template {found}"
+                yield Found(pod.owner.file, selector.start, message)
+
+
+@rule(
+    ERROR,
+    "A Service without pods",
+    concept="A Service finds its pods by their labels, in its own namespace. One that finds none "
+    "accepts no connection. This is decided only where the files have pods of that namespace.",
+    fix="give the Service's selector the labels of the pods",
+    bad=SERVICE.replace(
+        "selector:\n        app: web\n      ports", "selector:\n        app: site\n      ports"
+    ),
+    good=SERVICE,
+)
+def service_selector(given: Given) -> Iterator[Found]:
+    for service, selector, chosen in given.services:
+        near = given.neighbours.get(service.namespace)
+        if near and not chosen:
+            node = tree.get(service.node, "spec", "selector") or service.node
+            labels = ", ".join(f"{name}: {value}" for name, value in selector.items())
+            message = f"{service.title} selects `{labels}`, which no pod in these files has"
+            yield Found(service.file, node.start, message, _nearest(selector, near))
+
+
+@rule(
+    WARNING,
+    "A port that no container declares",
+    concept="A Service sends to the port where the program in the container listens, which is "
+    "`targetPort`. Containers declare their ports in `containerPort`; that is for readers, but a "
+    "number that stands nowhere is mostly a mistake, as in the lecture's example with 9376.",
+    fix="write the port where the program listens, and declare it in the container",
+    bad=SERVICE.replace("targetPort: 80", "targetPort: 9376"),
+    good=SERVICE,
+)
+def service_port(given: Given) -> Iterator[Found]:
+    for service, node, target, ports in _targets(given):
+        if target.isdigit() and target not in {number for number, _ in ports}:
+            known = ", ".join(sorted({number for number, _ in ports if number}))
+            fix = f"the pods declare {known}" if known else ""
+            message = f"{service.title} sends to port {target}, which no container declares"
+            yield Found(service.file, node.start, message, fix)
+
+
+@rule(
+    ERROR,
+    "A port's name that no container has",
+    concept="`targetPort` may be the name of a port of the container. A name that no container "
+    "gives to a port leads nowhere: the Service then has no endpoints.",
+    fix="give the container's port that name, or write the number",
+    bad=SERVICE.replace("targetPort: 80", "targetPort: web"),
+    good=SERVICE.replace("targetPort: 80", "targetPort: http"),
+)
+def service_port_name(given: Given) -> Iterator[Found]:
+    for service, node, target, ports in _targets(given):
+        if not target.isdigit() and target not in {name for _, name in ports}:
+            known = ", ".join(sorted({f"`{name}`" for _, name in ports if name}))
+            fix = f"the pods name {known}" if known else ""
+            message = f"{service.title} sends to port `{target}`, a name that no container has"
+            yield Found(service.file, node.start, message, fix)
+
+
+@rule(
+    WARNING,
+    "A probe of a port that is not declared",
+    concept="A probe asks a port of the container whether it is alive or ready. Where nobody "
+    "listens every answer is no: the pod is never ready, or is started again and again.",
+    fix="probe a port that the container declares",
+    bad=DEPLOYMENT + PROBE.replace("80", "8080"),
+    good=DEPLOYMENT + PROBE,
+)
+def probe_port(given: Given) -> Iterator[Found]:
+    for pod in given.pods:
+        for container in pod.containers():
+            ports = [
+                tree.text(port, name)
+                for port in tree.items(container, "ports")
+                for name in ("containerPort", "name")
+            ]
+            for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+                for way in ("httpGet", "tcpSocket", "grpc"):
+                    node = tree.get(container, probe, way, "port")
+                    # A container that declares none may listen anywhere.
+                    if node and ports and (asked := tree.text(node)) not in ports:
+                        known = ", ".join(dict.fromkeys(filter(None, ports)))
+                        message = f"{probe} asks port {asked}, which the container does not declare"
+                        yield Found(pod.owner.file, node.start, message, f"it declares {known}")
+
+
+@rule(
+    ERROR,
+    "A claim and a volume that do not fit",
+    concept="A PersistentVolumeClaim gets a volume of its own class, of at least its size and with "
+    "its access modes. Where none fits it waits for ever, or the default class makes another "
+    "volume than the one that was written beside it.",
+    fix="give claim and volume the same class, modes, and the volume at least the size",
+    bad=CLAIM.replace("storage: 1Gi\n", "storage: 2Gi\n").replace(
+        "storage: 2Gi", "storage: 1Gi", 1
+    ),
+    good=CLAIM,
+)
+def claim_mismatch(given: Given) -> Iterator[Found]:
+    volumes = [_Storage.offered(item) for item in given.of("PersistentVolume")]
+    claims = [_Storage.asked(item) for item in given.of("PersistentVolumeClaim")]
+    lonely = [claim for claim in claims if all(claim.against(volume) for volume in volumes)]
+    free = [volume for volume in volumes if all(claim.against(volume) for claim in claims)]
+    for claim in lonely if free else ():
+        # The one that it was most likely written for.
+        volume = min(free, key=lambda volume: len(claim.against(volume)))
+        reasons = ", ".join(claim.against(volume))
+        message = f"{claim.item.title} does not fit {volume.item.title}: {reasons}"
+        node = tree.get(claim.item.node, "spec") or claim.item.node
+        yield Found(claim.item.file, node.start, message)
+
+
+@cache
+def quantity(text: str) -> float | None:
+    """An amount such as 500m or 2Gi as a number; None when it is not one."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([numkMGTPE]?i?)", text)
+    return float(found[1]) * UNITS[found[2]] if found and found[2] in UNITS else None
+
+
+def _targets(given: Given) -> Iterator[tuple[Object, Node, str, set[tuple[str, str]]]]:
+    """Where Services send, and the ports of the pods that they select."""
+    for service, _, chosen in given.services:
+        ports = {port for pod in chosen for port in pod.ports}
+        for item in tree.items(service.node, "spec", "ports") if chosen else ():
+            node = tree.get(item, "targetPort") or tree.get(item, "port")
+            if node and (target := tree.text(node)):
+                yield service, node, target, ports
+
+
+def _nearest(selector: Mapping[str, str], pods: list[Pod]) -> str:
+    """What a pod has that is labelled with the same names, or with any."""
+    same = [pod for pod in pods if selector.keys() & pod.labels.keys()] or pods
+    labels = ", ".join(f"{name}: {value}" for name, value in same[0].labels.items())
+    return f"{same[0].owner.title} has `{labels}`" if labels else ""
+
+
+class _Storage(NamedTuple):
+    """What a claim asks for, or a volume offers."""
+
+    item: Object
+    name: str
+    of_class: str
+    size: str
+    modes: frozenset[str]
+
+    @classmethod
+    def asked(cls, claim: Object) -> _Storage:
+        size = tree.text(claim.node, "spec", "resources", "requests", "storage")
+        return cls._of(claim, tree.text(claim.node, "spec", "volumeName"), size)
+
+    @classmethod
+    def offered(cls, volume: Object) -> _Storage:
+        size = tree.text(volume.node, "spec", "capacity", "storage")
+        return cls._of(volume, tree.text(volume.node, "metadata", "name"), size)
+
+    @classmethod
+    def _of(cls, item: Object, name: str, size: str) -> _Storage:
+        modes = frozenset(map(tree.text, tree.items(item.node, "spec", "accessModes")))
+        return cls(item, name, tree.text(item.node, "spec", "storageClassName"), size, modes)
+
+    def against(self, volume: _Storage) -> list[str]:
+        """Why a claim does not get a volume."""
+        reasons = []
+        if self.name and self.name != volume.name:
+            reasons.append(f"the claim names volume `{self.name}`")
+        if self.of_class != volume.of_class:
+            mine, other = (
+                f"`{name}`" if name else "none" for name in (self.of_class, volume.of_class)
+            )
+            reasons.append(f"its class is {mine}, the volume's {other}")
+        wanted, there = quantity(self.size), quantity(volume.size)
+        if wanted and there and wanted > there:
+            reasons.append(f"it asks for {self.size}, the volume has {volume.size}")
+        if lacking := self.modes - volume.modes:
+            reasons.append(f"the volume lacks {', '.join(sorted(lacking))}")
+        return reasons

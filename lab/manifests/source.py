@@ -1,0 +1,112 @@
+"""Files become text: found in folders, read up to a limit, decoded, with places to point at."""
+
+from __future__ import annotations
+
+import glob
+import os
+import sys
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from lab.errors import ConfigError, NotFoundError
+
+MOST_BYTES = 1_000_000
+STDIN = "-"
+ENDINGS = (".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a text cannot be read any further: a rule's code, where, a sentence, and what to do."""
+
+    code: str
+    index: int
+    message: str
+    fix: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One text. `failure` is set, and `text` empty, where the bytes were refused."""
+
+    name: str
+    text: str
+    failure: Failure | None = None
+
+    def place(self, index: int) -> tuple[int, int]:
+        """Line and column of a character, both counted from one."""
+        line = bisect_right(self._lines, index) - 1
+        return line + 1, index - self._lines[line] + 1
+
+    def line(self, number: int) -> str:
+        """A line by its number, without what ends it."""
+        return self.text[self.start(number) : self.start(number + 1)].rstrip("\r\n")
+
+    def start(self, number: int) -> int:
+        """Where a line begins; the end of the text for the one after the last."""
+        return self._lines[number - 1] if number <= len(self._lines) else len(self.text)
+
+    @cached_property
+    def _lines(self) -> list[int]:
+        return [0, *(i + 1 for i, letter in enumerate(self.text) if letter == "\n")]
+
+
+def find(words: Sequence[str]) -> list[str]:
+    """The names of all files that are meant: files, folders, patterns, and `-` for standard input.
+
+    Raises ConfigError for no word at all and NotFoundError for one that leads nowhere.
+    """
+    if not words:
+        raise ConfigError("no file is named", hint="invoke lint FILE, a folder, or - for stdin")
+    found: dict[str, None] = {}
+    for word in words:
+        names = [word] if word == STDIN or os.path.exists(word) else sorted(glob.glob(word))
+        files = [file for name in names for file in _files(name)]
+        if not files:
+            what = "has no YAML files" if os.path.isdir(word) else "does not exist"
+            raise NotFoundError(f"`{word}` {what}", hint="name files, folders, or - for stdin")
+        found |= dict.fromkeys(files)
+    return list(found)
+
+
+def read(name: str) -> Source:
+    """The text of a file, or of standard input. Never reads more than the limit.
+
+    Raises NotFoundError when the file cannot be opened.
+    """
+    try:
+        if name == STDIN:
+            return decode("<stdin>", sys.stdin.buffer.read(MOST_BYTES + 1))
+        with Path(name).open("rb") as file:
+            return decode(name, file.read(MOST_BYTES + 1))
+    except OSError as error:
+        raise NotFoundError(f"`{name}` cannot be read: {error.strerror}") from error
+
+
+def decode(name: str, raw: bytes) -> Source:
+    """Bytes as text; nothing of them is changed."""
+    if len(raw) > MOST_BYTES:
+        message = f"the file is larger than {MOST_BYTES:,} bytes"
+        return Source(name, "", Failure("limit", 0, message, "split it into several files"))
+    try:
+        return Source(name, raw.decode())
+    except UnicodeDecodeError as error:
+        before = raw[: error.start]
+        where = f"byte {len(before) + 1}"
+        message = f"the file is not UTF-8 text: {error.reason} at {where}"
+        return Source(name, "", Failure("not-text", 0, message))
+
+
+def _files(name: str) -> Iterator[str]:
+    if name == STDIN or not os.path.isdir(name):
+        yield name
+        return
+    for folder, folders, files in os.walk(name):
+        folders[:] = sorted(each for each in folders if not each.startswith("."))
+        for file in sorted(files):
+            path = os.path.join(folder, file)
+            if file.endswith(ENDINGS) and os.path.isfile(path):
+                yield path

@@ -1,0 +1,168 @@
+"""The task itself, as a user runs it: limits that hold, repairs, and Kubernetes' own document."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab import config, manifests
+from lab.config import Lab
+from lab.manifests import schema
+from lab.manifests.rules import RULES
+from lab.manifests.source import Source
+from lab.output import Status
+from lab.toolchain import Tool
+from tests.integration.conftest import ROOT
+from tests.unit.test_manifests import LECTURE, POD, SERVICE
+from tests.unit.test_manifests_text import BOMB
+
+MEGABYTE = 1 << 20
+# A second and 100 MB are the limits; a busy machine gets some time on top.
+SECONDS = 3 if os.environ.get("CI") else 2
+
+
+@pytest.fixture(scope="module")
+def known() -> schema.Schema:
+    """The lock file's own document: out of the cache, or fetched."""
+    found = schema.load(config.Lab(root=ROOT), Status())
+    if found is None:
+        pytest.skip("no source has the OpenAPI document now")
+    return found
+
+
+def lint(*words: str, stdin: bytes = b"", limit: int = 0) -> subprocess.CompletedProcess[str]:
+    """`invoke lint`, with so many bytes of memory at most."""
+
+    def bound() -> None:
+        if limit:
+            resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+    command = [sys.executable, "-m", "invoke", "--search-root", str(ROOT), "lint", *words]
+    found = subprocess.run(
+        command, input=stdin, capture_output=True, timeout=60, preexec_fn=bound, check=False
+    )
+    out, err = found.stdout.decode(), found.stderr.decode()
+    assert "Traceback" not in err
+    return subprocess.CompletedProcess(command, found.returncode, out, err)
+
+
+def write(folder: Path, text: str) -> str:
+    path = folder / "manifest.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+HOSTILE = {
+    "alias-bomb": BOMB,
+    "self-reference": "a: &a\n  b: *a\n",
+    "brackets": "a: " + "[" * 2000 + "]" * 2000,
+    "documents": "---\na: b\n" * 10_000,
+    "large": "a: b\n" * 10_000_000,
+    "language-tag": "a: !!python/object/apply:os.system ['touch /tmp/never']\n",
+    "pairs": "".join(f"k{i}: v\n" for i in range(80_000)),
+    "one-scalar": "a: " + "x" * 990_000,
+    "one-line-of-tabs": "\ta\t" * 30_000,
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
+def test_hostile_files_cost_little(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path, text)
+    start = time.monotonic()
+    found = lint(path, limit=100 * MEGABYTE)
+    assert time.monotonic() - start < SECONDS
+    assert found.returncode == 5 and " error " in found.stdout, found.stderr
+
+
+def test_standard_input_and_one_document(known: schema.Schema) -> None:
+    found = lint("-", "--json", stdin=LECTURE.encode())
+    answer: dict[str, Any] = json.loads(found.stdout)
+    assert found.returncode == 5 and answer["schema"] == 1 and answer["errors"] == 1
+    (error,) = [item for item in answer["findings"] if item["severity"] == "error"]
+    assert (error["file"], error["line"], error["code"]) == ("<stdin>", 17, "doubled-field")
+    assert error["concept"] and error["fix"]
+
+
+def test_a_repair_and_a_second_look(tmp_path: Path, known: schema.Schema) -> None:
+    path = write(tmp_path, LECTURE.replace("'", "\u2019") + SERVICE)
+    assert lint(path).returncode == 5
+    found = lint(path, "--fix")
+    assert found.returncode == 0 and f"repaired: {path}" in found.stdout
+    again = Path(path).read_bytes()
+    assert lint(path, "--fix").returncode == 0
+    assert Path(path).read_bytes() == again
+
+
+def test_several_files_are_one_whole(tmp_path: Path) -> None:
+    (tmp_path / "pod.yaml").write_text(POD)
+    (tmp_path / "service.yaml").write_text(SERVICE)
+    both = (str(tmp_path / "service.yaml"), "--file", str(tmp_path / "pod.yaml"))
+    assert "service-selector" not in lint(both[0]).stdout
+    assert "service-selector" in lint(*both).stdout
+
+
+def test_codes_of_what_cannot_be_linted(tmp_path: Path) -> None:
+    assert lint(str(tmp_path / "no.yaml")).returncode == 6
+    assert lint(str(tmp_path)).returncode == 6
+    assert lint("-", "--fix").returncode == 2
+    found = lint(str(tmp_path / "no.yaml"), "--json")
+    assert json.loads(found.stdout)["error"]["id"] == "not-found"
+
+
+def test_kubernetes_own_document_accepts_the_exercises(known: schema.Schema) -> None:
+    files = sorted((ROOT / "infra" / "workloads").glob("*/manifests/*.yaml"))
+    given = manifests.look([Source(str(path), path.read_text()) for path in files], known)
+    assert {item.code for item in manifests.findings(given)} <= {"missing-requests"}
+
+
+@pytest.mark.parametrize(
+    "rule", [rule for rule in RULES.values() if rule.good], ids=lambda rule: rule.code
+)
+def test_right_examples_are_right_for_the_real_document(rule: Any, known: schema.Schema) -> None:
+    given = manifests.look([Source("x", rule.good)], known)
+    wrong = {item.code for item in manifests.findings(given) if item.severity == "error"}
+    whole = "apiVersion" in rule.good
+    assert not whole or wrong == set()
+
+
+def test_the_real_document_knows_its_kinds(known: schema.Schema) -> None:
+    assert known.versions("Deployment") == ["apps/v1"]
+    assert known.versions("Ingress") == ["networking.k8s.io/v1"]
+    pod = known.type(known.kind("v1", "Pod"))
+    assert pod and known.type(pod.fields["spec"])
+
+
+def test_a_thousand_manifests(tmp_path: Path, known: schema.Schema) -> None:
+    files = sorted((ROOT / "infra" / "workloads").glob("*/manifests/*.yaml"))
+    for i in range(1000):
+        (tmp_path / f"{i}.yaml").write_text(files[i % len(files)].read_text())
+    start = time.monotonic()
+    found = lint(str(tmp_path))
+    assert found.returncode == 0 and time.monotonic() - start < 5
+
+
+def test_a_damaged_cache_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: schema.Schema
+) -> None:
+    """And what is not the pinned document is used, but not kept under its name."""
+    _, good = schema.pinned(ROOT)
+    monkeypatch.setenv("LAB_CACHE", str(tmp_path))
+    _, bad = schema.pinned(ROOT)
+    bad.parent.mkdir(parents=True)
+    bad.write_text(good.read_text()[:1000])
+    other = tmp_path / "swagger.json"
+    other.write_text('{"definitions": {}}')
+    tool = Tool("openapi", "1.35.0", "mirror", {schema.FILE: other})
+    monkeypatch.setattr(schema, "_document", lambda lab, status: tool)
+    assert schema.load(Lab(root=ROOT), Status()) == schema.Schema("1.35.0", {}, {})
+    assert bad.stat().st_size == 1000
+    monkeypatch.undo()
+    assert schema.load(Lab(root=ROOT), Status()) == known

@@ -1,0 +1,531 @@
+"""The rules and the repairs; every rule's own examples are among the tests."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from lab import manifests
+from lab.config import Lab
+from lab.errors import ChecksFailed, ConfigError
+from lab.manifests import pages, schema, server
+from lab.manifests.report import Finding, Report
+from lab.manifests.rule import ERROR, Rule
+from lab.manifests.rules import RULES
+from lab.manifests.rules.pods import ends_at_once, split_image
+from lab.manifests.rules.relations import quantity
+from lab.manifests.source import Source
+from lab.output import Status
+from tests.unit import swagger
+from tests.unit.conftest import ROOT
+
+SCHEMA = swagger.schema()
+EXAMPLES = [rule for rule in RULES.values() if rule.bad]
+# Typographic single quotes.
+L, R = "\u2018\u2019"
+LECTURE = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: hello-deployment
+  labels:
+    app: hello-d
+spec:
+  replicas: 3
+  selector:
+    matchLabels:
+      app: hello-d
+  template:
+    metadata:
+      labels:
+        app: hello-d
+    spec:
+      spec:
+        containers:
+          - name: myapp-container
+            image: busybox
+            # the slide's own words
+            command: ['sh', '-c', 'echo Hello Kubernetes! I am updated!! && sleep 3600']
+"""
+SERVICE = """\
+---
+apiVersion: v1
+kind: Service
+metadata:
+  name: my-service
+spec:
+  selector:
+    app: hello-d
+  ports:
+    - protocol: TCP
+      port: 80
+      targetPort: 9376
+"""
+POD = """\
+apiVersion: v1
+kind: Pod
+metadata:
+  name: myapp-pod
+  labels:
+    app: myapp
+spec:
+  containers:
+  - name: myapp-container
+    image: busybox
+    command: ['sh', '-c', 'echo Hello Kubernetes! && sleep 3600']
+"""
+
+
+def found(*texts: str, known: schema.Schema | None = SCHEMA) -> list[Finding]:
+    given = manifests.look([Source(f"{i}.yaml", text) for i, text in enumerate(texts)], known)
+    return list(manifests.findings(given))
+
+
+def codes(*texts: str, known: schema.Schema | None = SCHEMA) -> set[str]:
+    return {item.code for item in found(*texts, known=known)}
+
+
+def errors(*texts: str) -> list[tuple[str, int, int]]:
+    return [(item.code, item.line, item.column) for item in found(*texts) if item.severity == ERROR]
+
+
+def repaired(text: str) -> str:
+    return manifests.repair(Source("x.yaml", text), SCHEMA).text
+
+
+# ---------------------------------------------------------------- every rule, by its examples
+
+
+@pytest.mark.parametrize("rule", EXAMPLES, ids=lambda rule: rule.code)
+def test_the_wrong_example_has_the_code_and_the_right_one_has_not(rule: Rule) -> None:
+    assert rule.code in codes(rule.bad)
+    assert rule.code not in codes(rule.good)
+
+
+@pytest.mark.parametrize("rule", EXAMPLES, ids=lambda rule: rule.code)
+def test_a_repair_takes_the_code_away(rule: Rule) -> None:
+    marked = [item.fixable for item in found(rule.bad) if item.code == rule.code]
+    text = repaired(rule.bad)
+    if all(marked):
+        assert rule.code not in codes(text)
+    assert repaired(text) == text
+    if not any(item.fixable for item in found(rule.bad)):
+        assert text == rule.bad
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=lambda rule: rule.code)
+def test_every_page_is_what_its_rule_says(rule: Rule) -> None:
+    assert (ROOT / "docs" / "lint" / f"{rule.code}.md").read_text() == pages.page(rule)
+
+
+def test_the_table_has_every_code_and_no_page_is_left_over() -> None:
+    assert pages.BEGIN + pages.table() + pages.END in (ROOT / "docs/lint.md").read_text()
+    assert {path.stem for path in (ROOT / "docs/lint").iterdir()} == set(RULES)
+
+
+# ---------------------------------------------------------------- the lecture
+
+
+def test_the_lectures_deployment_is_told_about_its_second_spec_and_repaired() -> None:
+    assert errors(LECTURE) == [("doubled-field", 17, 7)]
+    text = repaired(LECTURE)
+    assert errors(text) == []
+    assert "    spec:\n      containers:\n        - name: myapp-container\n" in text
+    assert "          # the slide's own words\n          command: ['sh', '-c'," in text
+    assert len(text.splitlines()) == len(LECTURE.splitlines()) - 1
+
+
+def test_the_lectures_pod_needs_a_version_and_requests() -> None:
+    assert codes(POD) == {"unpinned-image", "missing-requests"}
+
+
+def test_the_lectures_service_sends_where_nobody_listens() -> None:
+    assert codes(SERVICE) == set()
+    (port,) = [i for i in found(repaired(LECTURE) + SERVICE) if i.code == "service-port"]
+    assert "9376" in port.message and port.line == 33
+
+
+def test_the_lectures_capital_kind_of_the_wrong_version() -> None:
+    text = "apiVersion: v1\nKind: Deployment\nmetadata:\n  name: web\n"
+    assert {"wrong-case", "unknown-kind"} <= codes(text)
+    assert repaired(text).startswith("apiVersion: apps/v1\nkind: Deployment\n")
+
+
+def test_the_exercises_own_manifests_have_no_errors() -> None:
+    folders = sorted((ROOT / "infra" / "workloads").glob("*/manifests/*.yaml"))
+    assert len(folders) == 5
+    for path in folders:
+        assert codes(path.read_text()) <= {"missing-requests"}, path
+
+
+# ---------------------------------------------------------------- text
+
+
+def test_both_lines_of_a_field_that_stands_twice() -> None:
+    (item,) = [i for i in found(POD + "spec: {}\n") if i.code == "duplicate-key"]
+    assert item.line == 12 and "line 7" in item.message and not item.fixable
+
+
+def test_a_field_that_says_the_same_twice_is_removed() -> None:
+    text = POD.replace(
+        "  name: myapp-pod\n", "  name: myapp-pod # once\n  name: myapp-pod # twice\n"
+    )
+    assert repaired(text) == POD.replace("myapp-pod\n", "myapp-pod # once\n", 1)
+
+
+def test_two_objects_without_a_line_between_them_are_not_merged() -> None:
+    text = POD + POD
+    twice = [item for item in found(text) if item.code == "duplicate-key"]
+    assert len(twice) == 4 and all("`---`" in item.fix for item in twice)
+    assert repaired(text) == text
+
+
+def test_a_template_is_called_one() -> None:
+    (item,) = found("kind: Pod\n{{- if .Values.on }}\nmetadata: {}\n{{- end }}\n")
+    assert item.code == "syntax" and "template" in item.message
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (f"command: [{L}sh{R}, {L}-c{R}, “sleep 1”]", """command: ['sh', '-c', "sleep 1"]"""),
+        ('command: [sh, -c, "echo “hi”"]', 'command: [sh, -c, "echo \\"hi\\""]'),
+        (f"command: [sh, -c, 'echo {L}hi{R}']", "command: [sh, -c, 'echo ''hi''']"),
+        ("image: “busybox:1.37”", 'image: "busybox:1.37"'),
+        ("command:\u00a0[sh]", "command: [sh]"),
+        ("image: bus\u200bybox:1.37", "image: busybox:1.37"),
+        (f"image: busybox:1.37 # it{R}s “fine”\u00a0here", None),
+        (f"command: [cat, it{R}s]", None),
+    ],
+)
+def test_characters_of_slides(line: str, expected: str | None) -> None:
+    text = POD.replace("image: busybox", f"env: []\n    {line}")
+    assert repaired(text) == (text.replace(line, expected) if expected else text)
+
+
+def test_text_that_is_no_command_may_have_any_character() -> None:
+    text = (
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: web\n  annotations:\n"
+        '    say: He said “hello” to me\ndata:\n  a: "“quoted”\u00a0text"\n'
+        "  Makefile: |\n    all:\n    \techo “hi”\n"
+    )
+    assert codes(text) == set()
+    assert repaired(text) == text
+
+
+def test_a_repair_that_would_break_the_file_is_not_made() -> None:
+    text = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: “a” b\n"
+    assert repaired(text) == text
+    assert "typographic-quote" in codes(text)
+
+
+def test_windows_files_become_unix_files() -> None:
+    text = "\ufeff" + POD.replace("\n", "\r\n")
+    assert {"byte-order-mark", "carriage-return"} <= codes(text)
+    assert repaired(text) == POD
+
+
+def test_spaces_and_tabs_mixed_are_left_to_a_human() -> None:
+    text = "a:\n  \tb: c\n"
+    assert repaired(text) == text and "tab" in codes(text)
+    assert repaired("a:\n\tb:\n\t\tc: d\n") == "a:\n  b:\n    c: d\n"
+
+
+def test_a_number_of_findings_is_enough() -> None:
+    text = "".join(f"k{i}: “x”\n" for i in range(500))
+    assert sum(i.code == "typographic-quote" for i in found(text)) == manifests.MOST_FINDINGS
+    assert "“" not in repaired(text)
+
+
+# What happens to a manifest on its way from a slide into a file, in an order that can be.
+MISHAPS = {
+    "field-inside-itself": lambda text: LECTURE,
+    "capital": lambda text: text.replace("kind:", "Kind:"),
+    "number-as-text": lambda text: text.replace("replicas: 3", 'replicas: "3"'),
+    "old-version": lambda text: text.replace("apps/v1", "extensions/v1beta1"),
+    "twice": lambda text: text.replace("  replicas:", "  replicas: 3\n  replicas:", 1),
+    "curly": lambda text: text.replace("['sh', '-c',", f"[{L}sh{R}, {L}-c{R},"),
+    "no-break-space": lambda text: text.replace("name: hello", "name:\u00a0hello"),
+    "zero-width": lambda text: text.replace("image: busybox", "image: busy\u200bbox"),
+    "tab": lambda text: text.replace("spec:\n  replicas", "spec:\n\treplicas", 1),
+    "carriage-return": lambda text: text.replace("\n", "\r\n"),
+    "mark": lambda text: "\ufeff" + text,
+}
+
+
+@pytest.mark.parametrize("first", MISHAPS)
+@pytest.mark.parametrize("second", MISHAPS)
+def test_mishaps_together_are_repaired_to_what_was_meant(first: str, second: str) -> None:
+    meant = repaired(LECTURE)
+    text = meant
+    for name, harm in MISHAPS.items():
+        text = harm(text) if name in (first, second) else text
+    assert repaired(text) == meant
+
+
+# ---------------------------------------------------------------- fields
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code", "fix"),
+    [
+        ("containers:", "container:", "unknown-field", "did you mean `containers`?"),
+        ("containers:", "Containers:", "wrong-case", "write `containers`"),
+        ("    image:", "    imagePull:", "unknown-field", ""),
+        ("    app: myapp\n", "    app: 1.10\n", "wrong-type", 'write `"1.10"`'),
+        ("    app: myapp\n", "    app: yes\n", "wrong-type", 'write `"yes"`'),
+        ("  - name: myapp", "    name: myapp", "wrong-type", "write `- ` before each item"),
+        ("kind: Pod", "kind: Pods", "unknown-kind", "did you mean `Pod`?"),
+        ("kind: Pod", "kind: pod", "unknown-kind", "did you mean `Pod`?"),
+        ("apiVersion: v1", "apiVersion: v2", "unknown-kind", "write `apiVersion: v1`"),
+        ("apiVersion: v1", "apiVersion: app/v1", "unknown-kind", "write `apiVersion: v1`"),
+        ("  name: myapp-pod\n", "", "missing-field", ""),
+        ("  - name: myapp-container\n    image", "  - image", "missing-field", ""),
+    ],
+)
+def test_fields(old: str, new: str, code: str, fix: str) -> None:
+    text = POD.replace(old, new)
+    there = [item for item in found(text) if item.code == code]
+    assert there and fix in there[0].fix, found(text)
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [('"3"', "3"), ("'3'", "3"), ("three", None), ("3.5", None), ("[3]", None), ("3", None)],
+)
+def test_numbers_as_text(written: str, expected: str | None) -> None:
+    text = LECTURE.replace("replicas: 3", f"replicas: {written} # copies")
+    assert ("wrong-type" in codes(text)) == (written != "3")
+    assert f"replicas: {expected or written} # copies" in repaired(text)
+
+
+@pytest.mark.parametrize(
+    ("amount", "right"),
+    [
+        ("500m", True),
+        ("0.5", True),
+        ("128Mi", True),
+        ("1e3", True),
+        ("512MB", False),
+        ("1 Gi", False),
+    ],
+)
+def test_amounts(amount: str, right: bool) -> None:
+    text = POD + f"    resources:\n      requests:\n        memory: {amount}\n"
+    assert ("wrong-type" in codes(text)) != right
+
+
+def test_a_name_in_both_cases_is_left_to_a_human() -> None:
+    text = POD.replace("kind: Pod\n", "kind: Pod\nKind: Service\n")
+    assert "wrong-case" in codes(text) and repaired(text) == text
+
+
+def test_a_field_that_is_indented_too_little_or_too_much() -> None:
+    less = "apiVersion: v1\nkind: Pod\nmetadata:\nname: web\nspec:\n  containers: []\n"
+    assert "indent it more" in next(i.fix for i in found(less) if i.code == "unknown-field")
+    more = POD.replace("spec:", "  spec:").replace("  containers", "    containers")
+    more = more.replace("  - name: myapp-c", "    - name: myapp-c").replace(
+        "    image", "      image"
+    )
+    more = more.replace("    command", "      command")
+    assert "indent it less" in next(i.fix for i in found(more) if i.code == "unknown-field")
+
+
+def test_kinds_of_extensions_are_not_ours_to_check() -> None:
+    text = "apiVersion: metallb.io/v1beta1\nkind: IPAddressPool\nmetadata:\n  name: pool\n"
+    assert codes(text) == set()
+
+
+def test_a_kind_of_two_versions_is_not_repaired_by_guess() -> None:
+    text = "apiVersion: autoscaling/v3\nkind: HorizontalPodAutoscaler\nmetadata:\n  name: a\n"
+    assert repaired(text) == text and "unknown-kind" in codes(text)
+
+
+def test_objects_in_a_list_are_objects() -> None:
+    inner = "".join(f"    {line}\n" for line in POD.splitlines())
+    text = f"apiVersion: v1\nkind: List\nitems:\n  -\n{inner}"
+    assert codes(text) == {"unpinned-image", "missing-requests"}
+
+
+def test_without_a_schema_all_other_rules_hold() -> None:
+    text = "apiVersion: extensions/v1beta1\nKind: Deployment\nmetadata:\n  name: a\n  nome: b\n"
+    assert codes(text, known=None) == {"removed-api", "wrong-case"}
+
+
+# ---------------------------------------------------------------- pods and relations
+
+
+@pytest.mark.parametrize(
+    ("words", "ends"),
+    [
+        (["sh", "-c", "echo hello"], True),
+        (["sh", "-c", "mkdir /a && echo a; ls"], True),
+        (["sh", "-c", "echo hello && sleep 3600"], False),
+        (["sh", "-c", "while true; do date; done"], False),
+        (["sh", "-c", "echo 'a; sleep' > /x\nexec nginx"], False),
+        (["sh", "-c", "it's broken"], False),
+        (["/bin/echo", "hello"], True),
+        (["sleep", "10"], False),
+        (["sh"], False),
+    ],
+)
+def test_commands_that_end_at_once(words: list[str], ends: bool) -> None:
+    assert ends_at_once(words) == ends
+
+
+@pytest.mark.parametrize(
+    ("image", "parts"),
+    [
+        ("nginx", ("nginx", "", "")),
+        ("docker.io/library/nginx:1.26", ("nginx", "1.26", "")),
+        ("registry.lab:5000/mine", ("registry.lab:5000/mine", "", "")),
+        ("a/b:1@sha256:00", ("a/b", "1", "sha256:00")),
+    ],
+)
+def test_images(image: str, parts: tuple[str, str, str]) -> None:
+    assert split_image(image) == parts
+
+
+@pytest.mark.parametrize(
+    ("image", "code"),
+    [
+        ("nginx:1.7.9", "old-image"),
+        ("nginx:1.13.10", "old-image"),
+        ("docker.io/library/nginx:1.13-alpine", "old-image"),
+        ("nginx:1.14.2", None),
+        ("nginx:1", None),
+        ("nginx:stable", None),
+        ("mine/nginx:1.7.9", None),
+        ("gcr.io/google_containers/echoserver:1.4", "old-image"),
+        ("nginx:latest", "unpinned-image"),
+        ("nginx@sha256:0123", None),
+    ],
+)
+def test_images_that_cannot_be_had(image: str, code: str | None) -> None:
+    left = codes(POD.replace("busybox", image)) - {"missing-requests"}
+    assert left == ({code} if code else set())
+
+
+def test_a_service_is_compared_within_its_namespace_and_across_files() -> None:
+    deployment = repaired(LECTURE)
+    wrong = SERVICE.replace("app: hello-d", "app: hello")
+    assert "service-selector" in codes(deployment, wrong)
+    elsewhere = wrong.replace("  name: my-service", "  name: my-service\n  namespace: other")
+    assert "service-selector" not in codes(deployment, elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("storageClassName: manual\n  accessModes", "accessModes", "its class is none"),
+        ("storage: 1Gi\n", "storage: 1500Mi\n", "it asks for"),
+        ("[ReadWriteOnce]\n  resources", "[ReadWriteMany]\n  resources", "lacks ReadWriteMany"),
+    ],
+)
+def test_claims_and_volumes(old: str, new: str, says: str) -> None:
+    volume, claim = RULES["claim-mismatch"].good.split("---\n")
+    (item,) = [i for i in found(volume, claim.replace(old, new)) if i.code == "claim-mismatch"]
+    assert says in item.message and item.file == "1.yaml"
+
+
+def test_quantities() -> None:
+    assert quantity("1Gi") == 2**30 and quantity("500m") == 0.5 and quantity("1X") is None
+
+
+# ---------------------------------------------------------------- the entry point and the answer
+
+
+def lint(lab: Lab, *words: str, fix: bool = False) -> Report:
+    return manifests.lint(lab, words, Status(io.StringIO()), fix=fix)
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "load", lambda lab, status: SCHEMA)
+
+
+@pytest.mark.usefixtures("known")
+def test_files_are_repaired_in_place_and_others_not_touched(lab: Lab, tmp_path: Path) -> None:
+    bad, good = tmp_path / "bad.yaml", tmp_path / "good.yaml"
+    bad.write_bytes(LECTURE.replace("\n", "\r\n").encode())
+    good.write_text(POD)
+    bad.chmod(0o640)
+    before = good.stat()
+    report = lint(lab, str(tmp_path), fix=True)
+    assert report.repaired == (str(bad),)
+    assert bad.read_bytes() == repaired(LECTURE).encode()
+    assert bad.stat().st_mode & 0o777 == 0o640
+    assert (good.stat().st_ino, good.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert lint(lab, str(tmp_path), fix=True).repaired == ()
+    report.raise_for_status()
+
+
+@pytest.mark.usefixtures("known")
+def test_the_answer(lab: Lab, tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(LECTURE)
+    report = lint(lab, str(path))
+    assert f"{path}:17:7: error doubled-field: `spec` stands" in report.text()
+    assert "\n    fix: remove one of the two\n" in report.text()
+    data = report.data()
+    assert data["errors"] == 1 and data["kubernetes"] == "1.34.4"
+    with pytest.raises(ChecksFailed) as failed:
+        report.raise_for_status()
+    assert failed.value.exit_code == 5 and failed.value.answered
+
+
+def test_standard_input_cannot_be_repaired(lab: Lab) -> None:
+    with pytest.raises(ConfigError):
+        lint(lab, "-", fix=True)
+
+
+def test_what_the_server_says() -> None:
+    stderr = (
+        'Error from server (BadRequest): error when creating "STDIN": Pod in version "v1" cannot '
+        'be handled as a Pod: strict decoding error: unknown field "spec.x"\n'
+        'Error from server (NotFound): error when creating "STDIN": namespaces "new" not found\n'
+        "Warning: missing the last-applied annotation\n"
+    )
+    assert server.complaints(stderr, {"Namespace `new`"}) == [
+        'Pod in version "v1" cannot be handled as a Pod: strict decoding error: unknown field '
+        '"spec.x"'
+    ]
+
+
+# ---------------------------------------------------------------- the schema
+
+
+def test_the_compact_form() -> None:
+    form = schema.compact(swagger.swagger(), "1.34.4")
+    assert form["kinds"]["apps/v1"] == {
+        "Deployment": "io.k8s.api.apps.v1.Deployment",
+        "ReplicaSet": "io.k8s.api.apps.v1.ReplicaSet",
+    }
+    port = form["types"]["io.k8s.api.ServicePort"]
+    assert port["fields"]["targetPort"] == "port" and port["required"] == ["port"]
+    requests = form["types"]["io.k8s.api.ResourceRequirements"]["fields"]["requests"]
+    assert requests == "{}quantity"
+
+
+def test_no_schema_is_said_and_no_failure(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAB_CACHE", str(tmp_path))
+    (tmp_path / "toolchain").mkdir()
+    lock = (ROOT / "toolchain" / "lock.toml").read_text()
+    item = lock[lock.index("[openapi]") :].split("[openapi.modules]")[0]
+    pins = 'url = "https://127.0.0.1:1/"\ndigest = "sha256:00"\nfile = "x"\n'
+    for platform in ("amd64", "arm64"):
+        item += f"[[openapi.release.linux-{platform}]]\n{pins}"
+    (tmp_path / "toolchain" / "lock.toml").write_text(item)
+    monkeypatch.setattr("lab.toolchain._reachable", lambda url: False)
+    story = io.StringIO()
+    assert schema.load(lab, Status(story)) is None
+    assert "kinds, fields and types are not checked" in story.getvalue()
+    # What is in the cache is enough, whatever else there is.
+    _, path = schema.pinned(tmp_path)
+    path.parent.mkdir()
+    path.write_text('{"version": "1", "kinds": {}, "types": {}}')
+    assert schema.load(lab, Status(story)) == schema.Schema("1", {}, {})
