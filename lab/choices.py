@@ -85,7 +85,7 @@ def resolve(
         for network in host.networks:
             if network.overlaps(lab.subnet):
                 problems.append(
-                    Problem("network.subnet", f"{lab.subnet} is taken: the host reaches {network}")
+                    Problem("network.subnet", f"{lab.subnet} is taken: {network} is in use")
                 )
     if problems:
         raise ConfigError("the lab does not fit this host", problems=problems, hint="invoke doctor")
@@ -108,6 +108,25 @@ def remembered(lab: Lab) -> dict[str, Any]:
     except (FileNotFoundError, ValueError):
         return {}
     return kept
+
+
+def neighbours(lab: Lab) -> tuple[tuple[IPv4Network, ...], dict[int, str]]:
+    """Networks and ports (-> name) that other labs of the checkout have chosen.
+
+    A lab that is still being built holds neither yet, and must find them free when it comes to it.
+    """
+    networks: list[IPv4Network] = []
+    ports: dict[int, str] = {}
+    for path in lab.state.parent.glob(f"*/{FILE}"):
+        name = path.parent.name
+        if name == lab.name or not (kept := remembered(dataclasses.replace(lab, name=name))):
+            continue
+        networks.append(IPv4Network(kept["subnet"]))
+        for key in DEFAULT_PORTS:
+            first = kept[f"ports.{key}"]
+            width = MOST_MACHINES if key == "ssh" else 1
+            ports |= dict.fromkeys(range(first, first + width), f"lab {name}")
+    return tuple(networks), ports
 
 
 def to_remember(lab: Lab) -> Mapping[str, Any]:

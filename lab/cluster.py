@@ -51,9 +51,14 @@ def for_host(kubeconfig: str, lab: Lab) -> str:
 
 def kubectl(lab: Lab, tools: Path, *words: str, stdin: str = "", timeout: float = 15) -> str:
     """Run kubectl against this lab's cluster and no other."""
-    config = f"--kubeconfig={lab.state / 'kubeconfig'}"
     given = stdin.encode() if stdin else None
-    return runner.run([tools / "kubectl", config, *words], stdin=given, timeout=timeout).stdout
+    return runner.run([*client(lab, tools), *words], stdin=given, timeout=timeout).stdout
+
+
+def client(lab: Lab, tools: Path) -> list[str]:
+    """The words that every call of kubectl begins with."""
+    config, cache = lab.state / "kubeconfig", lab.state / "kube-cache"
+    return [str(tools / "kubectl"), f"--kubeconfig={config}", f"--cache-dir={cache}"]
 
 
 def get(lab: Lab, tools: Path, *words: str) -> list[dict[str, Any]]:

@@ -11,14 +11,14 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from lab import boxes, cluster, doctor, exercises, host, images, prerequisites
 from lab.choices import FILE as CHOICES
-from lab.choices import Choice, resolve, to_remember
+from lab.choices import Choice, neighbours, resolve, to_remember
 from lab.config import Lab, cache_folder
 from lab.connection import Remote, each
 from lab.containers import run_arguments
@@ -248,16 +248,18 @@ def settle(lab: Lab, facts: Host, toolchain: Toolchain) -> Lab:
 
 def resolve_on(lab: Lab, facts: Host, toolchain: Toolchain) -> tuple[Lab, list[Choice]]:
     """`choices.resolve` with the host's ports and the toolchain's versions."""
+    networks, ports = neighbours(lab)
+    held = {**ports, **facts.held_ports}
     return resolve(
         lab,
-        facts,
+        replace(facts, networks=(*facts.networks, *networks)),
         versions={
             distribution: toolchain.version(item)
             for distribution, item in {"kubeadm": "kubernetes", "k3s": "k3s"}.items()
             if toolchain.sources(item)
         },
-        port_is_free=lambda port: port not in facts.held_ports and host.port_is_free(port),
-        owner=lambda port: facts.held_ports.get(port) or host.owner(port),
+        port_is_free=lambda port: port not in held and host.port_is_free(port),
+        owner=lambda port: held.get(port) or host.owner(port),
     )
 
 

@@ -99,7 +99,8 @@ def grade(
 def try_mutants(lab: Lab, name: str, status: Status) -> list[mutants.Outcome]:
     """Try the wrong answers of one exercise, or of all for an empty name."""
     chosen, resolved, tools = select(lab, name, status)
-    return mutants.Laboratory(resolved, tools, status).run(chosen)
+    with locked(resolved, f"mutants {name}", status):
+        return mutants.Laboratory(resolved, tools, status).run(chosen)
 
 
 def select(lab: Lab, name: str, status: Status) -> tuple[list[Exercise], Lab, Path]:

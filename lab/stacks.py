@@ -34,6 +34,8 @@ def environment(lab: Lab, tools: Path) -> dict[str, str]:
         "PATH": f"{tools}:{python / 'bin'}:{os.environ['PATH']}",
         "VIRTUAL_ENV": str(python),
         "KUBECONFIG": str(lab.state / "kubeconfig"),
+        # By default kubectl remembers what an address serves, of whichever lab it was yesterday's.
+        "KUBECACHEDIR": str(lab.state / "kube-cache"),
         "PULUMI_BACKEND_URL": f"file://{quote(str(lab.state / 'pulumi'))}",
         "PULUMI_HOME": str(lab.state / "pulumi" / "home"),
         "PULUMI_CONFIG_PASSPHRASE_FILE": str(passphrase_file(lab)),

@@ -19,10 +19,10 @@ def ask(lab: Lab, given: Given) -> Iterator[Found]:
 
     Nothing is changed. Raises what practice.running raises when the lab has no cluster.
     """
-    from lab import practice
+    from lab import cluster, practice
 
     resolved, tools = practice.running(lab)
-    command = [str(tools / "kubectl"), f"--kubeconfig={resolved.state / 'kubeconfig'}", "apply"]
+    command = [*cluster.client(resolved, tools), "apply"]
     command += ["--dry-run=server", "--validate=strict", "--filename=-"]
     # A dry run makes no namespace, so what belongs into a new one is refused for the lack of it.
     made = {item.title for item in given.of("Namespace")}

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lab.choices import FILE, resolve, to_remember
+from lab.choices import FILE, neighbours, resolve, to_remember
 from lab.config import Forward, Lab, Ports
 from lab.errors import ConfigError
 from lab.host import Host
@@ -144,3 +144,24 @@ def test_reasons_are_told(open_lab: Lab, host: Callable[..., Host]) -> None:
     _, choices = resolve(open_lab, host(), versions=ONE, port_is_free=lambda port: True)
     assert {choice.key for choice in choices} >= {"provider", "distribution", "workers", "subnet"}
     assert all(choice.reason for choice in choices)
+
+
+def test_what_another_lab_has_chosen_is_taken(open_lab: Lab, host: Callable[..., Host]) -> None:
+    """Two labs that are built at the same time: neither has a network or a port yet."""
+    first = settle(replace(open_lab, name="first"), host())
+    first.state.mkdir(parents=True)
+    (first.state / FILE).write_text(json.dumps(to_remember(first)))
+    networks, ports = neighbours(open_lab)
+    assert networks == (first.subnet,)
+    assert ports[6443] == ports[2227] == "lab first"
+    second = settle(open_lab, host(networks=networks), busy=ports)
+    assert str(second.subnet) == "192.168.57.0/24"
+    assert second.ports == Ports(api=6444, http=8081, registry=5001, ssh=2228)
+    assert neighbours(first) == ((), {})
+
+
+def test_a_torn_record_of_another_lab_takes_nothing(open_lab: Lab) -> None:
+    folder = open_lab.state.parent / "torn"
+    folder.mkdir(parents=True)
+    (folder / FILE).write_text('{"subnet": "192.1')
+    assert neighbours(open_lab) == ((), {})

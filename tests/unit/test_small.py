@@ -88,6 +88,8 @@ def test_an_exercise_that_does_not_exist() -> None:
 def test_the_environment_means_this_lab_only(lab: Lab) -> None:
     variables = stacks.environment(lab, Path("/tools"))
     assert variables["KUBECONFIG"] == str(lab.state / "kubeconfig")
+    assert variables["KUBECACHEDIR"] == str(lab.state / "kube-cache")
+    assert f"--cache-dir={lab.state}/kube-cache" in cluster.client(lab, Path("/tools"))
     assert variables["PULUMI_BACKEND_URL"] == f"file://{lab.state}/pulumi"
     assert variables["PATH"].startswith("/tools:")
     assert variables["LAB_ADDRESS_POOL"] == "192.168.56.200-192.168.56.239"
