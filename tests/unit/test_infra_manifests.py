@@ -18,7 +18,7 @@ Object = dict[str, Any]
 SETS = {"cluster": ROOT / "infra" / "cluster"} | {
     path.parent.name: path for path in sorted((ROOT / "infra" / "workloads").glob("*/manifests"))
 }
-KINDS_WITH_PODS = ("Deployment", "ReplicaSet", "DaemonSet")
+KINDS_WITH_PODS = ("Deployment", "ReplicaSet", "DaemonSet", "StatefulSet")
 
 
 def texts(name: str) -> list[str]:

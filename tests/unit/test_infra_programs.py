@@ -20,7 +20,9 @@ WORKLOADS = ROOT / "infra" / "workloads"
 EXERCISES = sorted(path.parent.name.replace("_", "-") for path in WORKLOADS.glob("*/program.py"))
 Object = dict[str, Any]
 # Kinds that lie in no namespace: their names begin with the exercise's, so that none clash.
-CLUSTER_WIDE = ("Namespace", "PersistentVolume", "PriorityClass", "ClusterRole", "StorageClass")
+CLUSTER_WIDE = ("Namespace", "PersistentVolume", "ClusterRole", "ClusterRoleBinding")
+# How Pulumi hands a secret over.
+SECRET = "4dabf18193072939515e22adb298388d"
 # What a cluster adds to the inputs, by kind and name, for programs that export it.
 CHOSEN: dict[tuple[str, str], Object] = {
     ("Pod", "myapp-pod"): {"nodeName": "worker-1"},
@@ -84,17 +86,23 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
 
 
 def plain(value: Any) -> Any:
-    """Whole numbers as int: Pulumi hands every number over as a float."""
+    """Whole numbers as int: Pulumi hands every number over as a float. Secrets are unpacked."""
     if isinstance(value, dict):
+        if SECRET in value:
+            return plain(value["value"])
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list):
         return [plain(item) for item in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def by_name(objects: list[Object]) -> dict[tuple[str, str], Object]:
-    """Objects by kind and name, without the annotations that are for Pulumi alone."""
-    found = {(item["kind"], item["metadata"]["name"]): plain(item) for item in objects}
+def by_name(objects: list[Object]) -> dict[tuple[str, str, str], Object]:
+    """Objects by kind, namespace and name, without the annotations that are for Pulumi alone."""
+    found = {}
+    for item in objects:
+        metadata = item["metadata"]
+        key = item["kind"], metadata.get("namespace", ""), metadata["name"]
+        found[key] = plain(item)
     for item in found.values():
         notes = item["metadata"].pop("annotations", {})
         if kept := {key: notes[key] for key in notes if not key.startswith("pulumi.com/")}:
@@ -161,7 +169,7 @@ def test_exports(run: Run, name: str, expected: Object) -> None:
 def test_another_message_changes_the_pods_and_nothing_else(run: Run) -> None:
     first = by_name(run("deployment")[0])
     second = by_name(run("deployment", message="Hello Kubernetes! I am updated!!")[0])
-    key = ("Deployment", "hello-deployment")
+    key = ("Deployment", "deployment", "hello-deployment")
     containers = second[key]["spec"]["template"]["spec"]["containers"]
     assert containers[0]["command"][2] == "echo Hello Kubernetes! I am updated!! && sleep 3600"
     containers[0]["command"] = ["sh", "-c", "echo Hello Kubernetes! && sleep 3600"]
