@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import secrets
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -153,9 +154,13 @@ def moved(item: Object, old: str, new: str) -> Object:
     else:
         metadata["name"] = renamed(metadata["name"])
     for holder in (spec, spec.get("template", {}).get("spec", {})):
-        for key in ("volumeName", "priorityClassName"):
+        for key in ("volumeName", "priorityClassName", "schedulerName"):
             if key in holder:
                 holder[key] = renamed(holder[key])
+    if item["kind"] == "ConfigMap":
+        # A second scheduler's configuration says its name.
+        word = re.compile(rf"(?<![\w-]){re.escape(old)}(?=-\w)")
+        item["data"] = {key: word.sub(new, text) for key, text in item["data"].items()}
     for subject in item.get("subjects", []):
         subject["namespace"] = renamed(subject["namespace"])
     if item["kind"] == "Ingress":

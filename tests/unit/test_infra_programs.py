@@ -26,6 +26,7 @@ SECRET = "4dabf18193072939515e22adb298388d"
 # What a cluster adds to the inputs, by kind and name, for programs that export it.
 CHOSEN: dict[tuple[str, str], Object] = {
     ("Pod", "myapp-pod"): {"nodeName": "worker-1"},
+    ("Pod", "packed"): {"nodeName": "worker-1"},
     ("Service", "my-service"): {"clusterIP": "10.96.0.7"},
     ("Service", "my-service-nodeport"): {
         "ports": [{"protocol": "TCP", "port": 80, "targetPort": 9376, "nodePort": 30123}]
@@ -160,6 +161,10 @@ def test_a_preview_knows_the_inputs_only(run: Run, name: str) -> None:
             {"cluster_ip": "10.96.0.7", "node_port": 30123, "load_balancer": "192.168.56.200"},
         ),
         ("ingress", {"paths": ["/coffee/", "/tea/"]}),
+        ("daemonset", {"daemonset": "hello-ds", "message": "Hello from"}),
+        ("statefulset", {"names": ["web-0.web", "web-1.web"]}),
+        ("job", {"pieces": 4, "schedule": "*/5 * * * *"}),
+        ("scheduling", {"scheduler": "scheduling-packer", "packed_on": "worker-1"}),
     ],
 )
 def test_exports(run: Run, name: str, expected: Object) -> None:

@@ -77,6 +77,13 @@ def test_everything_of_an_exercise_moves() -> None:
         "subjects": [{"name": "second", "namespace": "scheduling"}],
     }
     assert mutants.moved(binding, "scheduling", "m")["subjects"][0]["namespace"] == "m"
+    pod = {"kind": "Pod", "metadata": {"name": "p", "namespace": "scheduling"}}
+    pod["spec"] = {"schedulerName": "scheduling-packer"}  # type: ignore[assignment]
+    assert mutants.moved(pod, "scheduling", "m")["spec"]["schedulerName"] == "m-packer"
+    settings = {"kind": "ConfigMap", "metadata": {"name": "packer", "namespace": "scheduling"}}
+    settings["data"] = {"config": "schedulerName: scheduling-packer # not rescheduling-x"}  # type: ignore[assignment]
+    text = mutants.moved(settings, "scheduling", "m")["data"]["config"]
+    assert text == "schedulerName: m-packer # not rescheduling-x"
     ingress = {"kind": "Ingress", "metadata": {"name": "menu", "namespace": "i"}}
     ingress |= {"spec": {"rules": [{"http": {}}, {"host": "own.example"}]}}
     hosts = [rule["host"] for rule in mutants.moved(ingress, "i", "m")["spec"]["rules"]]

@@ -1,0 +1,242 @@
+"""Checks of exercise `volumes`."""
+
+import base64
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from infra.workloads.checks import Cluster, Object, eventually, owned_by, ready
+
+DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
+
+
+def running(cluster: Cluster, name: str) -> Object:
+    """A pod, which must be Ready."""
+    pod = eventually(lambda: found if ready(found := cluster.get("pod", name)) else None)
+    assert pod, f"expected pod `{name}` to be Ready\n{cluster.look(f'describe pod {name}')}"
+    return pod
+
+
+def mounted(cluster: Cluster, pod: Object, path: str) -> Object:
+    """The volume that a pod has at a path."""
+    spec = pod["spec"]
+    mounts = {
+        mount["mountPath"]: mount["name"]
+        for container in spec["containers"]
+        for mount in container.get("volumeMounts", [])
+    }
+    name = pod["metadata"]["name"]
+    assert path in mounts, (
+        f"expected a volume at {path} in pod `{name}`, saw {sorted(mounts)}\n"
+        f"{cluster.look(f'get pod {name} -o yaml')}"
+    )
+    volume: Object = next(item for item in spec["volumes"] if item["name"] == mounts[path])
+    return volume
+
+
+def said(cluster: Cluster, pod: str, *command: str) -> str:
+    """What a command prints in a pod. What ends at once may be gone before it was heard."""
+    return eventually(lambda: cluster.run_in(pod, *command)[1].strip(), 3) or ""
+
+
+@pytest.mark.points(1)
+@pytest.mark.hints(
+    "A variable need not have its value written beside it.",
+    "Under `env`, a variable has a `value` or a `valueFrom`.",
+    "`valueFrom: {configMapKeyRef: {name: settings, key: greeting}}` for the variable `GREETING`.",
+)
+def test_setting_is_a_variable(cluster: Cluster) -> None:
+    """The pod `reader` has the ConfigMap's greeting as the variable GREETING"""
+    cluster.get("configmap", "settings")
+    pod = running(cluster, "reader")
+    found = {item["name"]: item for item in pod["spec"]["containers"][0].get("env", [])}
+    source = found.get("GREETING", {}).get("valueFrom", {}).get("configMapKeyRef", {})
+    value = said(cluster, "reader", "printenv", "GREETING")
+    # It may be older than the ConfigMap is now: a variable does not follow changes.
+    assert value and (source.get("name"), source.get("key")) == ("settings", "greeting"), (
+        "expected GREETING to come from the key `greeting` of the ConfigMap `settings`, "
+        f"saw {found.get('GREETING')} and the value {value!r}\n"
+        f"{cluster.look('get pod reader -o yaml')}"
+    )
+    cluster.expect_image(pod, "busybox")
+
+
+@pytest.mark.points(2)
+@pytest.mark.hints(
+    "A ConfigMap can be a folder.",
+    "A volume needs two entries: what it is, in the pod; where it is, in the container.",
+    "A volume with `configMap: {name: settings}`, mounted at /etc/settings without a `subPath`.",
+)
+def test_setting_is_a_file(cluster: Cluster) -> None:
+    """The pod `reader` has the ConfigMap as files, which follow its changes"""
+    pod = running(cluster, "reader")
+    source = mounted(cluster, pod, "/etc/settings").get("configMap", {}).get("name")
+    wanted = cluster.get("configmap", "settings").get("data", {}).get("greeting")
+    file = "/etc/settings/greeting"
+    # What is mounted with a subPath is a plain file and stays as it is.
+    link = said(cluster, "reader", "readlink", file)
+
+    def same() -> bool:
+        return bool(said(cluster, "reader", "cat", file) == wanted)
+
+    assert (source, link) == ("settings", "..data/greeting") and eventually(same, 90), (
+        f"expected the ConfigMap `settings` at /etc/settings, and {wanted!r} in {file}, saw the "
+        f"ConfigMap {source} and {said(cluster, 'reader', 'cat', file)!r}\n"
+        f"{cluster.look('describe pod reader')}"
+    )
+
+
+@pytest.mark.points(2)
+@pytest.mark.hints(
+    "Not everybody in a container should be able to read a secret.",
+    "Files of a Secret can be read by all, unless the volume says otherwise.",
+    "A volume with `secret: {secretName: password, defaultMode: 0400}`, at /etc/password.",
+)
+def test_secret_is_a_file_for_its_owner(cluster: Cluster) -> None:
+    """The pod `reader` has the Secret as a file that only its owner can read"""
+    pod = running(cluster, "reader")
+    source = mounted(cluster, pod, "/etc/password").get("secret", {}).get("secretName")
+    data = cluster.get("secret", "password").get("data", {})
+    wanted = base64.b64decode(data.get("password", "")).decode().strip()
+    file = "/etc/password/password"
+    mode = said(cluster, "reader", "stat", "-L", "-c", "%a", file)
+    # The password itself is not shown: messages end up in reports.
+    same = bool(wanted) and said(cluster, "reader", "cat", file) == wanted
+    assert (source, mode, same) == ("password", "400", True), (
+        f"expected the Secret `password` in {file}, mode 400, saw the Secret {source}, mode "
+        f"{mode[:80]}, {'the same' if same else 'another'} text\n"
+        f"{cluster.look('describe pod reader')}"
+    )
+
+
+@pytest.mark.points(1)
+@pytest.mark.hints(
+    "Who asks for nothing in particular gets what is usual here.",
+    "`kubectl get storageclass` marks one as default; CLASS of the claim should be that one.",
+    "A PersistentVolumeClaim without `storageClassName`, and a pod that uses it.",
+)
+def test_claim_is_bound_by_the_default_class(cluster: Cluster) -> None:
+    """The claim `diary` got a volume of the default class"""
+    classes = cluster.list("storageclasses")
+    default = [
+        item["metadata"]["name"]
+        for item in classes
+        if item["metadata"].get("annotations", {}).get(DEFAULT_CLASS) == "true"
+    ]
+
+    def seen() -> tuple[str, str]:
+        claim = cluster.get("persistentvolumeclaim", "diary")
+        return claim["status"]["phase"], claim["spec"].get("storageClassName", "")
+
+    eventually(lambda: seen()[0] == "Bound")
+    phase, name = seen()
+    assert phase == "Bound" and name in default, (
+        f"expected `diary` to be Bound, of class {' or '.join(default)}, saw {phase}, {name!r}\n"
+        f"{cluster.look('describe persistentvolumeclaim diary')}"
+    )
+
+
+def writers(cluster: Cluster) -> list[Object]:
+    """The Ready pods that the Deployment `diary` keeps."""
+    deployment = cluster.get("deployment", "diary")
+    return [
+        pod
+        for replicaset in cluster.list("replicasets")
+        if owned_by(replicaset, deployment)
+        for pod in cluster.list("pods")
+        if ready(pod) and owned_by(pod, replicaset)
+    ]
+
+
+@pytest.mark.points(3)
+@pytest.mark.hints(
+    "What should be there longer than a pod must not lie in it.",
+    "Delete the pod of `diary`, and look at /diary in the new one.",
+    "The Deployment's pod mounts the claim `diary` at /diary: no `emptyDir`, no folder of its own.",
+)
+def test_data_outlives_the_pod(cluster: Cluster) -> None:
+    """What a pod of `diary` wrote is there for the next one"""
+    before = eventually(lambda: writers(cluster)) or []
+    assert before, f"expected a ready pod of `diary`, saw none\n{cluster.look('get pods')}"
+    old = before[0]["metadata"]["name"]
+    claim = mounted(cluster, before[0], "/diary").get("persistentVolumeClaim", {}).get("claimName")
+    assert claim == "diary", (
+        f"expected the claim `diary` at /diary in pod `{old}`, saw {claim}\n"
+        f"{cluster.look(f'describe pod {old}')}"
+    )
+    line = f"check {uuid4().hex}"
+    cluster.run_in(old, "sh", "-c", f"echo {line} > /diary/check")
+    cluster.kubectl("delete", "pod", old, "--wait=false", "--now")
+
+    def successor() -> str | None:
+        names = [pod["metadata"]["name"] for pod in writers(cluster)]
+        return next((name for name in names if name != old), None)
+
+    new = eventually(successor, 60)
+    assert new, f"expected a new pod in place of `{old}`, saw none\n{cluster.look('get pods')}"
+    seen = said(cluster, new, "cat", "/diary/check")
+    cluster.run_in(new, "rm", "-f", "/diary/check")
+    assert seen == line, (
+        f"expected what `{old}` wrote into /diary in its successor `{new}`, saw {seen[:200]!r}\n"
+        f"{cluster.look(f'exec {new} -- ls -l /diary')}"
+    )
+
+
+def volume_of(cluster: Cluster) -> Object:
+    """The hand-made folder of a node that the claim `host` is bound to."""
+
+    def bound() -> Object | None:
+        claim = cluster.get("persistentvolumeclaim", "host")
+        return claim if claim["status"]["phase"] == "Bound" else None
+
+    claim = eventually(bound) or cluster.get("persistentvolumeclaim", "host")
+    spec = claim["spec"]
+    phase, wanted = claim["status"]["phase"], spec.get("volumeName")
+    volume = cluster.find("persistentvolume", wanted) if wanted else None
+    kind = spec.get("storageClassName")
+    other = volume and volume["spec"].get("storageClassName", "")
+    by_hand = volume and "pv.kubernetes.io/provisioned-by" not in volume["metadata"].get(
+        "annotations", {}
+    )
+    assert volume and phase == "Bound" and by_hand and "hostPath" in volume["spec"], (
+        "expected `host` to be Bound to a PersistentVolume that somebody wrote, with a hostPath, "
+        f"saw {phase}, class {kind!r}, and the volume {wanted} of class {other!r}\n"
+        f"{cluster.look('describe persistentvolumeclaim host')}"
+    )
+    return volume
+
+
+@pytest.mark.points(2)
+@pytest.mark.hints(
+    "A claim and a volume must want the same of each other.",
+    "Compare STORAGECLASS of the volume and of the claim; no word there is not always no class.",
+    '`storageClassName: ""` in both, and `volumeName: volumes-host` in the claim.',
+)
+def test_claim_is_bound_by_name(cluster: Cluster) -> None:
+    """The claim `host` is bound to the PersistentVolume that it names"""
+    volume_of(cluster)
+
+
+@pytest.mark.points(2)
+@pytest.mark.hints(
+    "A hostPath is a folder of the machine that the pod runs on.",
+    "Write a file in the pod, and look for it on the machine: `invoke lab-ssh`.",
+    "The pod `host` mounts the claim `host` at /host.",
+)
+def test_file_lies_on_the_machine(cluster: Cluster, machines: list[Any]) -> None:
+    """What the pod `host` writes lies in the volume's folder on its machine"""
+    pod = running(cluster, "host")
+    folder = volume_of(cluster)["spec"]["hostPath"]["path"]
+    node = pod["spec"]["nodeName"]
+    machine = next(one for one in machines if one.check_output("hostname") == node)
+    name = f"check-{uuid4().hex}"
+    cluster.run_in("host", "touch", f"/host/{name}")
+    try:
+        there = machine.file(f"{folder}/{name}").exists
+    finally:
+        cluster.run_in("host", "rm", "-f", f"/host/{name}")
+    assert there, (
+        f"expected a file of /host in pod `host` to be in {folder} on {node}, saw none\n"
+        f"look: invoke lab-ssh {node}, then ls -l {folder}"
+    )
