@@ -47,7 +47,9 @@ class Cluster:
 
     def look(self, words: str) -> str:
         """The line of a message that says which command shows more."""
-        return f"look: kubectl {words} -n {self.namespace}"
+        # What stands behind `--` is for the program in the pod.
+        command, dashes, inside = words.partition(" -- ")
+        return f"look: kubectl {command} -n {self.namespace}{dashes}{inside}"
 
     def get(self, kind: str, name: str) -> Object:
         """One object; fails the check when it does not exist."""

@@ -151,6 +151,20 @@ def test_the_image_that_really_runs(
         Cluster("pod").expect_image(pod, "busybox")
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("get pods", "look: kubectl get pods -n pod"),
+        (
+            "exec client -- wget -qO- http://x",
+            "look: kubectl exec client -n pod -- wget -qO- http://x",
+        ),
+    ],
+)
+def test_the_command_that_shows_more_can_be_pasted(words: str, expected: str) -> None:
+    assert Cluster("pod").look(words) == expected
+
+
 @pytest.mark.parametrize("problem", [FileNotFoundError(), subprocess.TimeoutExpired("kubectl", 20)])
 def test_kubectl_that_does_not_run_is_no_lost_point(
     monkeypatch: pytest.MonkeyPatch, problem: Exception
