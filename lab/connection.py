@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import secrets
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from lab.errors import CommandError, DeadlineExceeded, LabError, ResourceError, tail
-
-T = TypeVar("T")
+from lab.errors import CommandError, DeadlineExceeded, ResourceError, tail
 
 
 class Remote:
@@ -104,14 +101,3 @@ def reached(name: str) -> Iterator[None]:
         raise ResourceError(
             f"{name} cannot be reached over SSH: {error}", hint="invoke lab-up"
         ) from error
-
-
-def each(items: Iterable[T], action: Callable[[T], object], at_once: int = 8) -> None:
-    """Run `action` for every item, so many at once. Raises the only error, or all as one."""
-    with ThreadPoolExecutor(max_workers=at_once) as pool:
-        futures = [pool.submit(action, item) for item in items]
-        errors = [error for future in futures if (error := future.exception())]
-    if len(errors) == 1 or any(not isinstance(error, LabError) for error in errors):
-        raise errors[0]
-    if errors:
-        raise ResourceError("; ".join(str(error) for error in errors))

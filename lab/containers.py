@@ -12,8 +12,8 @@ from pathlib import Path
 
 from lab import runner, wait
 from lab.config import Lab
-from lab.connection import each
 from lab.errors import ConfigError
+from lab.parallel import each
 
 # systemd 257 has to be told that a host with cgroup v1 only is meant to be.
 CGROUP_V1_BOOT = (

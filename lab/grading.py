@@ -7,7 +7,6 @@ import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from lab import runner
 from lab.config import Lab
 from lab.errors import ChecksFailed, ResourceError, answered
 from lab.exercises import Exercise
+from lab.parallel import each
 from lab.stacks import environment
 
 # pytest: 0 all passed, 1 some failed; anything else means that the checks did not run.
@@ -108,10 +108,9 @@ def grade(
     Each exercise has a pytest of its own, several at once. `variables` are added to their
     environment. Raises ResourceError when pytest itself could not run them.
     """
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        reports = list(
-            pool.map(lambda exercise: _grade(lab, tools, exercise, variables or {}), exercises)
-        )
+    reports = each(
+        exercises, lambda exercise: _grade(lab, tools, exercise, variables or {}), AT_ONCE
+    )
     suites = ElementTree.Element("testsuites")
     for report in reports:
         suites.extend(ElementTree.fromstring(report))

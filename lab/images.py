@@ -218,10 +218,15 @@ class Builder:
         tag = f"{REPOSITORY}/{source}:{key}"
         if exists(tag):
             return tag
-        with ThreadPoolExecutor(1) as pool, self.status.step("node's programs"):
-            machine_image = pool.submit(self.machine)
-            programs = self.toolchain.programs(tools)
-            machine = machine_image.result()
+        pool = ThreadPoolExecutor(1)
+        try:
+            with self.status.step("node's programs"):
+                machine_image = pool.submit(self.machine)
+                programs = self.toolchain.programs(tools)
+                machine = machine_image.result()
+        finally:
+            # An interrupt does not wait for a build.
+            pool.shutdown(wait=False, cancel_futures=True)
         with tempfile.TemporaryDirectory(prefix="lab-node-") as folder:
             context = Path(folder)
             own = CLUSTER_IMAGES if distribution == "kubeadm" else ()

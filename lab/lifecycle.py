@@ -20,7 +20,7 @@ from lab import boxes, cluster, doctor, exercises, host, images, prerequisites
 from lab.choices import FILE as CHOICES
 from lab.choices import Choice, neighbours, resolve, to_remember
 from lab.config import Lab, cache_folder
-from lab.connection import Remote, each
+from lab.connection import Remote
 from lab.containers import run_arguments
 from lab.distributions import distribution
 from lab.errors import NotFoundError, PrerequisiteError
@@ -29,6 +29,7 @@ from lab.images import Builder
 from lab.lock import locked
 from lab.machines import Machines, docker_settings, libvirt_settings, rendering
 from lab.output import Status
+from lab.parallel import each
 from lab.stacks import Stacks
 from lab.state import write_aside
 from lab.toolchain import HOST_TOOLS, NODE_TOOLS, Toolchain

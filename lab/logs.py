@@ -6,10 +6,11 @@ import shutil
 from pathlib import Path
 
 from lab.config import Lab
-from lab.connection import Remote, each
+from lab.connection import Remote
 from lab.errors import LabError
 from lab.lifecycle import known
 from lab.output import Status
+from lab.parallel import each
 
 COMMANDS = {
     "journal.log": ["journalctl", "--no-pager", "--lines", "5000"],

@@ -15,7 +15,6 @@ import re
 import secrets
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,9 +26,13 @@ from lab.config import Lab
 from lab.errors import ChecksFailed, CommandError, LabError, ResourceError, answered
 from lab.exercises import Exercise
 from lab.output import Status
+from lab.parallel import each
 
 Object = dict[str, Any]
 REFERENCE = "reference"
+PREFIX = "mutant-"
+# Kinds of the objects of exercises that lie in no namespace.
+WIDE = "namespaces,persistentvolumes,clusterroles,clusterrolebindings"
 AT_ONCE = 5
 # Wrong answers have settled before they are checked: no check needs its whole time.
 PATIENCE = "0.3"
@@ -235,12 +238,18 @@ class Laboratory:
         for exercise in exercises:
             self._refuse_rivals(exercise)
         tried = [(exercise, mutant) for exercise in exercises for mutant in read(exercise)]
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            outcomes = list(pool.map(lambda pair: self._try(pair[0], pair[1], PATIENCE), tried))
+        self._sweep()
+        outcomes = each(tried, lambda pair: self._try(pair[0], pair[1], PATIENCE), AT_ONCE)
         for number, (exercise, mutant) in enumerate(tried):
             if outcomes[number].problem:
                 outcomes[number] = self._try(exercise, mutant, "1")
         return outcomes
+
+    def _sweep(self) -> None:
+        """Remove what a run that was cut off has left."""
+        found = [title(item) for item in cluster.get(self._lab, self._tools, WIDE)]
+        if old := [name for name in found if name.partition("/")[2].startswith(PREFIX)]:
+            cluster.kubectl(self._lab, self._tools, "delete", "--wait=false", *old, timeout=60)
 
     def _refuse_rivals(self, exercise: Exercise) -> None:
         """An Ingress without a host answers for every host that has no rule of its own."""
@@ -254,7 +263,7 @@ class Laboratory:
 
     def _try(self, exercise: Exercise, mutant: Mutant, patience: str) -> Outcome:
         """Deploy a mutant into a namespace of its own, check, and take it away again."""
-        namespace = f"mutant-{self._run}-{next(self._numbers)}"
+        namespace = f"{PREFIX}{self._run}-{next(self._numbers)}"
         where = f"{namespace}-neighbour" if mutant.neighbour else namespace
         made = documents(mutant, manifests(exercise), where)
         variables = {"LAB_NAMESPACE": namespace}

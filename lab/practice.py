@@ -6,12 +6,12 @@ from pathlib import Path
 
 from lab import cluster, exercises, grading, mutants, report
 from lab.config import Lab
-from lab.connection import each
 from lab.errors import PrerequisiteError, ResourceError
 from lab.exercises import Exercise
 from lab.lifecycle import known, toolchain_of
 from lab.lock import locked
 from lab.output import Status
+from lab.parallel import each
 from lab.stacks import Stacks
 
 # Every exercise. Invoke takes a flag that it does not know for the name that it misses.

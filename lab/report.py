@@ -6,7 +6,6 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -16,8 +15,9 @@ from lab import cluster, picture
 from lab.config import Lab
 from lab.errors import LabError
 from lab.exercises import Exercise
-from lab.grading import Check, Report
+from lab.grading import AT_ONCE, Check, Report
 from lab.output import document
+from lab.parallel import each
 from lab.state import write_aside
 
 Object = Mapping[str, Any]
@@ -59,9 +59,8 @@ def gather(lab: Lab, tools: Path, exercises: Sequence[Exercise]) -> dict[str, Ev
             return Evidence()
         return Evidence(tuple(presentable(found)), tuple(events))
 
-    with ThreadPoolExecutor(4) as pool:
-        names = [exercise.name for exercise in exercises]
-        return dict(zip(names, pool.map(one, exercises), strict=True))
+    names = [exercise.name for exercise in exercises]
+    return dict(zip(names, each(exercises, one, AT_ONCE), strict=True))
 
 
 def presentable(objects: Sequence[dict[str, Any]]) -> list[Object]:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from lab.config import Lab, Machine
-from lab.connection import Remote, each
+from lab.connection import Remote
 from lab.distributions import wait_for_api
+from lab.parallel import each
 from lab.state import remembered
 
 CONFIG = "/etc/rancher/k3s/config.yaml"

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from lab.config import Lab, Machine
-from lab.connection import Remote, each
+from lab.connection import Remote
 from lab.distributions import wait_for_api
+from lab.parallel import each
 from lab.state import remembered
 
 KUBEADM_API = "kubeadm.k8s.io/v1beta4"
