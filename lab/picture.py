@@ -37,10 +37,12 @@ def key(item: Object) -> Key:
 def draw(objects: Iterable[Object]) -> str:
     """The picture as an SVG element; kinds that have no column are left out."""
     shown = [item for item in objects if item["kind"] in KINDS and not _empty(item)]
-    places: dict[Key, tuple[int, int]] = {}
-    for number, column in enumerate(COLUMNS):
-        members = sorted(key(item) for item in shown if item["kind"] in column)
-        places |= {name: (number * ACROSS, row * DOWN) for row, name in enumerate(members)}
+    columns = [sorted(key(item) for item in shown if item["kind"] in kinds) for kinds in COLUMNS]
+    places = {
+        name: (number * ACROSS, row * DOWN)
+        for number, column in enumerate(filter(None, columns))
+        for row, name in enumerate(column)
+    }
     width = max([x for x, _ in places.values()], default=0) + WIDTH + 2
     height = max([y for _, y in places.values()], default=0) + HEIGHT + 2
     parts = [_arrow(places[a], places[b]) for a, b in references(shown)]

@@ -34,7 +34,8 @@ td,th{text-align:left;padding:.3rem .6rem;vertical-align:top;
 border-bottom:1px solid #e6eaee}td.points,th.points{text-align:right;white-space:nowrap}
 .passed{color:#2e7d4f}.failed{color:#b3402e}.error{color:#8a6d00}
 pre{background:#f4f6f8;padding:.6rem;overflow-x:auto;white-space:pre-wrap;margin:.3rem 0}
-svg{max-width:100%;height:auto}summary{cursor:pointer}
+svg{display:block;max-width:100%;height:auto;margin:1rem 0}td.mark{width:1rem}
+summary{cursor:pointer}
 """
 
 
@@ -169,7 +170,7 @@ def _checks(checks: Sequence[Check]) -> str:
     for check in checks:
         message = f"<pre>{escape(check.message)}</pre>" if check.message else ""
         rows.append(
-            f'<tr><td class="{check.status}">{MARKS[check.status]}</td>'
+            f'<tr><td class="mark {check.status}">{MARKS[check.status]}</td>'
             f"<td>{escape(check.title)}{message}</td>"
             f'<td class="points">{check.score}/{check.points}</td></tr>'
         )
