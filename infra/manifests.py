@@ -11,7 +11,7 @@ import pulumi
 import yaml
 from pulumi_kubernetes import Provider
 
-# The lab waits for its add-ons itself, all at once; Pulumi would wait for each in turn.
+# Tells Pulumi's plugin not to wait for an object to be ready.
 SKIP_AWAIT = {"pulumi.com/skipAwait": "true"}
 
 
@@ -44,6 +44,7 @@ def deploy(
     resources: list[pulumi.Resource] = []
     for document in documents(path, values or {}):
         metadata = document["metadata"]
+        # The lab waits for its add-ons itself, all at once; Pulumi would wait for each in turn.
         metadata["annotations"] = {**metadata.get("annotations", {}), **SKIP_AWAIT}
         name = "/".join(
             filter(None, (document["kind"], metadata.get("namespace"), metadata["name"]))

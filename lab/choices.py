@@ -66,10 +66,9 @@ def resolve(
     for name, default in DEFAULT_PORTS.items():
         given = getattr(lab.ports, name)
         key = f"ports.{name}"
-        width = MOST_MACHINES if name == "ssh" else 1
-        fresh = partial(_port, default, width, taken, port_is_free)
+        fresh = partial(_port, name, default, taken, port_is_free)
         ports[name] = choose(key, given, fresh)
-        taken |= set(range(ports[name], ports[name] + width))
+        taken |= set(_row(name, ports[name]))
         if given and kept.get(key) != given and not port_is_free(given):
             problems.append(Problem(key, f"{given} is in use{_by(owner(given))}"))
     if provider == "virtualbox":
@@ -123,9 +122,7 @@ def neighbours(lab: Lab) -> tuple[tuple[IPv4Network, ...], dict[int, str]]:
             continue
         networks.append(IPv4Network(kept["subnet"]))
         for key in DEFAULT_PORTS:
-            first = kept[f"ports.{key}"]
-            width = MOST_MACHINES if key == "ssh" else 1
-            ports |= dict.fromkeys(range(first, first + width), f"lab {name}")
+            ports |= dict.fromkeys(_row(key, kept[f"ports.{key}"]), f"lab {name}")
     return tuple(networks), ports
 
 
@@ -170,12 +167,17 @@ def _subnet(host: Host, lab: Lab, problems: list[Problem]) -> tuple[str, str]:
     return str(next(HOST_ONLY.subnets(new_prefix=24))), ""
 
 
+def _row(name: str, first: int) -> range:
+    """The ports that a key stands for: SSH has one for every machine, in a row."""
+    return range(first, first + (MOST_MACHINES if name == "ssh" else 1))
+
+
 def _port(
-    default: int, width: int, taken: set[int], port_is_free: Callable[[int], bool]
+    name: str, default: int, taken: set[int], port_is_free: Callable[[int], bool]
 ) -> tuple[int, str]:
-    """The first of `width` ports in a row that are all free, from the default on."""
-    for first in range(default, default + 200, width):
-        row = range(first, first + width)
+    """The first port of a row that is all free, from the default on."""
+    for first in range(default, default + 200, len(_row(name, default))):
+        row = _row(name, first)
         if not taken.intersection(row) and all(map(port_is_free, row)):
             reason = "the default, and free" if first == default else f"{default} is in use"
             return first, reason

@@ -20,6 +20,8 @@ from lab.stacks import environment
 
 # pytest: 0 all passed, 1 some failed; anything else means that the checks did not run.
 RAN = (0, 1)
+# What stands before a check of each status.
+MARKS = {"passed": "✓", "failed": "✗", "error": "!"}
 # Exercises whose checks run at the same time.
 AT_ONCE = 4
 
@@ -73,11 +75,10 @@ class Report:
 
         `hints` is how many of a failed check's hints are shown, from 0 to 3.
         """
-        marks = {"passed": "✓", "failed": "✗", "error": "!"}
         lines = []
         for check in self.checks:
             score = f"{check.score}/{check.points}"
-            lines.append(f"{marks[check.status]} {score:5} {check.exercise}: {check.title}")
+            lines.append(f"{MARKS[check.status]} {score:5} {check.exercise}: {check.title}")
             if check.message:
                 lines += [f"          {line}" for line in check.message.splitlines()]
                 lines += [f"          hint: {hint}" for hint in check.hints[:hints]]
@@ -114,8 +115,8 @@ def grade(
     suites = ElementTree.Element("testsuites")
     for report in reports:
         suites.extend(ElementTree.fromstring(report))
-    checks = [check for report in reports for check in parse(report)]
-    return Report(tuple(checks), ElementTree.tostring(suites, encoding="unicode"))
+    junit = ElementTree.tostring(suites, encoding="unicode")
+    return Report(tuple(parse(junit)), junit)
 
 
 def _grade(lab: Lab, tools: Path, exercise: Exercise, variables: Mapping[str, str]) -> str:

@@ -16,6 +16,7 @@ import secrets
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +92,9 @@ def read(exercise: Exercise) -> list[Mutant]:
     return [Mutant(exercise.name, REFERENCE), *(Mutant(exercise.name, **t) for t in tables)]
 
 
+@cache
 def manifests(exercise: Exercise) -> list[Object]:
-    """The documents of an exercise's manifests."""
+    """The documents of an exercise's manifests, read once for all of its mutants."""
     paths = sorted((exercise.folder / "manifests").glob("*.yaml"))
     return [item for path in paths for item in yaml.safe_load_all(path.read_text()) if item]
 

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from lab.cluster import conditions
+
 Object = Mapping[str, Any]
 Key = tuple[str, str]
 COLUMNS: Sequence[Sequence[str]] = (
@@ -102,8 +104,8 @@ def state(item: Object) -> str:
     status, spec = item.get("status") or {}, item.get("spec") or {}
     kind = item["kind"]
     if kind == "Pod":
-        conditions = {one["type"]: one["status"] for one in status.get("conditions") or []}
-        return "good" if "True" in (conditions.get("Ready"), _ended(status)) else "bad"
+        served = conditions(item).get("Ready") == "True" or status.get("phase") == "Succeeded"
+        return "good" if served else "bad"
     if kind in ("Deployment", "ReplicaSet", "StatefulSet"):
         return "good" if status.get("readyReplicas", 0) == spec.get("replicas", 1) else "bad"
     if kind == "DaemonSet":
@@ -112,10 +114,6 @@ def state(item: Object) -> str:
     if kind in ("PersistentVolumeClaim", "PersistentVolume"):
         return "good" if status.get("phase") == "Bound" else "bad"
     return ""
-
-
-def _ended(status: Object) -> str:
-    return "True" if status.get("phase") == "Succeeded" else ""
 
 
 def _empty(item: Object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lab import cluster, exercises, grading, mutants, report
@@ -43,13 +44,8 @@ def deploy(lab: Lab, name: str, status: Status) -> None:
     """
     chosen, resolved, tools = select(lab, name, status)
     stacks = Stacks(resolved, tools, status)
-
-    def one(exercise: Exercise) -> None:
-        with status.step(f"exercise `{exercise.name}`"):
-            stacks.up(exercise.name)
-
     with locked(resolved, f"exercise-up {name}", status):
-        each(chosen, one, AT_ONCE)
+        _change(chosen, "exercise", stacks.up, status)
     status.say(f"next: invoke check {name}")
 
 
@@ -63,13 +59,20 @@ def withdraw(lab: Lab, name: str, status: Status) -> None:
     """Take one exercise away again, or all; one that is not there is no error."""
     chosen, resolved, tools = select(lab, name, status)
     stacks = Stacks(resolved, tools, status)
+    with locked(resolved, f"exercise-down {name}", status):
+        _change(chosen, "remove", stacks.destroy, status)
+
+
+def _change(
+    chosen: Sequence[Exercise], verb: str, change: Callable[[str], None], status: Status
+) -> None:
+    """Change the stack of each exercise, several at once, each a step of the story."""
 
     def one(exercise: Exercise) -> None:
-        with status.step(f"remove `{exercise.name}`"):
-            stacks.destroy(exercise.name)
+        with status.step(f"{verb} `{exercise.name}`"):
+            change(exercise.name)
 
-    with locked(resolved, f"exercise-down {name}", status):
-        each(chosen, one, AT_ONCE)
+    each(chosen, one, AT_ONCE)
 
 
 def deployed(lab: Lab) -> set[str]:

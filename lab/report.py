@@ -15,7 +15,7 @@ from lab import cluster, picture
 from lab.config import Lab
 from lab.errors import LabError
 from lab.exercises import Exercise
-from lab.grading import AT_ONCE, Check, Report
+from lab.grading import AT_ONCE, MARKS, Check, Report
 from lab.output import document
 from lab.parallel import each
 from lab.state import write_aside
@@ -23,7 +23,6 @@ from lab.state import write_aside
 Object = Mapping[str, Any]
 # What every namespace has by itself.
 BUILTIN = {("ConfigMap", "kube-root-ca.crt")}
-MARKS = {"passed": "✓", "failed": "✗", "error": "!"}
 GRADESCOPE = "results.json"
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem;
@@ -116,21 +115,21 @@ def gradescope(report: Report) -> str:
 
 def grades(report: Report, student: str) -> str:
     """One line for a grade book: the student, the points of each exercise, the sum."""
-    by_exercise = split(report)
+    parts = split(report)
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(["student", *by_exercise, "total", "of"])
-    scores = [sum(check.score for check in checks) for checks in by_exercise.values()]
+    writer.writerow(["student", *parts, "total", "of"])
+    scores = [part.score for part in parts.values()]
     writer.writerow([student, *scores, report.score, report.points])
     return text.getvalue()
 
 
-def split(report: Report) -> dict[str, list[Check]]:
-    """The checks by exercise, in their order."""
+def split(report: Report) -> dict[str, Report]:
+    """A report of each exercise, in their order."""
     found: dict[str, list[Check]] = {}
     for check in report.checks:
         found.setdefault(check.exercise, []).append(check)
-    return found
+    return {name: Report(tuple(checks)) for name, checks in found.items()}
 
 
 def page(report: Report, evidence: Mapping[str, Evidence], student: str) -> str:
@@ -139,10 +138,10 @@ def page(report: Report, evidence: Mapping[str, Evidence], student: str) -> str:
         f"<h1>{escape(student)}: {report.score} of {report.points} points</h1>",
         _summary(report),
     ]
-    for name, checks in split(report).items():
+    for name, part in split(report).items():
         found = evidence.get(name, Evidence())
         parts.append(f'<h2 id="{escape(name)}">{escape(name)}</h2>')
-        parts.append(_checks(checks))
+        parts.append(_checks(part.checks))
         if found.objects:
             parts += [picture.draw(found.objects), _objects(found)]
         else:
@@ -156,11 +155,10 @@ def page(report: Report, evidence: Mapping[str, Evidence], student: str) -> str:
 
 def _summary(report: Report) -> str:
     rows = []
-    for name, checks in split(report).items():
-        won, of = sum(check.score for check in checks), sum(check.points for check in checks)
+    for name, part in split(report).items():
         rows.append(
             f'<tr><td><a href="#{escape(name)}">{escape(name)}</a></td>'
-            f'<td class="points">{won}/{of}</td></tr>'
+            f'<td class="points">{part.score}/{part.points}</td></tr>'
         )
     return f"<table><tr><th>exercise</th><th class=points>points</th></tr>{''.join(rows)}</table>"
 

@@ -123,6 +123,31 @@ def owned_by(item: Object, owner: Object) -> bool:
     return any(one["uid"] == wanted and one.get("controller") for one in owners)
 
 
+def ready_pods(cluster: Cluster, kind: str, name: str) -> list[Object]:
+    """The Ready pods that a controller keeps, a Deployment through its ReplicaSets."""
+    owner = cluster.get(kind, name)
+    keepers = [owner]
+    if kind == "deployment":
+        keepers = [item for item in cluster.list("replicasets") if owned_by(item, owner)]
+    pods = [pod for pod in cluster.list("pods") if ready(pod)]
+    return [pod for pod in pods if any(owned_by(pod, keeper) for keeper in keepers)]
+
+
+def successor(cluster: Cluster, deployment: str, old: str) -> str | None:
+    """The name of a Ready pod of a Deployment that is not the old one."""
+    names = [pod["metadata"]["name"] for pod in ready_pods(cluster, "deployment", deployment)]
+    return next((name for name in names if name != old), None)
+
+
+def paths_of(ingress: Object) -> dict[str, str | None]:
+    """URL path, without a slash at its end -> the Service that an Ingress sends it to."""
+    return {
+        path["path"].rstrip("/"): path["backend"].get("service", {}).get("name")
+        for rule in ingress["spec"].get("rules", [])
+        for path in rule.get("http", {}).get("paths", [])
+    }
+
+
 def ready(pod: Object) -> bool:
     """Whether a pod runs and is Ready."""
     conditions = pod.get("status", {}).get("conditions", [])

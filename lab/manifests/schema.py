@@ -121,10 +121,9 @@ def pinned(root: Path) -> tuple[str, Path]:
 
 def _document(lab: Lab, status: Status) -> Tool:
     # Slow to import, and needed once.
-    from lab.toolchain import Toolchain
+    from lab.lifecycle import toolchain_of
 
-    tools = Toolchain(lab.root, cache_folder(), status, lab.source, lab.mirror)
-    return tools.ensure([ITEM])[ITEM]
+    return toolchain_of(lab, status).ensure([ITEM])[ITEM]
 
 
 def _type(of: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:

@@ -14,9 +14,8 @@ from pulumi_kubernetes.core.v1 import (
 from pulumi_kubernetes.networking.v1 import Ingress
 
 from infra.images import BUSYBOX, NGINX
+from infra.manifests import SKIP_AWAIT
 
-# The claim's volume is made once a pod needs it: Pulumi must not wait for it before.
-SKIP_AWAIT = {"pulumi.com/skipAwait": "true"}
 PORTS = {"shop": 80, "admin": 8080}
 OPEN = """\
 echo "/admin:$(cat /login/user):$(cat /login/password)" > /tmp/httpd.conf
@@ -60,6 +59,7 @@ def deploy() -> None:
     )
     data = PersistentVolumeClaim(
         "admin",
+        # The claim's volume is made once a pod needs it: Pulumi must not wait for it before.
         metadata=metadata("admin", annotations=SKIP_AWAIT),
         spec={"access_modes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "10Mi"}}},
     )

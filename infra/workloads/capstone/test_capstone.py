@@ -5,24 +5,12 @@ import json
 
 import pytest
 
-from infra.workloads.checks import Cluster, Fetch, Object, eventually, owned_by, ready
-
-
-def pods_of(cluster: Cluster, name: str) -> list[Object]:
-    """The Ready pods that a Deployment keeps."""
-    deployment = cluster.get("deployment", name)
-    return [
-        pod
-        for replicaset in cluster.list("replicasets")
-        if owned_by(replicaset, deployment)
-        for pod in cluster.list("pods")
-        if ready(pod) and owned_by(pod, replicaset)
-    ]
+from infra.workloads.checks import Cluster, Fetch, eventually, paths_of, ready_pods, successor
 
 
 def office(cluster: Cluster) -> str:
     """The name of a ready pod of `admin`; fails when there is none."""
-    pods = eventually(lambda: pods_of(cluster, "admin"))
+    pods = eventually(lambda: ready_pods(cluster, "deployment", "admin"))
     assert pods, f"expected a ready pod of `admin`, saw none\n{cluster.look('get pods')}"
     name: str = pods[0]["metadata"]["name"]
     return name
@@ -51,12 +39,7 @@ def page(cluster: Cluster, pod: str) -> str | None:
 )
 def test_paths_lead_to_services(cluster: Cluster) -> None:
     """The Ingress maps /shop and /admin to the services of these names"""
-    rules = cluster.get("ingress", "site")["spec"].get("rules", [])
-    paths = {
-        path["path"].rstrip("/"): path["backend"].get("service", {}).get("name")
-        for rule in rules
-        for path in rule.get("http", {}).get("paths", [])
-    }
+    paths = paths_of(cluster.get("ingress", "site"))
     assert paths == {"/shop": "shop", "/admin": "admin"}, (
         f"expected /shop and /admin to lead to their services, saw {paths}\n"
         f"{cluster.look('describe ingress site')}"
@@ -71,8 +54,8 @@ def test_paths_lead_to_services(cluster: Cluster) -> None:
 )
 def test_shop_runs_twice(cluster: Cluster) -> None:
     """Two pods of the shop are ready"""
-    eventually(lambda: len(pods_of(cluster, "shop")) == 2)
-    pods = pods_of(cluster, "shop")
+    eventually(lambda: len(ready_pods(cluster, "deployment", "shop")) == 2)
+    pods = ready_pods(cluster, "deployment", "shop")
     assert len(pods) == 2, (
         f"expected 2 ready pods of `shop`, saw {len(pods)}\n{cluster.look('get deployments,pods')}"
     )
@@ -102,7 +85,7 @@ def test_shop_shows_the_configmaps_page(cluster: Cluster, fetch: Fetch, http_add
     )
     sources = [
         volume.get("configMap", {}).get("name")
-        for pod in pods_of(cluster, "shop")
+        for pod in ready_pods(cluster, "deployment", "shop")
         for volume in pod["spec"]["volumes"]
     ]
     assert "shop" in sources, (
@@ -165,11 +148,7 @@ def test_office_remembers(cluster: Cluster) -> None:
     old = office(cluster)
     cluster.kubectl("delete", "pod", old, "--wait=false", "--now")
 
-    def successor() -> str | None:
-        names = [pod["metadata"]["name"] for pod in pods_of(cluster, "admin")]
-        return next((name for name in names if name != old), None)
-
-    new = eventually(successor, 60)
+    new = eventually(lambda: successor(cluster, "admin", old), 60)
     assert new, f"expected a new pod in place of `{old}`, saw none\n{cluster.look('get pods')}"
     seen = eventually(lambda: page(cluster, new)) or ""
     assert old in seen and new in seen, (

@@ -4,15 +4,14 @@ from functools import partial
 
 import pytest
 
-from infra.workloads.checks import Cluster, Object, eventually, owned_by, ready
+from infra.workloads.checks import Cluster, Object, eventually, ready_pods
 
 REPELLING = ("NoSchedule", "NoExecute")
 
 
 def owned(cluster: Cluster) -> list[Object]:
     """The Ready pods that belong to the DaemonSet `hello-ds`."""
-    owner = cluster.get("daemonset", "hello-ds")
-    return [pod for pod in cluster.list("pods") if ready(pod) and owned_by(pod, owner)]
+    return ready_pods(cluster, "daemonset", "hello-ds")
 
 
 def schedulable(cluster: Cluster) -> list[str]:

@@ -5,11 +5,9 @@ from pulumi_kubernetes.apps.v1 import Deployment
 from pulumi_kubernetes.core.v1 import Namespace
 
 from infra.images import BUSYBOX
+from infra.manifests import SKIP_AWAIT
 
 LABELS = {"app": "hello-d"}
-# Nobody waits for the rollout here: it is what the exercise looks at, and Pulumi's plugin would
-# wait in vain for one that `kubectl rollout undo` has made already.
-SKIP_AWAIT = {"pulumi.com/skipAwait": "true"}
 
 
 def deploy() -> None:
@@ -22,6 +20,8 @@ def deploy() -> None:
             "name": "hello-deployment",
             "namespace": namespace.metadata["name"],
             "labels": LABELS,
+            # Nobody waits for the rollout here: it is what the exercise looks at, and Pulumi's
+            # plugin would wait in vain for one that `kubectl rollout undo` has made already.
             "annotations": SKIP_AWAIT,
         },
         spec={

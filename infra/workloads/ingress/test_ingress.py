@@ -2,7 +2,7 @@
 
 import pytest
 
-from infra.workloads.checks import Cluster, Fetch, answering, eventually
+from infra.workloads.checks import Cluster, Fetch, answering, eventually, paths_of
 
 
 @pytest.mark.points(1)
@@ -13,12 +13,7 @@ from infra.workloads.checks import Cluster, Fetch, answering, eventually
 )
 def test_paths_lead_to_services(cluster: Cluster) -> None:
     """The Ingress maps /coffee and /tea to the services of these names"""
-    rules = cluster.get("ingress", "menu")["spec"].get("rules", [])
-    paths = {
-        path["path"].rstrip("/"): path["backend"]["service"]["name"]
-        for rule in rules
-        for path in rule.get("http", {}).get("paths", [])
-    }
+    paths = paths_of(cluster.get("ingress", "menu"))
     assert paths == {"/coffee": "coffee", "/tea": "tea"}, (
         f"expected /coffee and /tea to lead to their services, saw {paths}\n"
         f"{cluster.look('describe ingress menu')}"

@@ -7,10 +7,9 @@ from pulumi_kubernetes.batch.v1 import CronJob, Job
 from pulumi_kubernetes.core.v1 import Namespace
 
 from infra.images import BUSYBOX
+from infra.manifests import SKIP_AWAIT
 
 SCHEDULE = "*/5 * * * *"
-# Pulumi's plugin would wait for this one to end well, which it never does.
-SKIP_AWAIT = {"pulumi.com/skipAwait": "true"}
 
 
 def template(command: str) -> dict[str, Any]:
@@ -44,6 +43,7 @@ def deploy() -> None:
     )
     Job(
         "broken-job",
+        # Pulumi's plugin would wait for this one to end well, which it never does.
         metadata={**metadata("broken-job"), "annotations": SKIP_AWAIT},
         spec={"backoff_limit": 1, "template": template("echo I cannot do this && exit 1")},
     )

@@ -2,13 +2,12 @@
 
 import pytest
 
-from infra.workloads.checks import Cluster, Object, eventually, owned_by, ready
+from infra.workloads.checks import Cluster, Object, eventually, ready_pods
 
 
 def owned(cluster: Cluster) -> list[Object]:
     """The Ready pods that belong to the ReplicaSet `myapp-rs`."""
-    owner = cluster.get("replicaset", "myapp-rs")
-    return [pod for pod in cluster.list("pods") if ready(pod) and owned_by(pod, owner)]
+    return ready_pods(cluster, "replicaset", "myapp-rs")
 
 
 @pytest.mark.points(2)

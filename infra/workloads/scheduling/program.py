@@ -8,13 +8,11 @@ from pulumi_kubernetes.core.v1 import ConfigMap, Namespace, Pod, ServiceAccount
 from pulumi_kubernetes.rbac.v1 import ClusterRoleBinding
 
 from infra.images import BUSYBOX
+from infra.manifests import SKIP_AWAIT
 
 # The cluster's version: the image that kubeadm's own scheduler runs.
 KUBE_SCHEDULER = "registry.k8s.io/kube-scheduler:v1.34.4"
 PACKER = "scheduling-packer"
-# Pulumi's plugin would wait for pods that are meant to wait for ever, and for a secret of a
-# ServiceAccount, which there has not been since Kubernetes 1.24.
-SKIP_AWAIT = {"pulumi.com/skipAwait": "true"}
 CONFIG = f"""\
 apiVersion: kubescheduler.config.k8s.io/v1
 kind: KubeSchedulerConfiguration
@@ -124,6 +122,8 @@ def deploy() -> None:
             opts=pulumi.ResourceOptions(depends_on=list(after)),
         )
 
+    # Pulumi's plugin would wait for pods that are meant to wait for ever, and for a secret of a
+    # ServiceAccount, which there has not been since Kubernetes 1.24.
     waiting = {"annotations": SKIP_AWAIT}
     linux, windows = ({"kubernetes.io/os": system} for system in ("linux", "windows"))
     Pod("on-linux", metadata=metadata("on-linux"), spec=asleep(node_selector=linux))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from infra.workloads.checks import CannotCheck, Cluster, Object, eventually, owned_by, ready
+from infra.workloads.checks import CannotCheck, Cluster, Object, eventually, ready, ready_pods
 
 HOSTNAME = "kubernetes.io/hostname"
 CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
@@ -43,15 +43,11 @@ def waits(cluster: Cluster, name: str, because: str) -> None:
     )
 
 
-def ready_pods(cluster: Cluster, name: str, number: int) -> list[Object]:
+def expect_pods(cluster: Cluster, name: str, number: int) -> list[Object]:
     """The Ready pods of a Deployment, which must be so many."""
-    cluster.get("deployment", name)
 
     def found() -> list[Object]:
-        owner = cluster.get("deployment", name)
-        sets = [item for item in cluster.list("replicasets") if owned_by(item, owner)]
-        pods = [pod for pod in cluster.list("pods") if ready(pod)]
-        return [pod for pod in pods if any(owned_by(pod, item) for item in sets)]
+        return ready_pods(cluster, "deployment", name)
 
     eventually(lambda: len(found()) == number, 40)
     pods = found()
@@ -118,7 +114,7 @@ def test_node_selector(cluster: Cluster) -> None:
 )
 def test_node_affinity(cluster: Cluster) -> None:
     """`worker` runs on a worker, and would be refused on the control plane"""
-    (pod,) = ready_pods(cluster, "worker", 1)
+    (pod,) = expect_pods(cluster, "worker", 1)
     node = pod["spec"]["nodeName"]
     assert CONTROL_PLANE not in labels_of(cluster, node), (
         f"expected `worker` to run on a worker, saw it on {node}\n"
@@ -144,7 +140,7 @@ def test_node_affinity(cluster: Cluster) -> None:
 )
 def test_pod_anti_affinity(cluster: Cluster) -> None:
     """The two pods of `apart` run on different nodes, and one more would be refused there"""
-    pods = ready_pods(cluster, "apart", 2)
+    pods = expect_pods(cluster, "apart", 2)
     nodes = sorted(pod["spec"]["nodeName"] for pod in pods)
     assert len(set(nodes)) == 2, (
         f"expected the pods of `apart` on different nodes, saw both on {nodes[0]}\n"
@@ -182,7 +178,7 @@ def test_toleration(cluster: Cluster) -> None:
     """`tolerant` bears the taint lecture=reserved:NoSchedule, and `worker` does not"""
     found = {}
     for name in ("tolerant", "worker"):
-        (pod,) = ready_pods(cluster, name, 1)
+        (pod,) = expect_pods(cluster, name, 1)
         found[name] = [one for one in pod["spec"].get("tolerations", []) if tolerates(one)]
     assert found["tolerant"] and not found["worker"], (
         "expected the pod of `tolerant`, and not that of `worker`, to tolerate "
@@ -213,7 +209,7 @@ def test_second_scheduler(cluster: Cluster) -> None:
         f"expected `packed` to ask for another scheduler than {DEFAULT}\n"
         f"{cluster.look('get pod packed -o yaml')}"
     )
-    (packer,) = ready_pods(cluster, "packer", 1)
+    (packer,) = expect_pods(cluster, "packer", 1)
     assert eventually(lambda: ready(cluster.get("pod", "packed")), 40), (
         f"expected `packed` to be placed by {name} and ready\n{cluster.look('describe pod packed')}"
     )

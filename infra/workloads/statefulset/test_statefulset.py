@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 
-from infra.workloads.checks import Cluster, Object, eventually, owned_by, ready
+from infra.workloads.checks import Cluster, Object, eventually, ready_pods
 
 NAMES = ("web-0", "web-1")
 PAGE = "/usr/share/nginx/html/index.html"
@@ -12,8 +12,7 @@ PAGE = "/usr/share/nginx/html/index.html"
 
 def owned(cluster: Cluster) -> dict[str, Object]:
     """The Ready pods that belong to the StatefulSet `web`, by name."""
-    owner = cluster.get("statefulset", "web")
-    pods = [pod for pod in cluster.list("pods") if ready(pod) and owned_by(pod, owner)]
+    pods = ready_pods(cluster, "statefulset", "web")
     return {pod["metadata"]["name"]: pod for pod in pods}
 
 

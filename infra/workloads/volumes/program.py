@@ -14,9 +14,8 @@ from pulumi_kubernetes.core.v1 import (
 )
 
 from infra.images import BUSYBOX
+from infra.manifests import SKIP_AWAIT
 
-# The volume of the default class is made once a pod needs it: Pulumi must not wait for it before.
-SKIP_AWAIT = {"pulumi.com/skipAwait": "true"}
 SIZE = {"storage": "10Mi"}
 DIARY = {"app": "diary"}
 SLEEP = ["sh", "-c", "sleep 3600"]
@@ -62,6 +61,8 @@ def deploy() -> None:
 
     diary = PersistentVolumeClaim(
         "diary",
+        # The volume of the default class is made once a pod needs it: Pulumi must not wait for it
+        # before.
         metadata=metadata("diary", annotations=SKIP_AWAIT),
         spec={"access_modes": ["ReadWriteOnce"], "resources": {"requests": SIZE}},
     )

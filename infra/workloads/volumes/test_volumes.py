@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from infra.workloads.checks import Cluster, Object, eventually, owned_by, ready
+from infra.workloads.checks import Cluster, Object, eventually, ready, ready_pods, successor
 
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 
@@ -137,18 +137,6 @@ def test_claim_is_bound_by_the_default_class(cluster: Cluster) -> None:
     )
 
 
-def writers(cluster: Cluster) -> list[Object]:
-    """The Ready pods that the Deployment `diary` keeps."""
-    deployment = cluster.get("deployment", "diary")
-    return [
-        pod
-        for replicaset in cluster.list("replicasets")
-        if owned_by(replicaset, deployment)
-        for pod in cluster.list("pods")
-        if ready(pod) and owned_by(pod, replicaset)
-    ]
-
-
 @pytest.mark.points(3)
 @pytest.mark.hints(
     "What should be there longer than a pod must not lie in it.",
@@ -157,7 +145,7 @@ def writers(cluster: Cluster) -> list[Object]:
 )
 def test_data_outlives_the_pod(cluster: Cluster) -> None:
     """What a pod of `diary` wrote is there for the next one"""
-    before = eventually(lambda: writers(cluster)) or []
+    before = eventually(lambda: ready_pods(cluster, "deployment", "diary")) or []
     assert before, f"expected a ready pod of `diary`, saw none\n{cluster.look('get pods')}"
     old = before[0]["metadata"]["name"]
     claim = mounted(cluster, before[0], "/diary").get("persistentVolumeClaim", {}).get("claimName")
@@ -168,12 +156,7 @@ def test_data_outlives_the_pod(cluster: Cluster) -> None:
     line = f"check {uuid4().hex}"
     cluster.run_in(old, "sh", "-c", f"echo {line} > /diary/check")
     cluster.kubectl("delete", "pod", old, "--wait=false", "--now")
-
-    def successor() -> str | None:
-        names = [pod["metadata"]["name"] for pod in writers(cluster)]
-        return next((name for name in names if name != old), None)
-
-    new = eventually(successor, 60)
+    new = eventually(lambda: successor(cluster, "diary", old), 60)
     assert new, f"expected a new pod in place of `{old}`, saw none\n{cluster.look('get pods')}"
     seen = said(cluster, new, "cat", "/diary/check")
     cluster.run_in(new, "rm", "-f", "/diary/check")
