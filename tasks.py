@@ -226,6 +226,19 @@ def mutants(c: Context, name: str, lab: str | None = None, json_: bool = False) 
 
 
 @task
+def orchestrators(
+    c: Context, lab: str | None = None, output: str | None = None, json_: bool = False
+) -> None:
+    """Measure one app by docker run, Compose, podman, Swarm and Kubernetes; --output FOLDER."""
+    from lab import orchestrators as compared
+
+    found = compared.compare(load(name=lab), Status())
+    if output:
+        compared.write(found, Path(output))
+    print(document(found.data()) if json_ else compared.text(found))
+
+
+@task
 def lint(
     c: Context,
     path: str,
@@ -241,6 +254,25 @@ def lint(
     report = manifests.lint(load(name=lab), [path, *file], Status(), fix=fix, server=server)
     print(document(report.data()) if json_ else report.text())
     report.raise_for_status()
+
+
+@task
+def timeline(c: Context, lab: str | None = None, json_: bool = False) -> None:
+    """Deploy something small, and tell what every component of Kubernetes did for it, and when."""
+    from lab.machinery import timeline as measured
+
+    told = measured.run(load(name=lab), Status())
+    print(document({"timeline": told.data()}) if json_ else told.text())
+
+
+@task
+def experiment(c: Context, name: str, lab: str | None = None, json_: bool = False) -> None:
+    """Stop a component, see what goes on: scheduler, controller-manager, kubelet or kube-proxy."""
+    from lab.machinery import experiment as bench
+
+    outcome = bench.run(load(name=lab), name, Status())
+    print(document({"experiment": outcome.data()}) if json_ else outcome.text())
+    outcome.raise_for_status()
 
 
 @task

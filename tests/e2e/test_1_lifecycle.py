@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -132,6 +134,46 @@ def test_registry(invoke: Invoke) -> None:
     catalog = invoke.shell(f"curl -s http://127.0.0.1:{port}/v2/_catalog")
     assert "mine" in catalog
     assert "library/busybox" in catalog
+
+
+def test_timeline(invoke: Invoke) -> None:
+    """From the API server to a started container, in this order on one clock."""
+    entries = invoke.json("timeline")["timeline"]["entries"]  # type: ignore[index]
+    first: dict[str, float] = {}
+    for entry in entries:
+        first.setdefault(entry["component"], entry["ms"])
+    started = next(one["ms"] for one in entries if one["what"] == "has started the container")
+    chain = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet")
+    times = [first[component] for component in chain]
+    assert [*times, started] == sorted([*times, started]), entries
+    assert started < first["curl"] and "kube-proxy" in first
+
+
+def test_a_killed_experiment_is_put_back_by_the_machine(invoke: Invoke) -> None:
+    """SIGKILL while the scheduler is away: a pod that waits for it runs without any help."""
+    process = subprocess.Popen(
+        invoke.command("experiment", "scheduler"),
+        cwd=invoke.checkout,
+        env=invoke.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr
+    story = []
+    for line in process.stderr:
+        story.append(line)
+        if "kube-scheduler does not answer" in line:
+            break
+    process.kill()
+    assert process.wait() == -signal.SIGKILL and story[-1].startswith("✓"), "".join(story)
+    invoke.shell("kubectl run late --image busybox:1.37 -- sleep 60")
+    phase = "kubectl get pod late -o jsonpath={.status.phase}{.spec.nodeName}"
+    assert invoke.shell(phase) == "Pending"
+    invoke.shell("kubectl wait --for condition=Ready pod/late --timeout 45s")
+    invoke.shell('ssh -F "$LAB_SSH_CONFIG" control-plane-1 test ! -e /etc/lab/aside')
+    invoke.shell("kubectl delete --now --wait=false pod/late namespace/machinery-experiment")
 
 
 def test_second_lab_up_changes_nothing(invoke: Invoke) -> None:

@@ -28,6 +28,7 @@ CHOSEN: dict[tuple[str, str], Object] = {
     ("Pod", "myapp-pod"): {"nodeName": "worker-1"},
     ("Pod", "packed"): {"nodeName": "worker-1"},
     ("Service", "my-service"): {"clusterIP": "10.96.0.7"},
+    ("Service", "web"): {"clusterIP": "10.96.0.8"},
     ("Service", "my-service-nodeport"): {
         "ports": [{"protocol": "TCP", "port": 80, "targetPort": 9376, "nodePort": 30123}]
     },
@@ -169,6 +170,9 @@ def test_a_preview_knows_the_inputs_only(run: Run, name: str) -> None:
         ("statefulset", {"names": ["web-0.web", "web-1.web"]}),
         ("job", {"pieces": 4, "schedule": "*/5 * * * *"}),
         ("scheduling", {"scheduler": "scheduling-packer", "packed_on": "worker-1"}),
+        ("machinery", {"deployment": "web", "cluster_ip": "10.96.0.8"}),
+        ("orchestrators", {"copies": 2, "text": "v1", "patience": 5}),
+        ("rollout", {"deployment": "web", "version": "1", "image": "nginx:1.26"}),
     ],
 )
 def test_exports(run: Run, name: str, expected: Object) -> None:
@@ -183,6 +187,27 @@ def test_another_message_changes_the_pods_and_nothing_else(run: Run) -> None:
     assert containers[0]["command"][2] == "echo Hello Kubernetes! I am updated!! && sleep 3600"
     containers[0]["command"] = ["sh", "-c", "echo Hello Kubernetes! && sleep 3600"]
     assert first == second
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "place", "expected"),
+    [
+        ("version", "2", "template/spec/containers/0/env/0/value", "2"),
+        ("tag", "1.62", "template/spec/containers/0/image", "nginx:1.62"),
+        ("readiness", "false", "template/spec/containers/0/readinessProbe", None),
+        ("drain", "0", "template/spec/containers/0/lifecycle", None),
+        ("drain", "3", "template/spec/containers/0/lifecycle/preStop/exec/command/1", "3"),
+        ("unavailable", "2", "strategy/rollingUpdate/maxUnavailable", 2),
+        ("strategy", "Recreate", "strategy", {"type": "Recreate"}),
+    ],
+)
+def test_settings_of_a_rollout(
+    run: Run, key: str, value: str, place: str, expected: object
+) -> None:
+    found = by_name(run("rollout", **{key: value})[0])[("Deployment", "rollout", "web")]["spec"]
+    for part in place.split("/"):
+        found = found[int(part)] if isinstance(found, list) else found.get(part)
+    assert found == expected
 
 
 def test_every_exercise_has_a_program_and_the_cluster_too() -> None:

@@ -1,0 +1,195 @@
+"""`invoke orchestrators`: one web app by docker run, Compose, podman, Swarm and Kubernetes.
+
+Each goes through the same scenes while a visitor asks all the time (race.py); what it wrote down is
+judged in records.py, and told in table.py and page.py. One file for each orchestrator.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+
+from lab.config import Lab
+from lab.connection import Remote
+from lab.errors import LabError, PrerequisiteError
+from lab.lock import locked
+from lab.orchestrators import course, page, plug
+from lab.orchestrators.compose import Compose
+from lab.orchestrators.course import Comparison, Course
+from lab.orchestrators.docker import Docker
+from lab.orchestrators.ground import FOLDER, IMAGE, Ground, Orchestrator
+from lab.orchestrators.kubernetes import Kubernetes
+from lab.orchestrators.podman import Podman
+from lab.orchestrators.race import AWAY, Race
+from lab.orchestrators.swarm import Swarm
+from lab.orchestrators.table import text
+from lab.output import Status, document
+from lab.parallel import each
+from lab.practice import running
+from lab.state import write_aside
+
+ORCHESTRATORS: Sequence[Callable[[Ground], Orchestrator]] = (
+    Docker,
+    Compose,
+    Podman,
+    Swarm,
+    Kubernetes,
+)
+# What a machine needs beside Kubernetes.
+PROGRAMS = ("docker", "podman", "curl", "nft", "systemd-run")
+
+
+def compare(lab: Lab, status: Status) -> Comparison:
+    """Measure every orchestrator on a running lab, and leave the machines as they were.
+
+    Raises PrerequisiteError for a lab without workers or whose machines lack a program, and what
+    goes wrong on a machine.
+    """
+    resolved, tools = running(lab)
+    if len(resolved.machines) < 2:
+        raise PrerequisiteError(
+            "a comparison needs 2 machines, the lab has 1", hint="invoke lab-up --workers 2"
+        )
+    config = resolved.state / "ssh_config"
+    machines = {machine.name: Remote(machine.name, config) for machine in resolved.machines}
+    ground = Ground(resolved, tools, machines)
+    with locked(resolved, "orchestrators", status), held_back() as halt:
+        begin = time.monotonic()
+        try:
+            courses = tuple(_all(ground, status, halt))
+        finally:
+            for machine in machines.values():
+                machine.close()
+    return Comparison(
+        date=datetime.now(UTC).strftime("%Y-%m-%d"),
+        place=place(resolved),
+        seconds=round(time.monotonic() - begin, 1),
+        courses=courses,
+    )
+
+
+def _all(ground: Ground, status: Status, halt: Callable[[], None]) -> Iterator[Course]:
+    """Every orchestrator's course, one after the other."""
+    who = [make(ground) for make in ORCHESTRATORS]
+    with prepared(ground, who, status):
+        for one in who:
+            halt()
+            try:
+                with status.step(one.name):
+                    yield Race(ground, one, status, halt).run()
+            finally:
+                with status.step(f"remove it again: {one.name}"):
+                    one.remove()
+
+
+@contextmanager
+def prepared(ground: Ground, who: Sequence[Orchestrator], status: Status) -> Iterator[None]:
+    """The app's files and image on every machine; nothing of it, or of `who`, afterwards."""
+    names = list(ground.machines)
+    refuse_without_programs(ground)
+    engines = dict(zip(names, each(names, lambda name: _engine(ground, name)), strict=True))
+    try:
+        with status.step("files and images on the machines"):
+            each(names, lambda name: _put(ground, name))
+            # What a run that was cut off has left.
+            for one in who:
+                one.remove()
+            each(names, lambda name: ground.run(name, f"docker pull --quiet {IMAGE}", 120))
+        yield
+    finally:
+        with status.step("tidy up"):
+            each(names, lambda name: _tidy(ground, name, *engines[name]))
+
+
+def refuse_without_programs(ground: Ground) -> None:
+    """Raises PrerequisiteError that names the programs which a machine lacks."""
+    line = f"for p in {' '.join(PROGRAMS)}; do command -v $p >/dev/null || echo $p; done"
+    for name, machine in ground.machines.items():
+        if missing := machine.run(["sh", "-c", line], sudo=True).split():
+            raise PrerequisiteError(
+                f"{name} lacks {', '.join(missing)}", hint="invoke lab-destroy; invoke lab-up"
+            )
+
+
+def _engine(ground: Ground, name: str) -> tuple[bool, bool]:
+    """Whether a machine's Docker engine runs, and whether it has the image already."""
+    ask = "systemctl is-active --quiet docker.service && echo yes || echo no"
+    active = ground.machines[name].run(["sh", "-c", ask]).strip() == "yes"
+    image = ["docker", "image", "inspect", "--format", "yes", IMAGE]
+    return active, ground.machines[name].run(image, sudo=True, ok=(0, 1)).strip() == "yes"
+
+
+def _put(ground: Ground, name: str) -> None:
+    """The app's files on a machine, the manifests as kube.yaml among them."""
+    files = {path.name: path for path in sorted((ground.exercise / "app").iterdir())}
+    files["kube.yaml"] = ground.exercise / "manifests" / "orchestrators.yaml"
+    for file, path in files.items():
+        ground.machines[name].put(path.read_text(), f"{FOLDER}/{file}")
+    plug.back(ground.machines[name], AWAY)
+
+
+def _tidy(ground: Ground, name: str, active: bool, image: bool) -> None:
+    """A machine as it was: its network, its engine, its images, its files."""
+    machine = ground.machines[name]
+    plug.back(machine, AWAY)
+    with contextlib.suppress(LabError):
+        if not image:
+            machine.run(["docker", "image", "rm", "--force", IMAGE], sudo=True)
+        if not active:
+            machine.run(["systemctl", "stop", "docker.service"], sudo=True)
+    machine.run(["rm", "-rf", FOLDER], sudo=True)
+
+
+@contextmanager
+def held_back() -> Iterator[Callable[[], None]]:
+    """Hold interrupts back: what is yielded raises the one that has come, at a moment that suits.
+
+    A command on a machine would swallow it, and tidying up must not be cut short.
+    """
+    come: list[int] = []
+
+    def note(sign: int, _: FrameType | None) -> None:
+        come.append(sign)
+
+    def halt() -> None:
+        if come:
+            raise KeyboardInterrupt
+
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {sign: signal.signal(sign, note) for sign in signals}
+    try:
+        yield halt
+    finally:
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
+    halt()
+
+
+def place(lab: Lab) -> str:
+    """What machines the numbers are of."""
+    kind = "containers" if lab.provider == "docker" else "virtual machines"
+    return (
+        f"{len(lab.machines)} machines ({kind}) on a host of {os.cpu_count()} processors, "
+        f"Linux {os.uname().release.partition('-')[0]}, {lab.distribution}"
+    )
+
+
+def write(found: Comparison, folder: Path) -> list[Path]:
+    """Write the comparison as JSON and as a page into a folder; the files."""
+    forms = {
+        "orchestrators.json": document(found.data()) + "\n",
+        "orchestrators.html": page.page(found),
+    }
+    for name, content in forms.items():
+        write_aside(folder / name, content, mode=0o644)
+    return [folder / name for name in forms]
+
+
+__all__ = ["ORCHESTRATORS", "Comparison", "compare", "course", "text", "write"]

@@ -1,0 +1,111 @@
+"""The comparison as one page: the table, and a picture of what the visitor saw meanwhile."""
+
+from __future__ import annotations
+
+from html import escape
+
+from lab.orchestrators import table
+from lab.orchestrators.course import Comparison, Course
+from lab.orchestrators.records import BAR
+from lab.report import STYLE
+
+# Pixels: left of the bars, a row, its bars, and the width of all bars.
+LEFT, ROW, HIGH, WIDE = 130, 68, 22, 760
+EVENTS = {
+    "kill": "killed",
+    "scale": "1 → 3",
+    "update": "v1 → v2",
+    "away": "machine gone",
+    "back": "back",
+}
+LOOK = (
+    "text{font:12px system-ui,sans-serif;fill:#1d2733}.small{font-size:10px;fill:#5b6b7b}"
+    ".good{fill:#7fbf95}.some{fill:#e3b64b}.none{fill:#b3402e}.event{stroke:#1d2733}"
+    ".axis{stroke:#d5dbe1}"
+)
+
+
+def page(found: Comparison) -> str:
+    """A self-contained page without scripts."""
+    heading, lines = table.rows(found)
+    cells = "".join(f"<th>{escape(cell)}</th>" for cell in heading)
+    body = "".join(
+        f"<tr><th>{escape(first)}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in rest)}</tr>"
+        for first, *rest in lines
+    )
+    title = "The same app by five orchestrators"
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f"<style>{STYLE}</style></head><body><h1>{title}</h1>"
+        f"<table><tr>{cells}</tr>{body}</table><p>{escape(table.caption(found))}</p>"
+        f"<h2>What the visitor saw</h2>{picture(found)}</body></html>\n"
+    )
+
+
+def picture(found: Comparison) -> str:
+    """The courses below each other: every half second answered, partly or not at all."""
+    longest = max((len(course.bars) for course in found.courses), default=1) * BAR
+    scale = WIDE / max(longest, 1)
+    height = ROW * len(found.courses) + 42
+    rows = [
+        f'<g transform="translate({LEFT} {number * ROW + 20})">{_row(course, scale)}</g>'
+        for number, course in enumerate(found.courses)
+    ]
+    axis = "".join(
+        f'<path class="axis" d="M{LEFT + second * scale:.1f} 12V{height - 28}"/>'
+        f'<text class="small" x="{LEFT + second * scale:.1f}" y="{height - 16}">{second} s</text>'
+        for second in range(0, int(longest) + 1, 20)
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {LEFT + WIDE + 20} {height}" '
+        f'width="{LEFT + WIDE + 20}" height="{height}" role="img"><style>{LOOK}</style>'
+        f"{axis}{''.join(rows)}{_legend(height)}</svg>"
+    )
+
+
+def _row(course: Course, scale: float) -> str:
+    parts = [f'<text x="{-LEFT}" y="{HIGH - 6}">{escape(course.orchestrator)}</text>']
+    for kind, begin, end in _runs(course):
+        parts.append(
+            f'<rect class="{kind}" x="{begin * scale:.1f}" '
+            f'width="{(end - begin) * scale:.1f}" height="{HIGH}"/>'
+        )
+    # Lines of labels: where the last one on each ends, so that none writes over another.
+    ends = [float("-inf")] * 3
+    for scene in course.scenes:
+        if label := EVENTS.get(scene.name):
+            x = scene.at * scale
+            line = next((number for number, end in enumerate(ends) if x > end), len(ends) - 1)
+            ends[line] = x + 6 * len(label)
+            parts.append(
+                f'<path class="event" d="M{x:.1f} -4V{HIGH + 4}"/>'
+                f'<text class="small" x="{x:.1f}" y="{HIGH + 14 + 11 * line}">{label}</text>'
+            )
+    return "".join(parts)
+
+
+def _runs(course: Course) -> list[tuple[str, float, float]]:
+    """Neighbouring half seconds of the same kind as one: kind, begin, end; none where not asked."""
+    found: list[tuple[str, float, float]] = []
+    for number, (good, bad) in enumerate(course.bars):
+        if not good and not bad:
+            continue
+        # A question takes up to a second: until it was over there was no other one.
+        if found and number * BAR - found[-1][2] <= 1:
+            found[-1] = (*found[-1][:2], number * BAR)
+        kind = "good" if not bad else "some" if good else "none"
+        begin = number * BAR
+        if found and found[-1][0] == kind and found[-1][2] == begin:
+            found[-1] = (kind, found[-1][1], begin + BAR)
+        else:
+            found.append((kind, begin, begin + BAR))
+    return found
+
+
+def _legend(height: int) -> str:
+    words = {"good": "all answered", "some": "some lost", "none": "nobody answers"}
+    return "".join(
+        f'<rect class="{kind}" x="{LEFT + number * 130}" y="{height - 11}" width="10" height="10"/>'
+        f'<text class="small" x="{LEFT + 14 + number * 130}" y="{height - 2}">{text}</text>'
+        for number, (kind, text) in enumerate(words.items())
+    )
