@@ -35,6 +35,8 @@ def test_lab_up(invoke: Invoke) -> None:
     assert [node["ready"] for node in state["nodes"]] == [True] * 3
     assert len(state["addons"]) == 5
     assert all(addon["available"] for addon in state["addons"])
+    # A second lab's machines count as well: with the usual 128 their kube-proxy would end.
+    assert int(Path("/proc/sys/fs/inotify/max_user_instances").read_text()) >= 1024
 
 
 def test_a_corrupted_tool_is_refused_and_made_again(invoke: Invoke) -> None:
