@@ -159,7 +159,9 @@ def exercise_up(c: Context, name: str, lab: str | None = None) -> None:
     """Deploy one exercise, or --all: `pulumi up --stack NAME` without questions."""
     from lab import practice
 
-    practice.deploy(load(name=lab), name, Status())
+    status = Status()
+    practice.deploy(load(name=lab), [name], status)
+    status.say(f"next: invoke check {name}")
 
 
 @task
@@ -175,7 +177,7 @@ def exercise_down(c: Context, name: str, lab: str | None = None) -> None:
     """Delete everything that one exercise deployed, or --all."""
     from lab import practice
 
-    practice.withdraw(load(name=lab), name, Status())
+    practice.withdraw(load(name=lab), [name], Status())
 
 
 @task
@@ -190,7 +192,7 @@ def check(
     """Check one exercise, or --all: what works, what does not, and why; --hint 1 to 3 helps."""
     from lab import practice
 
-    report = practice.check(load(name=lab), name, Status())
+    report = practice.check(load(name=lab), [name], Status())
     if junit:
         Path(junit).write_text(report.junit)
     print(document(report.data()) if json_ else report.text(hints=hint))
@@ -210,12 +212,14 @@ def grade(
 
 
 @task
-def mutants(c: Context, name: str, lab: str | None = None, json_: bool = False) -> None:
-    """Try wrong answers of one exercise, or --all: each must fail the check made for it."""
+def mutants(
+    c: Context, name: str, exercise: list[str], lab: str | None = None, json_: bool = False
+) -> None:
+    """Try wrong answers to NAME, every further --exercise, or --all: each must fail its check."""
     from lab import mutants as laboratory
     from lab import practice
 
-    outcomes = practice.try_mutants(load(name=lab), name, Status())
+    outcomes = practice.try_mutants(load(name=lab), [name, *exercise], Status())
     rows = list(laboratory.table(outcomes))
     print(
         document({"mutants": [outcome.data() for outcome in outcomes]})
@@ -276,11 +280,13 @@ def experiment(c: Context, name: str, lab: str | None = None, json_: bool = Fals
 
 
 @task
-def smoke(c: Context, lab: str | None = None, output: str = "smoke") -> None:
-    """For CI: bring the lab up, run every exercise, leave JUnit and logs, remove what was made."""
+def smoke(c: Context, exercise: list[str], lab: str | None = None, output: str = "smoke") -> None:
+    """For CI: lab up, every --exercise (or all) run, JUnit and logs left, what was made removed."""
     from lab import smoke as smoke_run
 
-    print(smoke_run.run(load(name=lab), Path(output), Status()).text())
+    report = smoke_run.run(load(name=lab), exercise, Path(output), Status())
+    print(report.text())
+    report.raise_for_status()
 
 
 @task

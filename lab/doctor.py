@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from lab.choices import Choice
 from lab.config import Lab
 from lab.errors import PrerequisiteError
-from lab.host import Host
+from lab.host import INOTIFY_INSTANCES, Host
 from lab.output import table
 
 MIN_DISK = 10 * 1024
@@ -188,11 +188,13 @@ def _capabilities(host: Host) -> Finding:
 def _inotify(lab: Lab, host: Host) -> Finding:
     need = len(lab.machines) * INOTIFY_PER_MACHINE
     detail = f"{host.inotify_instances} instances, {need} may be used"
+    if host.lets_inotify_grow:
+        more = f"{detail}: lab-up allows {INOTIFY_INSTANCES}"
+        return Finding("inotify", "inotify", "note", more)
     if host.inotify_instances >= need:
         return Finding("inotify", "inotify", "ok", detail)
-    return Finding(
-        "inotify", "inotify", "warn", detail, "sudo sysctl fs.inotify.max_user_instances=512"
-    )
+    fix = f"sudo sysctl fs.inotify.max_user_instances={INOTIFY_INSTANCES}"
+    return Finding("inotify", "inotify", "warn", detail, fix)
 
 
 def _sources(sources: Mapping[str, Sequence[str]]) -> list[Finding]:

@@ -101,6 +101,8 @@ def install_prerequisites(up: Bringup) -> None:
         prerequisites.allow_docker(up.host, up.status)
     if up.lab.provider == "libvirt":
         prerequisites.start_libvirt(up.host, up.status)
+    elif up.may_install and up.host.lets_inotify_grow:
+        prerequisites.allow_inotify(up.host, up.status)
 
 
 def remember_choices(up: Bringup) -> None:

@@ -37,29 +37,28 @@ def running(lab: Lab) -> tuple[Lab, Path]:
     return resolved, tools
 
 
-def deploy(lab: Lab, name: str, status: Status) -> None:
-    """Bring one exercise up, or all, several at once.
+def deploy(lab: Lab, names: Sequence[str], status: Status) -> None:
+    """Bring exercises up, several at once.
 
     Raises CommandError with Pulumi's words when that fails.
     """
-    chosen, resolved, tools = select(lab, name, status)
+    chosen, resolved, tools = select(lab, names, status)
     stacks = Stacks(resolved, tools, status)
-    with locked(resolved, f"exercise-up {name}", status):
+    with locked(resolved, f"exercise-up {' '.join(names)}", status):
         _change(chosen, "exercise", stacks.up, status)
-    status.say(f"next: invoke check {name}")
 
 
 def preview(lab: Lab, name: str, status: Status) -> str:
     """What `deploy` would change, in Pulumi's words."""
-    (exercise,), resolved, tools = select(lab, name, status)
+    (exercise,), resolved, tools = select(lab, [name], status)
     return Stacks(resolved, tools, status).preview(exercise.name)
 
 
-def withdraw(lab: Lab, name: str, status: Status) -> None:
-    """Take one exercise away again, or all; one that is not there is no error."""
-    chosen, resolved, tools = select(lab, name, status)
+def withdraw(lab: Lab, names: Sequence[str], status: Status) -> None:
+    """Take exercises away again, several at once; one that is not there is no error."""
+    chosen, resolved, tools = select(lab, names, status)
     stacks = Stacks(resolved, tools, status)
-    with locked(resolved, f"exercise-down {name}", status):
+    with locked(resolved, f"exercise-down {' '.join(names)}", status):
         _change(chosen, "remove", stacks.destroy, status)
 
 
@@ -83,9 +82,9 @@ def deployed(lab: Lab) -> set[str]:
     return {name for name in names if stacks.resources(name)}
 
 
-def check(lab: Lab, name: str, status: Status) -> grading.Report:
-    """Check one exercise, or all."""
-    chosen, resolved, tools = select(lab, name, status)
+def check(lab: Lab, names: Sequence[str], status: Status) -> grading.Report:
+    """Check exercises."""
+    chosen, resolved, tools = select(lab, names, status)
     return grading.grade(resolved, tools, chosen)
 
 
@@ -93,27 +92,31 @@ def grade(
     lab: Lab, name: str, folder: Path, student: str, status: Status
 ) -> tuple[grading.Report, list[Path]]:
     """Check, and write the report in every form into `folder`; the report and the files."""
-    chosen, resolved, tools = select(lab, name, status)
+    chosen, resolved, tools = select(lab, [name], status)
     made = grading.grade(resolved, tools, chosen)
     evidence = report.gather(resolved, tools, chosen)
     return made, report.write(made, evidence, folder, student or resolved.name)
 
 
-def try_mutants(lab: Lab, name: str, status: Status) -> list[mutants.Outcome]:
-    """Try the wrong answers of one exercise, or of all for an empty name."""
-    chosen, resolved, tools = select(lab, name, status)
-    with locked(resolved, f"mutants {name}", status):
+def try_mutants(lab: Lab, names: Sequence[str], status: Status) -> list[mutants.Outcome]:
+    """Try the wrong answers to exercises."""
+    chosen, resolved, tools = select(lab, names, status)
+    with locked(resolved, f"mutants {' '.join(names)}", status):
         return mutants.Laboratory(resolved, tools, status).run(chosen)
 
 
-def select(lab: Lab, name: str, status: Status) -> tuple[list[Exercise], Lab, Path]:
-    """The exercise of this name, or all that the lab has machines for; and the running lab.
+def select(lab: Lab, names: Sequence[str], status: Status) -> tuple[list[Exercise], Lab, Path]:
+    """The exercises of these names, or for ALL those that the lab has machines for; and the lab.
 
-    Raises NotFoundError for an unknown name, PrerequisiteError for one exercise that needs more
+    Raises NotFoundError for an unknown name, PrerequisiteError for a named exercise that needs more
     machines, and what `running` raises.
     """
-    every = name == ALL
-    named = exercises.discover(lab.root) if every else [exercises.find(lab.root, name)]
+    every = ALL in names
+    named = (
+        exercises.discover(lab.root)
+        if every
+        else [exercises.find(lab.root, name) for name in names]
+    )
     resolved, tools = running(lab)
     have = len(resolved.machines)
     for exercise in named:

@@ -11,7 +11,7 @@ from pathlib import Path
 from lab import runner, wait
 from lab.config import Lab
 from lab.errors import CommandError, LabError, PrerequisiteError
-from lab.host import Host
+from lab.host import INOTIFY_INSTANCES, Host
 from lab.output import Status
 
 # What Debian's archive is verified with; Ubuntu has it not from the beginning.
@@ -108,6 +108,20 @@ def allow_docker(host: Host, status: Status) -> None:
     # The lab's lock would be inherited.
     os.closerange(3, 1024)
     os.execvp("sg", ["sg", "docker", "-c", again])
+
+
+def allow_inotify(host: Host, status: Status) -> None:
+    """Allow as many inotify instances as several labs need, until the host starts anew.
+
+    A host that does not let itself be told keeps what it has, and the doctor warns.
+    """
+    setting = f"fs.inotify.max_user_instances={INOTIFY_INSTANCES}"
+    status.say(f"raising a limit of the kernel: {setting} (was {host.inotify_instances})")
+    sudo = [] if host.is_root else ["sudo", "-n"]
+    try:
+        runner.run([*sudo, "sysctl", "--write", setting])
+    except LabError as error:
+        status.say(f"the limit stays: {error.message}")
 
 
 def start_libvirt(host: Host, status: Status) -> None:

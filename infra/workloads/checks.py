@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import http
 import os
 import subprocess
 import time
@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 import pytest
 
+from infra.workloads.api import CannotCheck, server
+
 T = TypeVar("T")
 Object = dict[str, Any]
 # GET an address from the host: status code and body; code 0 and the reason when nobody answers.
@@ -18,12 +20,8 @@ Fetch = Callable[[str], tuple[int, str]]
 UNREACHABLE = ("was refused", "Unable to connect", "i/o timeout", "no such host", "TLS handshake")
 
 
-class CannotCheck(Exception):
-    """The check could not be made: says nothing about the student's work."""
-
-
 class Cluster:
-    """A read-mostly view of one namespace of the cluster, through kubectl."""
+    """A read-mostly view of one namespace of the cluster."""
 
     def __init__(self, namespace: str) -> None:
         self.namespace = namespace
@@ -51,32 +49,37 @@ class Cluster:
         command, dashes, inside = words.partition(" -- ")
         return f"look: kubectl {command} -n {self.namespace}{dashes}{inside}"
 
+    def read(self, kind: str, name: str = "", selector: str = "") -> tuple[int, Any]:
+        """HTTP status and document of one object, or of all of a kind; as `Api.read` raises."""
+        api = server()
+        return api.read(api.path(kind, self.namespace, name, selector))
+
     def get(self, kind: str, name: str) -> Object:
         """One object; fails the check when it does not exist."""
-        code, output = self.kubectl("get", kind, name, "--output", "json")
-        if code:
-            pytest.fail(
-                f"expected {kind} `{name}` in namespace `{self.namespace}`, "
-                f"but: {output.strip()}\n{self.look(f'get {kind}')}",
-                pytrace=False,
-            )
-        answer: Object = json.loads(output)
-        return answer
+        if found := self.find(kind, name):
+            return found
+        pytest.fail(
+            f"expected {kind} `{name}` in namespace `{self.namespace}`, saw none\n"
+            f"{self.look(f'get {kind}')}",
+            pytrace=False,
+        )
 
     def find(self, kind: str, name: str) -> Object | None:
         """One object, or None where there is none of this name."""
-        code, output = self.kubectl("get", kind, name, "--ignore-not-found", "--output", "json")
-        if code:
-            raise CannotCheck(output.strip())
-        return json.loads(output) if output.strip() else None
+        status, answer = self.read(kind, name)
+        if status == http.HTTPStatus.NOT_FOUND:
+            return None
+        if status != http.HTTPStatus.OK:
+            raise CannotCheck(str(answer["message"]))
+        found: Object = answer
+        return found
 
     def list(self, kind: str, selector: str = "") -> list[Object]:
         """All objects of a kind, those being deleted left out."""
-        options = ["--selector", selector] if selector else []
-        code, output = self.kubectl("get", kind, *options, "--output", "json")
-        if code:
-            raise CannotCheck(output.strip())
-        items: list[Object] = json.loads(output)["items"]
+        status, answer = self.read(kind, selector=selector)
+        if status != http.HTTPStatus.OK:
+            raise CannotCheck(str(answer["message"]))
+        items: list[Object] = answer["items"]
         return [item for item in items if "deletionTimestamp" not in item["metadata"]]
 
     def logs(self, pod: str, container: str = "") -> str:
@@ -158,16 +161,16 @@ def eventually(probe: Callable[[], T | None], seconds: float = 20) -> T | None:
     """The first answer of `probe` that is true, or its last one when the time is over.
 
     LAB_PATIENCE, 1 by default, makes the time longer on slow machines and shorter where many wrong
-    answers are tried. The pause between two looks grows from 0.2 to 1 s.
+    answers are tried. The pause between two looks grows from 0.1 to 0.5 s.
     """
     deadline = time.monotonic() + seconds * float(os.environ.get("LAB_PATIENCE", "1"))
-    pause = 0.2
+    pause = 0.1
     while True:
         answer = probe()
         if answer or time.monotonic() > deadline:
             return answer
         time.sleep(pause)
-        pause = min(pause * 1.3, 1)
+        pause = min(pause * 1.3, 0.5)
 
 
 def answering(fetch: Fetch, url: str) -> tuple[int, str] | None:

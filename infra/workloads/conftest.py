@@ -7,6 +7,7 @@ raised by a fixture or by CannotCheck, never a lost point.
 
 from __future__ import annotations
 
+import http
 import json
 import os
 import urllib.error
@@ -17,15 +18,16 @@ from typing import Any
 import pytest
 import testinfra
 
-from infra.workloads.checks import CannotCheck, Cluster, Fetch
+from infra.workloads.api import CannotCheck, server
+from infra.workloads.checks import Cluster, Fetch
 
 
 @pytest.fixture(scope="session")
 def api() -> None:
     """An error when the cluster that KUBECONFIG names does not answer."""
-    code, output = Cluster("default").kubectl("get", "--raw", "/readyz")
-    if code:
-        raise CannotCheck(f"the cluster is not ready: {output.strip()}")
+    status, body = server().ask("/readyz")
+    if status != http.HTTPStatus.OK:
+        raise CannotCheck(f"the cluster is not ready: {body.strip()}")
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,8 @@ class Invoke:
     def environment(self) -> dict[str, str]:
         keep = {key: value for key, value in os.environ.items() if not key.startswith("PULUMI_")}
         keep.pop("KUBECONFIG", None)
-        return {**keep, "LAB_NAME": self.lab}
+        # Checks wait longer here: the suite's machine is small, and may be shared.
+        return {**keep, "LAB_NAME": self.lab, "LAB_PATIENCE": "3"}
 
     def command(self, *words: str) -> list[str]:
         """The words that start a task here."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import subprocess
 import time
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from lab import config, exercises
 from tests.e2e.conftest import ROOT, Invoke, docker, names
@@ -34,6 +37,8 @@ def test_lab_up(invoke: Invoke) -> None:
     assert [node["ready"] for node in state["nodes"]] == [True] * 3
     assert len(state["addons"]) == 5
     assert all(addon["available"] for addon in state["addons"])
+    # A second lab's machines count as well: with the usual 128 their kube-proxy would end.
+    assert int(Path("/proc/sys/fs/inotify/max_user_instances").read_text()) >= 1024
 
 
 def test_a_corrupted_tool_is_refused_and_made_again(invoke: Invoke) -> None:
@@ -83,11 +88,24 @@ def test_pulumi_by_hand(invoke: Invoke) -> None:
     assert "myapp-pod" in invoke.shell("pulumi stack output pod --stack pod")
 
 
-def test_every_exercise_at_once(invoke: Invoke) -> None:
-    invoke("exercise-up", "--all")
-    report = invoke.json("check", "--all")
-    assert report["score"] == report["points"]
-    assert set(names(report["checks"], "exercise")) == set(EXERCISES)
+def test_smoke_by_the_job_files(invoke: Invoke) -> None:
+    """Every exercise at once, as GitHub's and GitLab's jobs type it; what was there stays."""
+    github = yaml.safe_load((ROOT / "docs/ci/github.yml").read_text())
+    gitlab = yaml.safe_load((ROOT / "docs/ci/gitlab.yml").read_text())
+    steps = {step["run"] for step in github["jobs"]["smoke"]["steps"] if "run" in step}
+    (line,) = steps | set(gitlab["smoke"]["script"])
+    launcher, *words = shlex.split(line)
+    assert launcher == "./inv"
+    done = invoke(*words)
+    assert done.out.rstrip().endswith("points")
+    suite = ElementTree.parse(invoke.checkout / "smoke" / "junit.xml").getroot()
+    assert {part.get("name") for part in suite} == set(EXERCISES)
+    assert not list(suite.iter("failure"))
+    assert (invoke.checkout / "smoke/logs/control-plane-1/journal.log").stat().st_size
+    state = states(invoke)
+    assert [item["name"] for item in state["exercises"] if item["resources"]] == ["pod"]
+    left = invoke.shell("kubectl get namespaces,pv --output name")
+    assert not [name for name in EXERCISES if f"/{name}\n" in left and name != "pod"], left
 
 
 def test_grade(invoke: Invoke, tmp_path: Path) -> None:
@@ -99,6 +117,7 @@ def test_grade(invoke: Invoke, tmp_path: Path) -> None:
 
 
 def test_update_and_rollback(invoke: Invoke) -> None:
+    invoke("exercise-up", "deployment")
     invoke.shell('pulumi config set --stack deployment message "Hello Kubernetes! I am updated!!"')
     assert "updat" in invoke("exercise-preview", "deployment").out
     invoke("exercise-up", "deployment")
@@ -190,23 +209,22 @@ def containers() -> list[str]:
 
 
 def test_exercises_down(invoke: Invoke) -> None:
-    invoke("exercise-down", "ingress")
-    invoke.shell("kubectl get namespace ingress", code=1)
+    invoke("exercise-down", "pod")
+    invoke.shell("kubectl get namespace pod", code=1)
     invoke("exercise-down", "--all")
     assert not any(exercise["resources"] for exercise in states(invoke)["exercises"])
-    left = invoke.shell("kubectl get namespaces,pv --output name")
-    assert not [name for name in EXERCISES if f"/{name}\n" in left], left
 
 
-@pytest.mark.parametrize("name", TRIED)
-def test_wrong_answers(invoke: Invoke, name: str) -> None:
+def test_wrong_answers(invoke: Invoke) -> None:
     """Every mutant fails the right check; the manifests, by kubectl, pass all of them."""
-    outcomes = invoke.json("mutants", name)["mutants"]
+    first, *others = TRIED
+    more = [word for name in others for word in ("--exercise", name)]
+    outcomes = invoke.json("mutants", first, *more)["mutants"]
     assert isinstance(outcomes, list)
     assert not [outcome for outcome in outcomes if outcome["problem"]]
-    reference, *wrong = outcomes
-    assert not reference["failed"]
-    assert all(outcome["failed"] for outcome in wrong)
+    right = {outcome["exercise"] for outcome in outcomes if not outcome["failed"]}
+    assert right == set(TRIED)
+    assert len([outcome for outcome in outcomes if outcome["failed"]]) >= 60
 
 
 def test_down_and_up_keep_everything(invoke: Invoke) -> None:

@@ -46,7 +46,14 @@ def test_a_healthy_host_has_no_fault(lab: Lab, host: Callable[..., Host]) -> Non
         ({"cgroup": 1}, "cgroup", "note", "v1"),
         ({"missing_capabilities": ("SYS_RESOURCE",)}, "capabilities", "note", "SYS_RESOURCE"),
         ({"missing_capabilities": ("NET_ADMIN",)}, "capabilities", "fail", "NET_ADMIN missing"),
-        ({"inotify_instances": 100}, "inotify", "warn", "120 may be used"),
+        ({"inotify_instances": 1024}, "inotify", "ok", "120 may be used"),
+        ({"inotify_instances": 128}, "inotify", "note", "lab-up allows 1024"),
+        (
+            {"inotify_instances": 100, "is_root": False, "can_sudo": False},
+            "inotify",
+            "warn",
+            "120 may be used",
+        ),
         ({"system": "Darwin"}, "system", "warn", "Darwin"),
     ],
 )

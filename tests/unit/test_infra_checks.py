@@ -6,21 +6,20 @@ import itertools
 import json
 import re
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from infra.workloads import checks, conftest
-from infra.workloads.checks import CannotCheck, Cluster, answering, eventually, ready
+from infra.workloads import api, checks, conftest
+from infra.workloads.api import Api, CannotCheck
+from infra.workloads.checks import Cluster, answering, eventually, ready
 
 WORKLOADS = Path(checks.__file__).parent
 EXERCISES = sorted(path.parent.name for path in WORKLOADS.glob("*/exercise.toml"))
 Words = tuple[str, ...]
 REFUSED = "The connection to the server 127.0.0.1:6443 was refused - did you specify the right host"
-MISSING = 'Error from server (NotFound): namespaces "pod" not found'
 
 
 def checks_of(name: str) -> list[Any]:
@@ -44,30 +43,55 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "time", fake)
 
 
-@pytest.fixture
-def answers(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, str], None]:
-    """Make every kubectl end with this code and output; an empty list is an empty list."""
-
-    def given(code: int, output: str) -> None:
-        def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
-            assert command[0] == "kubectl"
-            return subprocess.CompletedProcess(command, code, stdout="", stderr=output)
-
-        monkeypatch.setattr(checks.subprocess, "run", run)
-
-    return given
-
-
 class Empty(Cluster):
     """A cluster that answers and has nothing in it."""
 
+    def read(self, kind: str, name: str = "", selector: str = "") -> tuple[int, Any]:
+        """What the API server says of objects that are not there."""
+        if name:
+            return 404, {"kind": "Status", "message": f'{kind} "{name}" not found'}
+        return 200, {"items": []}
+
     def kubectl(self, *words: str, stdin: str = "", timeout: float = 20) -> tuple[int, str]:
-        """What kubectl says of objects that are not there."""
-        if "--ignore-not-found" in words:
-            return 0, ""
-        if words[0] == "get" and (len(words) < 3 or words[2].startswith("--")):
-            return 0, json.dumps({"items": []})
+        """What kubectl says of them."""
         return 1, f"Error from server (NotFound): {' '.join(words[:3])} not found"
+
+
+@pytest.fixture
+def away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody answers: neither kubectl nor its proxy reaches the cluster."""
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        assert command[0] == "kubectl"
+        return subprocess.CompletedProcess(command, 1, stdout="", stderr=REFUSED)
+
+    monkeypatch.setattr(checks.subprocess, "run", run)
+    monkeypatch.setattr(checks, "server", lambda: answering_with(502, REFUSED))
+
+
+class AnyKind(dict[str, tuple[str, str, bool]]):
+    """Whatever is asked for, the API has it."""
+
+    def __contains__(self, kind: object) -> bool:
+        return True
+
+    def __missing__(self, kind: str) -> tuple[str, str, bool]:
+        return ("api/v1", kind, True)
+
+
+def answering_with(status: int, body: str) -> Api:
+    """The API behind a proxy that always gives this answer; its kinds are known already."""
+    made = Api.__new__(Api)
+    made.__dict__["kinds"] = AnyKind()
+    made._connection = cast(
+        Any,
+        SimpleNamespace(
+            request=lambda *_: None,
+            getresponse=lambda: SimpleNamespace(status=status, read=body.encode),
+            close=lambda: None,
+        ),
+    )
+    return made
 
 
 def call(check: Any, cluster: Cluster) -> None:
@@ -91,10 +115,7 @@ def test_every_check_fails_where_nothing_is_deployed(check: Any) -> None:
 
 
 @pytest.mark.parametrize("check", CHECKS)
-def test_no_check_blames_the_student_when_the_cluster_is_away(
-    check: Any, answers: Callable[[int, str], None]
-) -> None:
-    answers(1, REFUSED)
+def test_no_check_blames_the_student_when_the_cluster_is_away(check: Any, away: None) -> None:
     with pytest.raises(CannotCheck):
         call(check, Cluster("pod"))
 
@@ -143,7 +164,7 @@ def test_the_image_that_really_runs(
         "metadata": {"name": "myapp-pod"},
         "status": {"containerStatuses": [{"image": image, "imageID": identity}]},
     }
-    monkeypatch.setattr(Cluster, "kubectl", lambda *_, **__: (0, json.dumps(pod)))
+    monkeypatch.setattr(Cluster, "read", lambda *_: (200, pod))
     if seen is None:
         Cluster("pod").expect_image(pod, "busybox")
         return
@@ -174,22 +195,55 @@ def test_kubectl_that_does_not_run_is_no_lost_point(
 
     monkeypatch.setattr(checks.subprocess, "run", run)
     with pytest.raises(CannotCheck):
-        Cluster("pod").get("pod", "myapp-pod")
+        Cluster("pod").logs("myapp-pod")
+    monkeypatch.setattr(api.subprocess, "Popen", run)
+    if isinstance(problem, FileNotFoundError):
+        with pytest.raises(CannotCheck):
+            Api()
 
 
-def test_a_missing_object_fails_with_the_words_of_kubectl(
-    answers: Callable[[int, str], None],
-) -> None:
-    answers(1, MISSING)
+def test_a_missing_object_fails_and_says_where_to_look() -> None:
     with pytest.raises(pytest.fail.Exception) as caught:
-        Cluster("pod").get("pod", "myapp-pod")
-    assert MISSING in str(caught.value) and "look: kubectl get pod" in str(caught.value)
+        Empty("pod").get("pod", "myapp-pod")
+    assert "expected pod `myapp-pod` in namespace `pod`, saw none" in str(caught.value)
+    assert "look: kubectl get pod" in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [403, 500])
+def test_an_answer_that_is_none_is_no_lost_point(
+    monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    refusing = answering_with(status, json.dumps({"message": "you may not"}))
+    monkeypatch.setattr(checks, "server", lambda: refusing)
+    for look in (lambda: Cluster("pod").get("pod", "a"), lambda: Cluster("pod").list("pods")):
+        with pytest.raises(CannotCheck, match="you may not"):
+            look()
 
 
 def test_a_list_leaves_out_what_is_being_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
     items = [{"metadata": {"name": "a"}}, {"metadata": {"name": "b", "deletionTimestamp": "now"}}]
-    monkeypatch.setattr(Cluster, "kubectl", lambda *_, **__: (0, json.dumps({"items": items})))
+    monkeypatch.setattr(checks, "server", lambda: answering_with(200, json.dumps({"items": items})))
     assert [item["metadata"]["name"] for item in Cluster("pod").list("pods")] == ["a"]
+
+
+def test_where_objects_are() -> None:
+    listing = {
+        "resources": [
+            {"name": "nodes", "kind": "Node", "shortNames": ["no"], "namespaced": False},
+            {"name": "pods", "kind": "Pod", "shortNames": ["po"], "namespaced": True},
+            {"name": "pods/log", "kind": "Pod", "namespaced": True},
+        ]
+    }
+    known = answering_with(200, json.dumps(listing))
+    del known.__dict__["kinds"]
+    assert known.path("pods", "mine") == "/api/v1/namespaces/mine/pods"
+    assert known.path("po", "mine", "a/b") == "/api/v1/namespaces/mine/pods/a%2Fb"
+    assert known.path("pod", "mine", selector="app=x") == (
+        "/api/v1/namespaces/mine/pods?labelSelector=app%3Dx"
+    )
+    assert known.path("node", "mine", "one") == "/api/v1/nodes/one"
+    with pytest.raises(CannotCheck, match="knows no tree"):
+        known.path("tree", "mine")
 
 
 @pytest.mark.parametrize(

@@ -30,13 +30,14 @@ def deploy() -> None:
             "template": {
                 "metadata": {"labels": LABELS},
                 "spec": {
+                    "termination_grace_period_seconds": 1,
                     "containers": [
                         {
                             "name": "myapp-container",
                             "image": BUSYBOX,
                             "command": ["sh", "-c", f"echo {message} && sleep 3600"],
                         }
-                    ]
+                    ],
                 },
             },
         },

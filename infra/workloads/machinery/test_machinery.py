@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from infra.workloads.api import CannotCheck
 from infra.workloads.checks import (
-    CannotCheck,
     Cluster,
     Object,
     eventually,

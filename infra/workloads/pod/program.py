@@ -17,13 +17,14 @@ def deploy() -> None:
             "labels": {"app": "myapp"},
         },
         spec={
+            "termination_grace_period_seconds": 1,
             "containers": [
                 {
                     "name": "myapp-container",
                     "image": BUSYBOX,
                     "command": ["sh", "-c", "echo Hello Kubernetes! && sleep 3600"],
                 }
-            ]
+            ],
         },
     )
     pulumi.export("pod", pod.metadata["name"])

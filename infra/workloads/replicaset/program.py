@@ -25,13 +25,14 @@ def deploy() -> None:
             "template": {
                 "metadata": {"labels": LABELS},
                 "spec": {
+                    "termination_grace_period_seconds": 1,
                     "containers": [
                         {
                             "name": "myapp-container",
                             "image": BUSYBOX,
                             "command": ["sh", "-c", "echo Hello Kubernetes! && sleep 3600"],
                         }
-                    ]
+                    ],
                 },
             },
         },

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from infra.workloads.checks import CannotCheck, Cluster, Object, eventually, ready, ready_pods
+from infra.workloads.api import CannotCheck
+from infra.workloads.checks import Cluster, Object, eventually, ready, ready_pods
 
 HOSTNAME = "kubernetes.io/hostname"
 CONTROL_PLANE = "node-role.kubernetes.io/control-plane"

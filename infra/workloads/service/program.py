@@ -38,6 +38,7 @@ def deploy() -> None:
             "template": {
                 "metadata": {"labels": LABELS},
                 "spec": {
+                    "termination_grace_period_seconds": 1,
                     "containers": [
                         {
                             "name": "hello",
@@ -49,13 +50,17 @@ def deploy() -> None:
                                 "period_seconds": 1,
                             },
                         }
-                    ]
+                    ],
                 },
             },
         },
     )
     client = {"name": "client", "image": BUSYBOX, "command": ["sh", "-c", "sleep 3600"]}
-    Pod("client", metadata=metadata("client", {"app": "client"}), spec={"containers": [client]})
+    Pod(
+        "client",
+        metadata=metadata("client", {"app": "client"}),
+        spec={"termination_grace_period_seconds": 1, "containers": [client]},
+    )
     services = {
         name: Service(
             name,
