@@ -155,6 +155,32 @@ def test_registry(invoke: Invoke) -> None:
     assert "library/busybox" in catalog
 
 
+def test_services_outlive_a_full_sync_of_kube_proxy(invoke: Invoke) -> None:
+    """Once an hour, and when a node's zone changes, it compares its rules with the kernel's."""
+    machine = 'ssh -F "$LAB_SSH_CONFIG" worker-1 '
+    count = "sync_full_proxy_rules_duration_seconds_count"
+
+    def syncs() -> float:
+        metrics = invoke.shell(f"{machine} curl -s http://127.0.0.1:10249/metrics")
+        lines = [line for line in metrics.splitlines() if count in line and '"IPv4"' in line]
+        return float(lines[0].split()[-1])
+
+    def rules() -> list[str]:
+        listing = invoke.shell(f"{machine} sudo nft list map ip kube-proxy service-ips")
+        return sorted(word for word in listing.split() if word.startswith("service-"))
+
+    before, done = rules(), syncs()
+    assert any("kube-dns" in rule for rule in before)
+    zone = "kubectl label node worker-1 topology.kubernetes.io/zone"
+    invoke.shell(f"{zone}=here")
+    deadline = time.monotonic() + 30
+    while syncs() == done:
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    assert rules() == before
+    invoke.shell(f"{zone}-")
+
+
 def test_timeline(invoke: Invoke) -> None:
     """From the API server to a started container, in this order on one clock."""
     entries = invoke.json("timeline")["timeline"]["entries"]  # type: ignore[index]
