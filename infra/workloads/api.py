@@ -64,13 +64,21 @@ class Api:
             )
         except FileNotFoundError as error:
             raise CannotCheck(f"kubectl: {error}") from error
+        self._connection = _Connection(path)
         deadline = time.monotonic() + START
-        while not path.exists():
+        # The socket is there a moment before anybody listens to it.
+        while not self._listens():
             if self._proxy.poll() is not None or time.monotonic() > deadline:
                 self._proxy.kill()
                 raise CannotCheck(f"kubectl proxy: {self._proxy.communicate()[1].strip()}")
             time.sleep(0.01)
-        self._connection = _Connection(path)
+
+    def _listens(self) -> bool:
+        try:
+            self._connection.connect()
+        except OSError:
+            return False
+        return True
 
     def close(self) -> None:
         """End the proxy."""

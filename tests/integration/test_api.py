@@ -1,0 +1,57 @@
+"""The checks' way to the API: a kubectl that serves a Unix socket, and does so late."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from infra.workloads.api import Api, CannotCheck
+
+# Stands for `kubectl proxy --unix-socket=PATH`: the socket is there before anybody listens.
+LATE = """#!{python}
+import http.server, socket, sys, time
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    address_string = lambda self: "unix"
+    log_message = lambda self, *_: None
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[2].partition("=")[2])
+time.sleep(0.5)
+listener.listen()
+while True:
+    connection, _ = listener.accept()
+    Handler(connection, ("unix", 0), None)
+"""
+
+
+def kubectl(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a program called kubectl first in PATH."""
+    program = folder / "kubectl"
+    program.write_text(text)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+def test_waits_until_the_proxy_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kubectl(tmp_path, LATE.format(python=sys.executable), monkeypatch)
+    api = Api()
+    try:
+        assert api.ask("/readyz") == (200, "ok")
+        assert api.ask("/readyz") == (200, "ok")
+    finally:
+        api.close()
+
+
+def test_a_proxy_that_ends_is_no_lost_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kubectl(tmp_path, "#!/bin/sh\necho no configuration >&2; exit 1\n", monkeypatch)
+    with pytest.raises(CannotCheck, match="no configuration"):
+        Api()
