@@ -61,6 +61,11 @@ def client(lab: Lab, tools: Path) -> list[str]:
     return [str(tools / "kubectl"), f"--kubeconfig={config}", f"--cache-dir={cache}"]
 
 
+def listing(objects: Sequence[Mapping[str, Any]]) -> str:
+    """Several objects as one JSON document for `kubectl apply --filename -`."""
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
+
+
 def get(lab: Lab, tools: Path, *words: str) -> list[dict[str, Any]]:
     """`kubectl get ... -o json`: the items of a list."""
     answer = json.loads(kubectl(lab, tools, "get", *words, "--output", "json"))

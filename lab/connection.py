@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from lab.config import Lab
 from lab.errors import CommandError, DeadlineExceeded, ResourceError, tail
 
 
@@ -88,6 +89,11 @@ class Remote:
 def said(result: Any) -> str:
     """What a command printed: its complaints, or without any all of it."""
     return str(result.stderr or result.stdout)
+
+
+def connections(lab: Lab) -> list[Remote]:
+    """Every machine of a lab, the control plane first; nobody is talked to yet."""
+    return [Remote(machine.name, lab.state / "ssh_config") for machine in lab.machines]
 
 
 @contextmanager

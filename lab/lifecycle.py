@@ -20,7 +20,7 @@ from lab import boxes, cluster, doctor, exercises, host, images, prerequisites
 from lab.choices import FILE as CHOICES
 from lab.choices import Choice, neighbours, resolve, to_remember
 from lab.config import Lab, cache_folder
-from lab.connection import Remote
+from lab.connection import Remote, connections
 from lab.containers import run_arguments
 from lab.distributions import distribution
 from lab.errors import NotFoundError, PrerequisiteError
@@ -58,8 +58,7 @@ class Bringup:
 
     @cached_property
     def remotes(self) -> list[Remote]:
-        config = self.lab.state / "ssh_config"
-        return [Remote(machine.name, config) for machine in self.lab.machines]
+        return connections(self.lab)
 
     @cached_property
     def versions(self) -> dict[str, str]:

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from lab.config import Lab
-from lab.connection import Remote
+from lab.connection import Remote, connections
 from lab.errors import LabError
 from lab.lifecycle import known
 from lab.output import Status
@@ -54,5 +54,5 @@ def collect(lab: Lab, folder: Path, status: Status) -> Path:
         remote.close()
 
     with status.step("logs of the machines"):
-        each([Remote(machine.name, lab.state / "ssh_config") for machine in lab.machines], one)
+        each(connections(lab), one)
     return folder

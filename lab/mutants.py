@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import json
 import re
 import secrets
 import tomllib
@@ -309,8 +308,7 @@ class Laboratory:
             return
 
     def _kubectl(self, verb: str, made: Sequence[Object], *options: str) -> None:
-        listing = {"apiVersion": "v1", "kind": "List", "items": list(made)}
-        text = json.dumps(listing)
+        text = cluster.listing(made)
         cluster.kubectl(
             self._lab, self._tools, verb, "--filename", "-", *options, stdin=text, timeout=60
         )

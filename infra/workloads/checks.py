@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import http
+import json
 import os
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import pytest
@@ -17,6 +19,9 @@ T = TypeVar("T")
 Object = dict[str, Any]
 # GET an address from the host: status code and body; code 0 and the reason when nobody answers.
 Fetch = Callable[[str], tuple[int, str]]
+# Who writes endpoints by the Service's selector, as their label says; others write by hand.
+ENDPOINTS_BY_SELECTOR = "endpointslice-controller.k8s.io"
+REVISION = "deployment.kubernetes.io/revision"
 UNREACHABLE = ("was refused", "Unable to connect", "i/o timeout", "no such host", "TLS handshake")
 
 
@@ -140,6 +145,58 @@ def successor(cluster: Cluster, deployment: str, old: str) -> str | None:
     """The name of a Ready pod of a Deployment that is not the old one."""
     names = [pod["metadata"]["name"] for pod in ready_pods(cluster, "deployment", deployment)]
     return next((name for name in names if name != old), None)
+
+
+def present_replicaset(cluster: Cluster, name: str) -> Object | None:
+    """The ReplicaSet of a Deployment's present revision."""
+    deployment = cluster.get("deployment", name)
+    revision = deployment["metadata"].get("annotations", {}).get(REVISION)
+    for item in cluster.list("replicasets"):
+        same = item["metadata"].get("annotations", {}).get(REVISION) == revision
+        if same and owned_by(item, deployment):
+            return item
+    return None
+
+
+def slices_of(cluster: Cluster, service: str) -> list[Object]:
+    """The EndpointSlices of a Service."""
+    return cluster.list("endpointslices", f"kubernetes.io/service-name={service}")
+
+
+def endpoints_of(cluster: Cluster, service: str) -> dict[str, Object]:
+    """The addresses behind a Service, each with its conditions."""
+    return {
+        address: endpoint.get("conditions", {})
+        for piece in slices_of(cluster, service)
+        for endpoint in piece.get("endpoints") or []
+        for address in endpoint["addresses"]
+    }
+
+
+def events_of(cluster: Cluster, uid: str) -> list[Object]:
+    """The events of one object; another one may have had the same name."""
+    return [one for one in cluster.list("events") if one["involvedObject"].get("uid") == uid]
+
+
+@contextmanager
+def made_for_a_moment(cluster: Cluster, pod: Object) -> Iterator[str]:
+    """The name of a pod that is there while the block lasts, in place of one left by a check that
+    was cut off. Raises CannotCheck when it cannot be made."""
+    name: str = pod["metadata"]["name"]
+    delete = ("delete", "pod", name, "--ignore-not-found", "--now")
+    cluster.kubectl(*delete)
+    code, output = cluster.kubectl("create", "--filename", "-", stdin=json.dumps(pod))
+    if code:
+        raise CannotCheck(output.strip())
+    try:
+        yield name
+    finally:
+        cluster.kubectl(*delete, "--wait=false")
+
+
+def answer_of(machine: Any, command: str) -> str:
+    """What a command prints on a machine."""
+    return str(machine.run(command).stdout)
 
 
 def paths_of(ingress: Object) -> dict[str, str | None]:

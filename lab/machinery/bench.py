@@ -6,10 +6,9 @@ arms a dead man's switch before it stops anything, and the bench holds it while 
 
 from __future__ import annotations
 
-import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 
 from lab import cluster, wait
 from lab.config import Lab, Machine
-from lab.connection import Remote
+from lab.connection import Remote, connections
 from lab.errors import DeadlineExceeded, LabError
 from lab.output import Status
 from lab.parallel import each
@@ -97,11 +96,6 @@ def sleeper(name: str, node: str = "") -> Object:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
 
 
-def listing(objects: Sequence[Object]) -> Object:
-    """Several objects as one document."""
-    return {"apiVersion": "v1", "kind": "List", "items": list(objects)}
-
-
 class Bench:
     """Where an experiment is made: a namespace, the machines, and the list of what was found."""
 
@@ -112,9 +106,7 @@ class Bench:
         self.findings: list[Finding] = []
         self._tools = tools
         self._status = status
-        self._remotes = {
-            item.name: Remote(item.name, lab.state / "ssh_config") for item in lab.machines
-        }
+        self._remotes = {remote.name: remote for remote in connections(lab)}
         self._slipped = ""
 
     def close(self) -> None:
@@ -144,7 +136,7 @@ class Bench:
 
     def apply(self, *objects: Object) -> None:
         """Make objects."""
-        self.kubectl("apply", "--filename", "-", stdin=json.dumps(listing(objects)), timeout=30)
+        self.kubectl("apply", "--filename", "-", stdin=cluster.listing(objects), timeout=30)
 
     def prepare(self, replicas: int, node: str = "") -> None:
         """The namespace, new, and `web` in it, ready."""

@@ -12,6 +12,7 @@ from lab.config import Lab, Machine
 from lab.errors import ChecksFailed, LabError, NotFoundError, PrerequisiteError, answered
 from lab.lock import locked
 from lab.machinery.bench import PORT, Bench, Finding, Part, service, sleeper
+from lab.machinery.witnesses import endpoints
 from lab.output import Status, table
 
 Object = dict[str, Any]
@@ -147,13 +148,7 @@ def replaced(pods: Sequence[Object], wanted: int) -> str | None:
 
 def addresses(slices: Sequence[Object]) -> set[str]:
     """The addresses that a Service sends to."""
-    return {
-        address
-        for item in slices
-        for endpoint in item.get("endpoints") or []
-        if endpoint.get("conditions", {}).get("ready")
-        for address in endpoint["addresses"]
-    }
+    return {address for item in slices for address, is_ready in endpoints(item).items() if is_ready}
 
 
 def without_scheduler(bench: Bench) -> None:

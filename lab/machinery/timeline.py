@@ -6,7 +6,6 @@ logs that kubelet, containerd and kube-proxy's rules leave on the machines, all 
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -16,9 +15,9 @@ from typing import Any
 
 from lab import cluster, practice, runner, wait
 from lab.config import Lab
-from lab.connection import Remote
+from lab.connection import Remote, connections
 from lab.lock import locked
-from lab.machinery.bench import listing, workload
+from lab.machinery.bench import workload
 from lab.machinery.watch import News, watching
 from lab.machinery.witnesses import (
     HOST,
@@ -129,7 +128,7 @@ def run(lab: Lab, status: Status) -> Timeline:
     """Deploy a small Deployment with a Service, and tell what every component did for it."""
     resolved, tools = practice.running(lab)
     with locked(resolved, "timeline", status):
-        remotes = [Remote(item.name, resolved.state / "ssh_config") for item in resolved.machines]
+        remotes = connections(resolved)
         try:
             return _measure(resolved, tools, remotes, status)
         finally:
@@ -158,7 +157,7 @@ def _measure(lab: Lab, tools: Path, remotes: Sequence[Remote], status: Status) -
         words = ("apply", "--namespace", NAMESPACE, "--filename", "-", "--v=6")
         applied = runner.run(
             [*cluster.client(lab, tools), *words],
-            stdin=json.dumps(listing(workload(1))).encode(),
+            stdin=cluster.listing(workload(1)).encode(),
             env={"TZ": "UTC"},
         )
         answer = wait.until(

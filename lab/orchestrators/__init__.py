@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 
 from lab.config import Lab
-from lab.connection import Remote
+from lab.connection import connections
 from lab.errors import LabError, PrerequisiteError
 from lab.lock import locked
 from lab.orchestrators import course, page, plug
@@ -57,8 +57,7 @@ def compare(lab: Lab, status: Status) -> Comparison:
         raise PrerequisiteError(
             "a comparison needs 2 machines, the lab has 1", hint="invoke lab-up --workers 2"
         )
-    config = resolved.state / "ssh_config"
-    machines = {machine.name: Remote(machine.name, config) for machine in resolved.machines}
+    machines = {machine.name: machine for machine in connections(resolved)}
     ground = Ground(resolved, tools, machines)
     with locked(resolved, "orchestrators", status), held_back() as halt:
         begin = time.monotonic()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import yaml
@@ -142,8 +141,7 @@ class Kubernetes:
         wait.until(gone, what=f"the end of namespace {NAMESPACE}", timeout=60)
 
     def _apply(self, made: list[Object]) -> None:
-        listing = {"apiVersion": "v1", "kind": "List", "items": made}
-        self._kubectl("apply", "--filename", "-", stdin=json.dumps(listing))
+        self._kubectl("apply", "--filename", "-", stdin=cluster.listing(made))
 
     def _pods(self) -> list[Object]:
         """The copies that are Ready and not on their way out."""

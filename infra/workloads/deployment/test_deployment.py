@@ -4,22 +4,7 @@ from functools import partial
 
 import pytest
 
-from infra.workloads.checks import Cluster, Object, eventually, owned_by, ready
-
-REVISION = "deployment.kubernetes.io/revision"
-
-
-def current(cluster: Cluster) -> Object | None:
-    """The ReplicaSet of the Deployment's present revision."""
-    deployment = cluster.get("deployment", "hello-deployment")
-    revision = deployment["metadata"].get("annotations", {}).get(REVISION)
-    for replicaset in cluster.list("replicasets"):
-        if (
-            owned_by(replicaset, deployment)
-            and replicaset["metadata"]["annotations"].get(REVISION) == revision
-        ):
-            return replicaset
-    return None
+from infra.workloads.checks import Cluster, eventually, owned_by, present_replicaset, ready
 
 
 @pytest.mark.points(2)
@@ -50,7 +35,7 @@ def test_three_updated_replicas(cluster: Cluster) -> None:
 )
 def test_replicaset_is_made_by_the_deployment(cluster: Cluster) -> None:
     """The Deployment made the ReplicaSet, and the ReplicaSet the pods"""
-    replicaset = current(cluster)
+    replicaset = present_replicaset(cluster, "hello-deployment")
     assert replicaset, (
         "expected a ReplicaSet that `hello-deployment` owns, saw none\n"
         f"{cluster.look('get replicasets')}"

@@ -3,25 +3,28 @@
 import base64
 import json
 import shlex
+from functools import partial
 from typing import Any
 
 import pytest
 
 from infra.workloads.api import CannotCheck
 from infra.workloads.checks import (
+    ENDPOINTS_BY_SELECTOR,
     Cluster,
     Object,
+    answer_of,
+    events_of,
     eventually,
     owned_by,
     ready,
     ready_pods,
+    slices_of,
 )
 
 HELLO = "Hello from web-"
 PORT = 9376
 DEFAULT = "default-scheduler"
-# Who writes endpoints by the Service's selector, as their label says; others write by hand.
-ENDPOINTS = "endpointslice-controller.k8s.io"
 # kubeadm's etcd speaks JSON, too; k3s has a database in its own process, which nobody else may ask.
 PKI = "/etc/kubernetes/pki/etcd"
 ETCD = (
@@ -159,16 +162,13 @@ def test_controllers_made_the_rest(cluster: Cluster) -> None:
     pods_of(cluster, replicaset_of(cluster))
     service = cluster.get("service", "web")
 
-    def slices() -> list[Object]:
-        return cluster.list("endpointslices", "kubernetes.io/service-name=web")
-
-    found = eventually(slices) or []
+    found = eventually(lambda: slices_of(cluster, "web")) or []
     makers = {
         item["metadata"]["labels"].get("endpointslice.kubernetes.io/managed-by", "hand")
         for item in found
     }
-    assert makers == {ENDPOINTS} and all(owned_by(item, service) for item in found), (
-        f"expected the endpoints of Service `web` to be made by {ENDPOINTS}, "
+    assert makers == {ENDPOINTS_BY_SELECTOR} and all(owned_by(item, service) for item in found), (
+        f"expected the endpoints of Service `web` to be made by {ENDPOINTS_BY_SELECTOR}, "
         f"saw {', '.join(makers) or 'none'}\n{cluster.look('get endpointslices -o yaml')}"
     )
 
@@ -274,11 +274,7 @@ def test_service_answers(cluster: Cluster, machines: list[Any]) -> None:
     address = address_of(cluster)
     for machine in machines:
         command = f"curl -s --max-time 2 http://{address}"
-
-        def answer(machine: Any = machine, command: str = command) -> str:
-            return str(machine.run(command).stdout)
-
-        output = eventually(answer) or ""
+        output = eventually(partial(answer_of, machine, command)) or ""
         assert HELLO in output, (
             f"expected `{HELLO}...` from http://{address} on {machine.backend.hostname}, "
             f"saw {output[:200]!r}\nlook: invoke lab-ssh {machine.backend.hostname}, then {command}"
@@ -312,9 +308,8 @@ def test_all_of_it_again(cluster: Cluster, machines: list[Any]) -> None:
     wanted = {("Scheduled", DEFAULT), ("Started", "kubelet")}
 
     def missing() -> set[tuple[str, str]]:
-        events = cluster.list("events")
-        mine = [e for e in events if e["involvedObject"].get("uid") == pod["metadata"]["uid"]]
-        return wanted - {(event["reason"], reporter(event)) for event in mine}
+        events = events_of(cluster, pod["metadata"]["uid"])
+        return wanted - {(event["reason"], reporter(event)) for event in events}
 
     assert eventually(lambda: not missing()), (
         f"expected events {sorted(wanted)} of `{name}`, saw none of {sorted(missing())}\n"

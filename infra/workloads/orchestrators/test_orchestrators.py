@@ -5,7 +5,14 @@ from typing import Any
 
 import pytest
 
-from infra.workloads.checks import Cluster, Object, eventually, ready_pods
+from infra.workloads.checks import (
+    Cluster,
+    Object,
+    answer_of,
+    endpoints_of,
+    eventually,
+    ready_pods,
+)
 
 # Seconds that a pod may stay on a machine that is away: a tenth of Kubernetes' own 300.
 PATIENCE = 30
@@ -90,13 +97,8 @@ def test_deleted_copy_is_replaced(cluster: Cluster) -> None:
 
 def endpoints(cluster: Cluster) -> set[str]:
     """The addresses of pods that the Service `web` leads to now."""
-    return {
-        address
-        for part in cluster.list("endpointslices", "kubernetes.io/service-name=web")
-        for endpoint in part.get("endpoints") or []
-        for address in endpoint["addresses"]
-        if endpoint.get("conditions", {}).get("ready")
-    }
+    found = endpoints_of(cluster, "web")
+    return {address for address, conditions in found.items() if conditions.get("ready")}
 
 
 @pytest.mark.points(2)
@@ -149,11 +151,6 @@ def test_every_machine_answers(cluster: Cluster, machines: list[Any]) -> None:
             f"expected `... from web-...` at port {ports[0]} of {name}, saw {answer[:200]!r}\n"
             f"look: invoke lab-ssh {name}, then {command}"
         )
-
-
-def answer_of(machine: Any, command: str) -> str:
-    """What a command prints on a machine."""
-    return str(machine.run(command).stdout)
 
 
 def patience(pod: Object, trouble: str) -> float:

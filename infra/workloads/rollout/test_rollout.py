@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from infra.workloads.api import CannotCheck
 from infra.workloads.checks import (
     Cluster,
     Object,
+    endpoints_of,
+    events_of,
     eventually,
-    owned_by,
+    made_for_a_moment,
+    present_replicaset,
     ready,
     ready_pods,
 )
 
 WANTED = 4
-REVISION = "deployment.kubernetes.io/revision"
 LINE = re.compile(r"asked (\d+) answered (\d+) lost (\d+) by((?: \S+)*)$")
 # A client that asks seldom would not notice what is lost in between.
 ENOUGH = 40
@@ -90,25 +90,10 @@ def outcome(cluster: Cluster, seconds: float) -> str:
     return eventually(lambda: state(cluster.get("deployment", "web")), seconds) or "under way"
 
 
-def present(cluster: Cluster) -> Object | None:
-    """The ReplicaSet of the present revision of `web`."""
-    deployment = cluster.get("deployment", "web")
-    revision = deployment["metadata"].get("annotations", {}).get(REVISION)
-    for item in cluster.list("replicasets"):
-        same = item["metadata"].get("annotations", {}).get(REVISION) == revision
-        if same and owned_by(item, deployment):
-            return item
-    return None
-
-
 def endpoints(cluster: Cluster) -> dict[str, bool]:
     """The addresses behind the Service `web`, and whether requests are sent there."""
-    return {
-        address: bool(endpoint.get("conditions", {}).get("ready", True))
-        for piece in cluster.list("endpointslices", "kubernetes.io/service-name=web")
-        for endpoint in piece.get("endpoints") or []
-        for address in endpoint["addresses"]
-    }
+    found = endpoints_of(cluster, "web")
+    return {address: bool(one.get("ready", True)) for address, one in found.items()}
 
 
 def pods_of_web(cluster: Cluster) -> frozenset[str]:
@@ -123,16 +108,13 @@ def records(cluster: Cluster, lines: int = 5) -> list[Record]:
 
 
 def happened(cluster: Cluster, uid: str, reason: str) -> bool:
-    """Whether there is an event of this reason; an earlier check's pod had the same name."""
-    place = f"involvedObject.uid={uid},reason={reason}"
-    code, output = cluster.kubectl("get", "events", "--field-selector", place, "--output", "name")
-    return code == 0 and "event/" in output
+    """Whether there is an event of this reason."""
+    return any(event["reason"] == reason for event in events_of(cluster, uid))
 
 
-@contextmanager
 def one_more(
     cluster: Cluster, name: str, labelled: bool, command: list[str] | None = None
-) -> Iterator[str]:
+) -> AbstractContextManager[str]:
     """A further pod like those of `web`, in no ReplicaSet, for as long as the block lasts.
 
     With `labelled` the Service finds it. `command` is what it runs instead. Raises CannotCheck
@@ -148,15 +130,7 @@ def one_more(
     labels = template["metadata"].get("labels", {}) if labelled else {}
     metadata = {"name": name, "labels": labels}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
-    delete = ("delete", "pod", name, "--ignore-not-found", "--now")
-    cluster.kubectl(*delete)
-    code, output = cluster.kubectl("create", "--filename", "-", stdin=json.dumps(pod))
-    if code:
-        raise CannotCheck(output.strip())
-    try:
-        yield name
-    finally:
-        cluster.kubectl(*delete, "--wait=false")
+    return made_for_a_moment(cluster, pod)
 
 
 @pytest.mark.points(1)
@@ -291,7 +265,7 @@ def test_way_back_is_kept(cluster: Cluster) -> None:
         f"expected `web` to keep older revisions, saw that it keeps {limit}\n"
         f"{cluster.look('rollout history deployment/web')}"
     )
-    assert eventually(lambda: present(cluster), 10), (
+    assert eventually(lambda: present_replicaset(cluster, "web"), 10), (
         "expected a ReplicaSet of the present revision of `web`, saw none\n"
         f"{cluster.look('get replicasets')}"
     )
@@ -335,7 +309,7 @@ def test_rollout_loses_nothing(cluster: Cluster) -> None:
     """A rollout, made by this check, loses none of the client's requests"""
     seen = outcome(cluster, 10)
     began = eventually(lambda: records(cluster), 10)
-    old = present(cluster)
+    old = present_replicaset(cluster, "web")
     assert seen == "complete" and began and old, (
         "expected a complete rollout and a client that counts before another one is tried, "
         f"saw it {seen}, and {'a' if began else 'no'} count\n"

@@ -1,12 +1,17 @@
 """Checks of exercise `scheduling`."""
 
-import json
 from typing import Any
 
 import pytest
 
-from infra.workloads.api import CannotCheck
-from infra.workloads.checks import Cluster, Object, eventually, ready, ready_pods
+from infra.workloads.checks import (
+    Cluster,
+    Object,
+    eventually,
+    made_for_a_moment,
+    ready,
+    ready_pods,
+)
 
 HOSTNAME = "kubernetes.io/hostname"
 CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
@@ -71,16 +76,9 @@ def probe(cluster: Cluster, name: str, labels: dict[str, str], spec: dict[str, A
         "metadata": {"name": name, "labels": labels},
         "spec": {"containers": [container], "tolerations": [{"operator": "Exists"}], **spec},
     }
-    delete = ("delete", "pod", name, "--ignore-not-found", "--now")
-    cluster.kubectl(*delete)
-    code, output = cluster.kubectl("create", "--filename", "-", stdin=json.dumps(pod))
-    if code:
-        raise CannotCheck(output.strip())
-    try:
+    with made_for_a_moment(cluster, pod):
         eventually(lambda: scheduled(cluster.get("pod", name)))
         return cluster.get("pod", name)
-    finally:
-        cluster.kubectl(*delete, "--wait=false")
 
 
 @pytest.mark.points(2)

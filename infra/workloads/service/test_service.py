@@ -5,11 +5,19 @@ from typing import Any
 
 import pytest
 
-from infra.workloads.checks import Cluster, Fetch, Object, answering, eventually, ready
+from infra.workloads.checks import (
+    ENDPOINTS_BY_SELECTOR,
+    Cluster,
+    Fetch,
+    Object,
+    answer_of,
+    answering,
+    eventually,
+    ready,
+    slices_of,
+)
 
 HELLO = "Hello from hello-d-"
-# Who writes endpoints by the Service's selector, as their label says; others write by hand.
-CONTROLLER = "endpointslice-controller.k8s.io"
 
 
 def service(cluster: Cluster, name: str, kind: str, port: int = 80) -> Object:
@@ -33,17 +41,16 @@ def service(cluster: Cluster, name: str, kind: str, port: int = 80) -> Object:
 def test_endpoints_are_the_pods(cluster: Cluster) -> None:
     """The service's endpoints are the ready pods that its selector finds"""
     service(cluster, "my-service", "ClusterIP")
-    label = "kubernetes.io/service-name=my-service"
 
     def agree() -> bool:
         pods = {pod["status"]["podIP"] for pod in cluster.list("pods", "app=hello-d") if ready(pod)}
         found = {
             (address, one["metadata"]["labels"].get("endpointslice.kubernetes.io/managed-by"))
-            for one in cluster.list("endpointslices", label)
+            for one in slices_of(cluster, "my-service")
             for endpoint in one.get("endpoints") or []
             for address in endpoint["addresses"]
         }
-        return len(pods) >= 2 and {(pod, CONTROLLER) for pod in pods} == found
+        return len(pods) >= 2 and {(pod, ENDPOINTS_BY_SELECTOR) for pod in pods} == found
 
     assert eventually(agree), (
         "expected the endpoints of `my-service` to be two or more ready pods labelled app=hello-d, "
@@ -75,11 +82,6 @@ def test_client_calls_by_name(cluster: Cluster) -> None:
     # What it says must come from the programs that the exercise names.
     for pod in (client, *cluster.list("pods", "app=hello-d")):
         cluster.expect_image(pod, "busybox")
-
-
-def answer_of(machine: Any, command: str) -> str:
-    """What a command prints on a machine."""
-    return str(machine.run(command).stdout)
 
 
 @pytest.mark.points(1)
