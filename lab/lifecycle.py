@@ -115,7 +115,7 @@ def remember_choices(up: Bringup) -> None:
 
 def make_node_image(up: Bringup) -> None:
     """The image of the machines, everything inside; the host's tools are made beside it."""
-    up.tools = up.pool.submit(prepare_stacks, up)
+    up.tools = up.pool.submit(up.toolchain.bin_folder)
     builder = Builder(
         root=up.lab.root,
         toolchain=up.toolchain,
@@ -123,15 +123,6 @@ def make_node_image(up: Bringup) -> None:
         status=up.status,
     )
     up.image = builder.node(up.lab.distribution)
-
-
-def prepare_stacks(up: Bringup) -> Path:
-    """The host's tools, and an empty stack for every program, so that `pulumi up` finds it."""
-    folder = up.toolchain.bin_folder()
-    stacks = Stacks(up.lab, folder, up.status)
-    for name in ("cluster", *(exercise.name for exercise in exercises.discover(up.lab.root))):
-        stacks.create(name)
-    return folder
 
 
 def start_machines(up: Bringup) -> None:
@@ -194,8 +185,13 @@ def wait_for_nodes(up: Bringup) -> None:
 
 
 def deploy_baseline(up: Bringup) -> None:
-    """Ingress, storage, load balancer, metrics: the stack `cluster`, or what k3s brings along."""
+    """Ingress, storage, load balancer, metrics: the stack `cluster`, or what k3s brings along.
+
+    While its pods start, every exercise gets an empty stack, so that `pulumi up` finds it.
+    """
     with up.status.step("baseline"):
+        for exercise in exercises.discover(up.lab.root):
+            up.stacks.create(exercise.name)
         if up.baseline:
             up.baseline.result()
         cluster.wait_addons(up.lab, up.stacks.tools)
