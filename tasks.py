@@ -155,12 +155,12 @@ def exercise_list(c: Context, json_: bool = False) -> None:
 
 
 @task
-def exercise_up(c: Context, name: str, lab: str | None = None) -> None:
-    """Deploy one exercise, or --all: `pulumi up --stack NAME` without questions."""
+def exercise_up(c: Context, name: str, exercise: list[str], lab: str | None = None) -> None:
+    """Deploy NAME, every further --exercise, or --all: `pulumi up --stack NAME`, unasked."""
     from lab import practice
 
     status = Status()
-    practice.deploy(load(name=lab), [name], status)
+    practice.deploy(load(name=lab), [name, *exercise], status)
     status.say(f"next: invoke check {name}")
 
 
@@ -173,26 +173,27 @@ def exercise_preview(c: Context, name: str, lab: str | None = None) -> None:
 
 
 @task
-def exercise_down(c: Context, name: str, lab: str | None = None) -> None:
-    """Delete everything that one exercise deployed, or --all."""
+def exercise_down(c: Context, name: str, exercise: list[str], lab: str | None = None) -> None:
+    """Delete everything that NAME, every further --exercise, or --all deployed."""
     from lab import practice
 
-    practice.withdraw(load(name=lab), [name], Status())
+    practice.withdraw(load(name=lab), [name, *exercise], Status())
 
 
 @task
 def check(
     c: Context,
     name: str,
+    exercise: list[str],
     lab: str | None = None,
     hint: int = 0,
     json_: bool = False,
     junit: str | None = None,
 ) -> None:
-    """Check one exercise, or --all: what works, what does not, and why; --hint 1 to 3 helps."""
+    """Check NAME, every further --exercise, or --all: what works, and why not; --hint 1 to 3."""
     from lab import practice
 
-    report = practice.check(load(name=lab), [name], Status())
+    report = practice.check(load(name=lab), [name, *exercise], Status())
     if junit:
         Path(junit).write_text(report.junit)
     print(document(report.data()) if json_ else report.text(hints=hint))

@@ -8,12 +8,17 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from lab import config, host, prerequisites
+from lab import boxes, config, host, lifecycle, prerequisites
+from lab.connection import Remote
+from lab.containers import run_arguments
+from lab.images import Builder
+from lab.machines import Machines, libvirt_settings, rendering
 from lab.output import Status
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -122,8 +127,12 @@ def leftovers() -> dict[str, set[str]]:
     found = {}
     for name, command in read.items():
         text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        # Counters move by themselves.
-        lines = (line.split("[")[0].strip() for line in text.splitlines())
+        # Counters move by themselves, and libvirt keeps its networks for the next machine.
+        lines = (
+            line.split("[")[0].strip()
+            for line in text.splitlines()
+            if not any(word in line for word in ("LIBVIRT", "virbr", "vnet"))
+        )
         found[name] = {line for line in lines if line and not line.startswith("#")}
     return found
 
@@ -174,6 +183,53 @@ def invoke(checkout: Path, engine: None) -> Iterator[Invoke]:
 def clean_host(invoke: Invoke) -> dict[str, set[str]]:
     """The host before the first lab."""
     return leftovers()
+
+
+@dataclass(frozen=True)
+class VirtualMachine:
+    """A lab of one virtual machine, and the connection to it."""
+
+    machines: Machines
+    remote: Remote
+
+
+@pytest.fixture(scope="session")
+def booting(checkout: Path, engine: None) -> Iterator[Future[VirtualMachine]]:
+    """A virtual machine that is being made; whoever asks first begins it."""
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(boot, checkout)
+        yield future
+        if not future.exception():
+            future.result().remote.close()
+            future.result().machines.remove()
+
+
+def boot(checkout: Path) -> VirtualMachine:
+    """Make a virtual machine without Kubernetes by Vagrant's libvirt provider."""
+    lab = config.load(
+        checkout, {"name": "vm", "provider": "libvirt", "machines.workers": 0}, environ={}
+    )
+    status = Status()
+    toolchain = lifecycle.toolchain_of(lab, status)
+    facts = host.gather(toolchain.cache)
+    if missing := prerequisites.missing(lab, facts):
+        prerequisites.install(missing, facts, status)
+    prerequisites.start_libvirt(facts, status)
+    lab = lifecycle.settle(lab, facts, toolchain)
+    arguments = run_arguments(facts.missing_capabilities)
+    image = Builder(lab.root, toolchain, arguments, status).machine()
+    box = boxes.make(lab.root, toolchain.cache, image, status)
+    machines = Machines(lab, status)
+    machines.make_key()
+    settings = libvirt_settings(lab, box, kvm=facts.kvm)
+    machines.render(rendering(lab, settings, cpus=0 if facts.kvm else 1))
+    try:
+        machines.start(image)
+        machines.connect()
+    except BaseException:
+        machines.remove()
+        raise
+    return VirtualMachine(machines, Remote("control-plane-1", lab.state / "ssh_config"))
 
 
 def names(items: object, key: str = "name") -> Sequence[str]:

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import time
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,13 @@ import pytest
 import yaml
 
 from lab import config, exercises
-from tests.e2e.conftest import ROOT, Invoke, docker, names
+from tests.e2e.conftest import ROOT, Invoke, VirtualMachine, docker, names
 
 EXERCISES = [exercise.name for exercise in exercises.discover(ROOT)]
 # What is there while machines stop and start: traffic and storage.
 KEPT = ("service", "ingress", "volumes")
-# `invoke mutants --all` tries everything, for a quarter of an hour; these are sixty of them.
-TRIED = ("pod", "replicaset", "service", "ingress", "volumes", "namespace")
+# `invoke mutants --all` tries everything, for a quarter of an hour; these are fifty of them.
+TRIED = ("pod", "service", "volumes", "namespace")
 pytestmark = pytest.mark.e2e
 
 
@@ -39,6 +41,11 @@ def test_lab_up(invoke: Invoke) -> None:
     assert all(addon["available"] for addon in state["addons"])
     # A second lab's machines count as well: with the usual 128 their kube-proxy would end.
     assert int(Path("/proc/sys/fs/inotify/max_user_instances").read_text()) >= 1024
+
+
+def test_a_virtual_machine_boots_beside_it(booting: Future[VirtualMachine]) -> None:
+    """Emulated, it takes minutes: while the tests here wait for the cluster. test_2_vm uses it."""
+    assert not booting.cancelled()
 
 
 def test_a_corrupted_tool_is_refused_and_made_again(invoke: Invoke) -> None:
@@ -230,6 +237,12 @@ def test_second_lab_up_changes_nothing(invoke: Invoke) -> None:
     assert docker("inspect", "--format", "{{.State.StartedAt}}", *containers()) == started
 
 
+def several(exercises: Sequence[str]) -> list[str]:
+    """Several exercises, as tasks take them."""
+    first, *others = exercises
+    return [first, *(word for name in others for word in ("--exercise", name))]
+
+
 def containers() -> list[str]:
     return sorted(docker("ps", "--quiet", "--filter", "label=lab.name=e2e"))
 
@@ -243,19 +256,16 @@ def test_exercises_down(invoke: Invoke) -> None:
 
 def test_wrong_answers(invoke: Invoke) -> None:
     """Every mutant fails the right check; the manifests, by kubectl, pass all of them."""
-    first, *others = TRIED
-    more = [word for name in others for word in ("--exercise", name)]
-    outcomes = invoke.json("mutants", first, *more)["mutants"]
+    outcomes = invoke.json("mutants", *several(TRIED))["mutants"]
     assert isinstance(outcomes, list)
     assert not [outcome for outcome in outcomes if outcome["problem"]]
     right = {outcome["exercise"] for outcome in outcomes if not outcome["failed"]}
     assert right == set(TRIED)
-    assert len([outcome for outcome in outcomes if outcome["failed"]]) >= 60
+    assert len([outcome for outcome in outcomes if outcome["failed"]]) >= 45
 
 
 def test_down_and_up_keep_everything(invoke: Invoke) -> None:
-    for name in KEPT:
-        invoke("exercise-up", name)
+    invoke("exercise-up", *several(KEPT))
     addresses = names(states(invoke)["machines"], "address")
     invoke("lab-down")
     assert not containers()
@@ -268,9 +278,8 @@ def test_down_and_up_keep_everything(invoke: Invoke) -> None:
     assert "Traceback" not in by_hand
     invoke("lab-up")
     assert names(states(invoke)["machines"], "address") == addresses
-    for name in KEPT:
-        report = invoke.json("check", name)
-        assert report["score"] == report["points"], report
+    report = invoke.json("check", *several(KEPT))
+    assert report["score"] == report["points"], report
 
 
 def test_power_cut(invoke: Invoke) -> None:
@@ -279,6 +288,10 @@ def test_power_cut(invoke: Invoke) -> None:
     invoke("lab-up")
     report = invoke.json("check", "service")
     assert report["score"] == report["points"], report
+    # All pods of a machine are below its own control group, after every boot.
+    for machine in containers():
+        settings = docker("exec", machine, "cat", "/run/lab/kubelet.env")
+        assert settings[0].startswith("LAB_KUBELET_ARGS=--cgroup-root=/"), settings
 
 
 def test_logs(invoke: Invoke) -> None:

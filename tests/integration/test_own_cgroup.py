@@ -16,7 +16,10 @@ LEAVING = "563:perf_event:/\n562:hugetlb:/\n561:net_cls,net_prio:/\n"
 @pytest.mark.parametrize(
     ("listing", "expected"),
     [
-        ("9:name=systemd:/docker/12/init.scope\n4:memory:/docker/12\n0::/docker/12\n", "/docker/12"),
+        (
+            "9:name=systemd:/docker/12/init.scope\n4:memory:/docker/12\n0::/docker/12\n",
+            "/docker/12",
+        ),
         (f"{LEAVING}8:pids:/other\n4:memory:/docker/12/init.scope\n0::/\n", "/docker/12"),
         (f"{LEAVING}0::/docker/12/init.scope\n", "/docker/12"),
         ("0::/system.slice/docker-12.scope/init.scope\n", "/system.slice/docker-12.scope"),
