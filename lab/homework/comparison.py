@@ -60,7 +60,7 @@ class Sample:
     @property
     def total(self) -> float:
         """From the command to its end."""
-        return sum(getattr(self, phase.key) for phase in PHASES)
+        return float(sum(getattr(self, phase.key) for phase in PHASES))
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,8 @@ class Comparison:
 
     def data(self) -> dict[str, Any]:
         """The comparison for JSON."""
-        return rounded(asdict(self))
+        document: dict[str, Any] = rounded(asdict(self))
+        return document
 
 
 @dataclass(frozen=True)

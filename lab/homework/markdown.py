@@ -192,6 +192,8 @@ def _made(found: Comparison) -> Table:
 # Where the runs were.
 
 
+EVEN = ("kernel", "processors allowed", "Python, torch, BLAS")
+SECCOMP = {0: "off", 1: "strict", 2: "filter"}
 ENVIRONMENT: dict[str, Callable[[Environment], str]] = {
     "kernel": lambda e: e.kernel,
     "cgroup version": lambda e: str(e.cgroup),
@@ -205,7 +207,6 @@ ENVIRONMENT: dict[str, Callable[[Environment], str]] = {
     "host name": lambda e: e.hostname,
     "Python, torch, BLAS": lambda e: f"{e.python}, {e.torch}, {e.blas}",
 }
-SECCOMP = {0: "off", 1: "strict", 2: "filter"}
 
 
 def _environment(found: Comparison) -> Table:
@@ -286,13 +287,12 @@ def findings(found: Comparison) -> list[str]:
     if BASE in found.ways:
         lines += [_throughput(found, way) for way in others]
     lines += _starts(found)
-    lines.append(_same(found))
-    return lines
+    return [*lines, _same(found), *_uneven(found)]
 
 
 def data_words(dataset: Data) -> str:
     """What was trained on. That it is not MNIST is said wherever it is not."""
-    honest = dataset.name if dataset.name == "MNIST" else f"{dataset.name} (not MNIST)"
+    honest = dataset.name if "MNIST" in dataset.name else f"{dataset.name} (not MNIST)"
     return f"{honest}, {dataset.train} images for training and {dataset.test} for the test"
 
 
@@ -317,6 +317,17 @@ def _starts(found: Comparison) -> list[str]:
         f"From the command to the first line of Python: {TITLES['docker']} {left}, "
         f"{TITLES['singularity']} {right}; Singularity against Docker: {words(known, FIRST_LINE)}."
     ]
+
+
+def _uneven(found: Comparison) -> list[str]:
+    """What should be the same for all ways and is not: differences may be of that."""
+    lines = []
+    for title in EVEN:
+        seen = {way: ENVIRONMENT[title](place) for way, place in found.environments.items()}
+        if len(set(seen.values())) > 1:
+            each = ", ".join(f"{TITLES[way]} {value}" for way, value in seen.items())
+            lines.append(f"Not the same for all, {title}: {each}.")
+    return lines
 
 
 def _same(found: Comparison) -> str:

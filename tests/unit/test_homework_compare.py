@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
+from lab.errors import ConfigError, ResourceError
+from lab.homework import compare, markdown, page, spread
 from lab.homework import comparison as compared
-from lab.homework import markdown, page, spread
 from lab.homework.comparison import FIRST_LINE, QUANTITIES, RATE, Comparison, Quantity
 from lab.homework.metrics import Clock, Data, Epoch, Metrics
+from lab.output import Status
 from tests.unit import homework
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -174,6 +176,19 @@ def test_what_is_said_of_the_curves(found: Comparison, apart: float | None, said
     assert said in markdown.findings(replace(found, apart=apart))[-1]
 
 
+def test_what_was_not_the_same_for_all_is_said(found: Comparison) -> None:
+    assert "Not the same" not in markdown.text(found)
+    places = {**found.environments, "job": replace(homework.place("job"), cpus=1)}
+    told = markdown.findings(replace(found, environments=places))[-1]
+    assert told.startswith("Not the same for all, processors allowed: bare Python 2, ")
+    assert told.endswith("Kubernetes Job 1.")
+
+
+def test_the_datas_own_words_are_enough(found: Comparison) -> None:
+    named = replace(found, dataset=Data("digits (not MNIST)", 1, 1))
+    assert markdown.findings(named)[0].startswith("Data: digits (not MNIST), 1 images")
+
+
 def test_real_mnist_is_called_mnist(found: Comparison) -> None:
     assert "not MNIST" not in markdown.text(replace(found, dataset=Data("MNIST", 60000, 10000)))
 
@@ -283,6 +298,87 @@ def test_a_curve_for_each_way_and_a_dot_for_each_run(found: Comparison) -> None:
 )
 def test_ticks(low: float, high: float, ticks: list[float]) -> None:
     assert page._ticks(low, high) == pytest.approx(ticks)
+
+
+# The runs.
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run that is over."""
+
+    metrics: Metrics | None
+    code: int = 0
+    output: str = "first\nlast"
+    asked: float = 10.0
+    seconds: float = 15.5
+
+
+class Runs:
+    """Notes what is run instead of running it."""
+
+    def __init__(self, answer: Ended) -> None:
+        self.answer = answer
+        self.seen: list[tuple[str, bool]] = []
+
+    def __call__(self, way: str, cold: bool) -> Ended:
+        """The same answer every time."""
+        self.seen.append((way, cold))
+        return self.answer
+
+
+def test_ways_take_turns() -> None:
+    order = list(compare.turns(("a", "b", "c"), 4))
+    assert order[:6] == [(1, "a"), (1, "b"), (1, "c"), (2, "b"), (2, "c"), (2, "a")]
+    assert [way for number, way in order if number == 4] == ["a", "b", "c"]
+
+
+def test_runs_are_warmed_up_repeated_and_then_cold() -> None:
+    runs, told = Runs(Ended(metrics())), []
+    notes = compare.repeat(
+        runs,
+        ("bare", "job"),
+        3,
+        Status(),
+        cold=True,
+        after=lambda now: told.append(len(now.samples)),
+    )
+    assert runs.seen[:2] == [("bare", False), ("job", False)]
+    assert [cold for _, cold in runs.seen[2:]] == [False] * 6 + [True] * 6
+    assert told == list(range(1, 13))
+    assert [(one.way, one.repetition) for one in notes.samples[:3]] == [
+        ("bare", 1),
+        ("job", 1),
+        ("job", 2),
+    ]
+    # Of cold runs only the start counts.
+    assert len(notes.curves) == 6 and set(notes.environments) == {"bare", "job"}
+
+
+def test_without_cold_runs() -> None:
+    runs = Runs(Ended(metrics()))
+    compare.repeat(runs, ("bare",), 2, Status(), cold=False)
+    assert runs.seen == [("bare", False)] * 3
+
+
+@pytest.mark.parametrize(
+    ("run", "said"),
+    [
+        pytest.param(Ended(metrics(), code=137), "ended with code 137", id="failed"),
+        pytest.param(Ended(None), "wrote no metrics", id="a foreign program"),
+        pytest.param(Ended(replace(metrics(), complete=False)), "wrote no metrics", id="half"),
+        pytest.param(Ended(replace(metrics(), resumed=1)), "from a checkpoint", id="resumed"),
+    ],
+)
+def test_a_run_that_does_not_count(run: Ended, said: str) -> None:
+    with pytest.raises(ResourceError, match=said):
+        compare.repeat(Runs(run), ("bare",), 1, Status(), cold=False)
+
+
+@pytest.mark.parametrize(("repetitions", "ways"), [(0, ("bare",)), (21, ("bare",)), (5, ("job",))])
+def test_what_cannot_be_compared(repetitions: int, ways: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError):
+        compare.refuse(repetitions, ways)
 
 
 # What is kept.
