@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,15 +11,17 @@ from typing import Any
 from lab.config import Lab
 from lab.connection import Remote
 from lab.errors import ChecksFailed, ConfigError, LabError, answered
-from lab.homework import comparison, markdown, page, rubric
+from lab.homework import compare, markdown, page, rubric
+from lab.homework.image import HOME
 from lab.homework.rubric import Item
 from lab.output import Status, table
 from lab.state import write_aside
 
 APP = Path("infra/workloads/mnist/app")
-# Where mnist-run and mnist-compare leave what a bundle needs, below the lab's state.
+# Where mnist-run leaves what a bundle needs, below the lab's state.
 KEPT = "mnist"
 COMPARISON = "comparison.json"
+OUTPUTS = (rubric.DOCKER_OUTPUT, rubric.SINGULARITY_OUTPUT)
 # On the machine, as deep below the home folder as this, the outputs of runs by hand are looked for.
 DEPTH = 3
 # A zip file has a date for everything in it. The earliest that it can have makes the same of the
@@ -110,16 +110,16 @@ def submit(
         if not path.exists():
             raise ConfigError(f"{path} does not exist")
     files = gathered(lab, status, source, program)
-    measured = measurements(lab)
+    measured = compare.last(lab)
     report = output / rubric.REPORT
     written = report.read_text() if report.exists() else rubric.skeleton(student)
     if measured:
-        files[COMPARISON] = (lab.state / KEPT / COMPARISON).read_text()
+        files[COMPARISON] = (lab.state / compare.KEPT).read_text()
         files["comparison.html"] = page.page(measured)
         written = rubric.with_measured(written, markdown.markdown(measured, level=3))
     files[rubric.REPORT] = written
     # An output that a student put there by hand, and nobody has a newer one of.
-    for name in (rubric.DOCKER_OUTPUT, rubric.SINGULARITY_OUTPUT):
+    for name in OUTPUTS:
         if name not in files and (output / name).exists():
             files[name] = (output / name).read_text()
     for name, text in files.items():
@@ -130,63 +130,73 @@ def submit(
 
 
 def gathered(lab: Lab, status: Status, source: Path, program: Path | None) -> dict[str, str]:
-    """The files of the bundle by name, as far as there are any, without the report."""
+    """The files of the bundle by name, as far as there are any, without the report.
+
+    What may be on the host and on the machine is taken from where the student has changed it,
+    and of two changed ones the newer.
+    """
+    main = program or source / rubric.PROGRAM
     places = {
-        rubric.VAGRANTFILE: lab.root / rubric.VAGRANTFILE,
         rubric.DOCKERFILE: source / rubric.DOCKERFILE,
         rubric.DEFINITION: source / rubric.DEFINITION,
+        rubric.PROGRAM: main,
+        **{name: lab.state / KEPT / name for name in OUTPUTS},
     }
-    files = {name: path.read_text() for name, path in places.items() if path.exists()}
-    main = program or source / rubric.PROGRAM
-    if main.exists() and rubric.changed(rubric.PROGRAM, main.read_text()):
-        files[rubric.PROGRAM] = main.read_text()
+    found = {name: [Copy.of(path)] for name, path in places.items() if path.exists()}
+    try:
+        for name, copy in on_machine(lab):
+            if name != rubric.PROGRAM or not program:
+                found.setdefault(name, []).append(copy)
+    except LabError as error:
+        status.say(f"left out, files on the machine: {error.message}")
+    files = {name: best(name, copies).text for name, copies in found.items()}
+    if (lab.root / rubric.VAGRANTFILE).exists():
+        files[rubric.VAGRANTFILE] = (lab.root / rubric.VAGRANTFILE).read_text()
+    if rubric.PROGRAM in files and not rubric.changed(rubric.PROGRAM, files[rubric.PROGRAM]):
+        del files[rubric.PROGRAM]
+    elif rubric.PROGRAM in files:
         # What a changed program may still import of the example's.
         for path in sorted(main.parent.glob("*.py")):
-            if path.name != main.name:
-                files[path.name] = path.read_text()
-    return {**files, **outputs(lab, status)}
+            if path != main:
+                files.setdefault(path.name, path.read_text())
+    return files
 
 
-def outputs(lab: Lab, status: Status) -> dict[str, str]:
-    """What the last run by Docker and by Singularity showed: mnist-run's, or that of a run by hand
-    on the machine, whichever is newer."""
-    names = (rubric.DOCKER_OUTPUT, rubric.SINGULARITY_OUTPUT)
-    found = {
-        name: (path.stat().st_mtime, path.read_text())
-        for name in names
-        if (path := lab.state / KEPT / name).exists()
-    }
-    try:
-        for name, age, text in _by_hand(lab, names):
-            if name not in found or found[name][0] < age:
-                found[name] = (age, text)
-    except LabError as error:
-        status.say(f"left out, outputs on the machine: {error.message}")
-    return {name: text for name, (_, text) in found.items()}
+@dataclass(frozen=True)
+class Copy:
+    """A file as it is somewhere: when it was changed, in unix seconds, and its content."""
+
+    changed: float
+    text: str
+
+    @classmethod
+    def of(cls, path: Path) -> Copy:
+        """A file on the host."""
+        return cls(path.stat().st_mtime, path.read_text())
 
 
-def _by_hand(lab: Lab, names: tuple[str, ...]) -> list[tuple[str, float, str]]:
-    """Outputs in the home folder on the machine: name, time in unix seconds, content."""
+def best(name: str, copies: Sequence[Copy]) -> Copy:
+    """Of several copies of a file one that the student has changed, the newest of those."""
+    mine = [one for one in copies if name in rubric.SHIPPED and rubric.changed(name, one.text)]
+    return max(mine or copies, key=lambda one: one.changed)
+
+
+def on_machine(lab: Lab) -> list[tuple[str, Copy]]:
+    """Files in the home folder on the machine by name: those that mnist-up put there, which may
+    be edited there, and outputs of runs by hand. Raises what `Remote.run` raises."""
     if not (lab.state / "ssh_config").exists():
         return []
+    paths = [f"-path ./{Path(HOME).name}/{name}" for name in rubric.SHIPPED]
+    wanted = " -o ".join([*paths, *(f"-name {name}" for name in OUTPUTS)])
+    look = f"find . -maxdepth {DEPTH} -type f \\( {wanted} \\) -printf '%T@ %p\\n'"
     machine = Remote("control-plane-1", lab.state / "ssh_config")
-    found = []
     try:
-        for name in names:
-            listing = f"find . -maxdepth {DEPTH} -name {shlex.quote(name)} -printf '%T@ %p\\n'"
-            look = f"{listing} | sort -n"
-            for line in machine.run(["sh", "-c", look]).splitlines()[-1:]:
-                age, _, path = line.partition(" ")
-                found.append((name, float(age), machine.run(["cat", path])))
+        lines = [line.split(" ", 1) for line in machine.run(["sh", "-c", look]).splitlines()]
+        return [
+            (Path(path).name, Copy(float(age), machine.run(["cat", path]))) for age, path in lines
+        ]
     finally:
         machine.close()
-    return found
-
-
-def measurements(lab: Lab) -> comparison.Comparison | None:
-    """The last comparison; None before the first one."""
-    path = lab.state / KEPT / COMPARISON
-    return comparison.read(json.loads(path.read_text())) if path.exists() else None
 
 
 def pack(name: str, files: Mapping[str, str], archive: Path) -> None:

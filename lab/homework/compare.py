@@ -2,32 +2,142 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
+from lab.config import Lab
 from lab.errors import ConfigError, ResourceError, tail
-from lab.homework.comparison import BASE, Curve, Sample, reduce
+from lab.homework import markdown, page
+from lab.homework.comparison import WAYS, Comparison, Curve, Part, Sample, apart, read, reduce
+from lab.homework.image import Made
 from lab.homework.metrics import Environment, Metrics
-from lab.output import Status
+from lab.homework.runs import Ask, Run, Runs, opened
+from lab.orchestrators import place
+from lab.output import Status, document
+from lab.state import write_aside
 
 # Fewer repetitions have no spread, more than these cost an hour.
 FEWEST, MOST = 1, 20
+# Below the lab's state: the last comparison, and the runs of one that goes on or was cut off.
+KEPT, UNFINISHED = "mnist/comparison.json", "mnist/comparison.part.json"
+FORMS = ("comparison.json", "comparison.md", "comparison.html")
+# What main.py is told where nobody tells it anything else.
+DEFAULTS: Mapping[str, str] = {"--epochs": "3", "--seed": "1"}
+NOT_ALLOWED = "the machine does not allow to empty it"
+NOT_ASKED = "it was not asked for"
 
 
-class Ended(Protocol):
-    """What is looked at of a run; see lab/homework/runs.py."""
+def compare(
+    lab: Lab, options: Sequence[str], status: Status, *, repetitions: int = 5, cold: bool = True
+) -> Comparison:
+    """Run every way so often, in turns, and keep what was measured.
 
-    @property
-    def asked(self) -> float: ...
-    @property
-    def seconds(self) -> float: ...
-    @property
-    def code(self) -> int: ...
-    @property
-    def output(self) -> str: ...
-    @property
-    def metrics(self) -> Metrics | None: ...
+    `options` are main.py's; threads and processors are the same for all. `cold` asks for runs with
+    an empty page cache as well, which is the whole kernel's: others feel it, too. Raises
+    ConfigError for a number of repetitions that makes no sense, ResourceError for a run that
+    failed, and what `runs.opened` raises.
+    """
+    refuse(repetitions)
+    with opened(lab, "mnist-compare", status) as runs:
+        begin = time.monotonic()
+        asked = with_defaults(options, runs.lab.cpus)
+        no_cold = "" if cold else NOT_ASKED
+        if cold and not runs.drop_caches():
+            no_cold = NOT_ALLOWED
+
+        def build(notes: Notes) -> Comparison:
+            return Comparison(
+                date=datetime.now(UTC).strftime("%Y-%m-%d"),
+                place=place(runs.lab),
+                seconds=round(time.monotonic() - begin, 1),
+                options=shlex.join(asked),
+                parts=parts(runs.made),
+                no_cold=no_cold,
+                **notes.told(),
+            )
+
+        unfinished = runs.lab.state / UNFINISHED
+        keep = Keeper(unfinished, build)
+        try:
+            notes = repeat(
+                Starter(runs, asked), WAYS, repetitions, status, cold=not no_cold, after=keep
+            )
+        except BaseException:
+            if keep.number:
+                status.say(f"the {keep.number} runs so far are in {unfinished}")
+            raise
+        found = build(notes)
+        unfinished.unlink(missing_ok=True)
+        write_aside(runs.lab.state / KEPT, document(found.data()) + "\n", mode=0o644)
+        # What is told is what was written down, to the last digit.
+        return read(found.data())
+
+
+def write(found: Comparison, folder: Path) -> list[Path]:
+    """Write the comparison as JSON, as Markdown and as a page into a folder; the files."""
+    texts = (document(found.data()) + "\n", markdown.markdown(found), page.page(found))
+    for name, text in zip(FORMS, texts, strict=True):
+        write_aside(folder / name, text, mode=0o644)
+    return [folder / name for name in FORMS]
+
+
+def last(lab: Lab) -> Comparison | None:
+    """The last comparison on a lab; None before the first one."""
+    path = lab.state / KEPT
+    return read(json.loads(path.read_text())) if path.exists() else None
+
+
+def with_defaults(options: Sequence[str], cpus: int) -> tuple[str, ...]:
+    """Options of main.py, with those that make runs alike where they are not given."""
+    given = {option.partition("=")[0] for option in options}
+    added = {**DEFAULTS, "--threads": str(cpus)}
+    pairs = [pair for pair in added.items() if pair[0] not in given]
+    return (*options, *(word for pair in pairs for word in pair))
+
+
+def parts(made: Made) -> tuple[Part, ...]:
+    """What mnist-up made, as rows of a table."""
+    return (
+        Part("PyTorch's image", None, made.base_seconds, "Debian's packages, once, on the host"),
+        Part("Docker image", made.image, made.build_seconds, "docker build, on PyTorch's image"),
+        Part("the same in the registry", made.layers, made.push_seconds, "docker push, compressed"),
+        Part("SIF", made.sif, made.convert_seconds, "singularity build of the registry's image"),
+    )
+
+
+@dataclass
+class Starter:
+    """Starts the runs of a comparison, all with the same options and on the same processors."""
+
+    runs: Runs
+    options: tuple[str, ...]
+
+    def __call__(self, way: str, cold: bool) -> Run:
+        """One run; a cold one does one step of training only. Raises what `Runs.run` raises."""
+        if cold:
+            self.runs.drop_caches()
+        cpus = ",".join(map(str, range(self.runs.lab.cpus)))
+        return self.runs.run(way, Ask((*self.options, *(["--dry-run"] if cold else [])), cpus=cpus))
+
+
+@dataclass
+class Keeper:
+    """Writes down after each run what is known so far; `number` of them."""
+
+    path: Path
+    build: Callable[[Notes], Comparison]
+    number: int = 0
+
+    def __call__(self, notes: Notes) -> None:
+        """One run more."""
+        self.number = len(notes.samples)
+        write_aside(self.path, document(self.build(notes).data()) + "\n", mode=0o644)
 
 
 @dataclass
@@ -38,7 +148,7 @@ class Notes:
     metrics: dict[str, Metrics] = field(default_factory=dict)
     curves: list[Curve] = field(default_factory=list)
 
-    def add(self, way: str, repetition: int, run: Ended, *, cold: bool = False) -> None:
+    def add(self, way: str, repetition: int, run: Run, *, cold: bool = False) -> None:
         """Note a run. Raises ResourceError for one that failed, or that measured nothing."""
         known = run.metrics
         if run.code or known is None or not known.complete:
@@ -60,6 +170,19 @@ class Notes:
         """Where the first run of each way was."""
         return {way: known.environment for way, known in self.metrics.items()}
 
+    def told(self) -> dict[str, Any]:
+        """What a `Comparison` has of the runs, by its names of it; of one run at least."""
+        first = next(iter(self.metrics.values()))
+        return {
+            "dataset": first.data,
+            "epochs": len(first.epochs),
+            "threads": first.threads,
+            "samples": tuple(self.samples),
+            "environments": self.environments,
+            "curves": {way: known.steps for way, known in self.metrics.items()},
+            "apart": apart(self.curves),
+        }
+
 
 def turns(ways: Sequence[str], repetitions: int) -> Iterator[tuple[int, str]]:
     """Repetition and way of every run, in order.
@@ -73,7 +196,7 @@ def turns(ways: Sequence[str], repetitions: int) -> Iterator[tuple[int, str]]:
 
 
 def repeat(
-    start: Callable[[str, bool], Ended],
+    start: Callable[[str, bool], Run],
     ways: Sequence[str],
     repetitions: int,
     status: Status,
@@ -99,9 +222,7 @@ def repeat(
     return notes
 
 
-def refuse(repetitions: int, ways: Sequence[str]) -> None:
-    """Raises ConfigError for what cannot be compared."""
+def refuse(repetitions: int) -> None:
+    """Raises ConfigError for a number of repetitions that makes no sense."""
     if not FEWEST <= repetitions <= MOST:
         raise ConfigError(f"repetitions: {repetitions} is not between {FEWEST} and {MOST}")
-    if BASE not in ways:
-        raise ConfigError(f"ways: `{BASE}` is what the others are held against")

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from lab.config import Lab
 from lab.errors import ConfigError, ResourceError
 from lab.homework import compare, markdown, page, spread
 from lab.homework import comparison as compared
 from lab.homework.comparison import FIRST_LINE, QUANTITIES, RATE, Comparison, Quantity
+from lab.homework.image import Made
 from lab.homework.metrics import Clock, Data, Epoch, Metrics
+from lab.homework.runs import Ask, Run
 from lab.output import Status
 from tests.unit import homework
 
@@ -303,25 +308,19 @@ def test_ticks(low: float, high: float, ticks: list[float]) -> None:
 # The runs.
 
 
-@dataclass(frozen=True)
-class Ended:
+def ended(known: Metrics | None, code: int = 0) -> Run:
     """A run that is over."""
-
-    metrics: Metrics | None
-    code: int = 0
-    output: str = "first\nlast"
-    asked: float = 10.0
-    seconds: float = 15.5
+    return Run("bare", asked=10.0, seconds=15.5, code=code, output="first\nlast", metrics=known)
 
 
 class Runs:
     """Notes what is run instead of running it."""
 
-    def __init__(self, answer: Ended) -> None:
+    def __init__(self, answer: Run) -> None:
         self.answer = answer
         self.seen: list[tuple[str, bool]] = []
 
-    def __call__(self, way: str, cold: bool) -> Ended:
+    def __call__(self, way: str, cold: bool) -> Run:
         """The same answer every time."""
         self.seen.append((way, cold))
         return self.answer
@@ -334,7 +333,7 @@ def test_ways_take_turns() -> None:
 
 
 def test_runs_are_warmed_up_repeated_and_then_cold() -> None:
-    runs, told = Runs(Ended(metrics())), []
+    runs, told = Runs(ended(metrics())), []
     notes = compare.repeat(
         runs,
         ("bare", "job"),
@@ -356,7 +355,7 @@ def test_runs_are_warmed_up_repeated_and_then_cold() -> None:
 
 
 def test_without_cold_runs() -> None:
-    runs = Runs(Ended(metrics()))
+    runs = Runs(ended(metrics()))
     compare.repeat(runs, ("bare",), 2, Status(), cold=False)
     assert runs.seen == [("bare", False)] * 3
 
@@ -364,21 +363,116 @@ def test_without_cold_runs() -> None:
 @pytest.mark.parametrize(
     ("run", "said"),
     [
-        pytest.param(Ended(metrics(), code=137), "ended with code 137", id="failed"),
-        pytest.param(Ended(None), "wrote no metrics", id="a foreign program"),
-        pytest.param(Ended(replace(metrics(), complete=False)), "wrote no metrics", id="half"),
-        pytest.param(Ended(replace(metrics(), resumed=1)), "from a checkpoint", id="resumed"),
+        pytest.param(ended(metrics(), code=137), "ended with code 137", id="failed"),
+        pytest.param(ended(None), "wrote no metrics", id="a foreign program"),
+        pytest.param(ended(replace(metrics(), complete=False)), "wrote no metrics", id="half"),
+        pytest.param(ended(replace(metrics(), resumed=1)), "from a checkpoint", id="resumed"),
     ],
 )
-def test_a_run_that_does_not_count(run: Ended, said: str) -> None:
+def test_a_run_that_does_not_count(run: Run, said: str) -> None:
     with pytest.raises(ResourceError, match=said):
         compare.repeat(Runs(run), ("bare",), 1, Status(), cold=False)
 
 
-@pytest.mark.parametrize(("repetitions", "ways"), [(0, ("bare",)), (21, ("bare",)), (5, ("job",))])
-def test_what_cannot_be_compared(repetitions: int, ways: tuple[str, ...]) -> None:
-    with pytest.raises(ConfigError):
-        compare.refuse(repetitions, ways)
+@pytest.mark.parametrize("repetitions", [0, 21])
+def test_repetitions_that_make_no_sense(repetitions: int) -> None:
+    with pytest.raises(ConfigError, match="between 1 and 20"):
+        compare.refuse(repetitions)
+
+
+@pytest.mark.parametrize(
+    ("options", "asked"),
+    [
+        ((), "--epochs 3 --seed 1 --threads 4"),
+        (("--epochs=1", "--lr", "0.5"), "--epochs=1 --lr 0.5 --seed 1 --threads 4"),
+        (("--seed", "7", "--threads", "1"), "--seed 7 --threads 1 --epochs 3"),
+    ],
+)
+def test_options_that_make_runs_alike(options: tuple[str, ...], asked: str) -> None:
+    assert " ".join(compare.with_defaults(options, 4)) == asked
+
+
+def test_what_was_made_beforehand() -> None:
+    made = Made("digits", "sha256:1", image=3, layers=2, sif=1, convert_seconds=5.0)
+    assert [(part.size, part.seconds) for part in compare.parts(made)] == [
+        (None, None),
+        (3, None),
+        (2, None),
+        (1, 5.0),
+    ]
+
+
+class Lent:
+    """What `opened` lends: runs on a lab, of which one fails."""
+
+    def __init__(self, lab: Lab, allowed: bool, fails_at: int = 0) -> None:
+        self.lab, self.allowed, self.fails_at = lab, allowed, fails_at
+        self.made = Made("digits", "sha256:1", image=3, layers=2, sif=1)
+        self.asks: list[Ask] = []
+        self.drops = 0
+
+    def drop_caches(self) -> bool:
+        """Count."""
+        self.drops += 1
+        return self.allowed
+
+    def run(self, way: str, ask: Ask) -> Run:
+        """The same every time, but for the one that fails."""
+        self.asks.append(ask)
+        return ended(metrics(), code=int(len(self.asks) == self.fails_at))
+
+
+def lend(monkeypatch: pytest.MonkeyPatch, lent: Lent) -> None:
+    @contextmanager
+    def opened(*_: object) -> Iterator[Lent]:
+        yield lent
+
+    monkeypatch.setattr(compare, "opened", opened)
+
+
+def test_a_comparison_from_beginning_to_end(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lent = Lent(lab, allowed=True)
+    lend(monkeypatch, lent)
+    assert compare.last(lab) is None
+    found = compare.compare(lab, ["--lr", "0.5"], Status(), repetitions=2)
+    assert found == compare.last(lab)
+    assert (found.repetitions, found.epochs, found.apart, found.no_cold) == (2, 2, 0, "")
+    # One each that does not count, two warm, two cold.
+    assert len(lent.asks) == 4 * 5 and len(found.samples) == 4 * 4
+    assert {ask.cpus for ask in lent.asks} == {"0,1"}
+    assert ["--dry-run" in ask.options for ask in lent.asks] == [False] * 12 + [True] * 8
+    assert lent.drops == 9
+    written = compare.write(found, tmp_path / "out")
+    assert [path.name for path in written] == [*compare.FORMS]
+    assert compared.read(json.loads(written[0].read_text())) == found
+    assert not (lab.state / compare.UNFINISHED).exists()
+
+
+@pytest.mark.parametrize(
+    ("allowed", "asked", "said"), [(False, True, "allow"), (True, False, "ask")]
+)
+def test_no_cold_runs(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, allowed: bool, asked: bool, said: str
+) -> None:
+    lent = Lent(lab, allowed)
+    lend(monkeypatch, lent)
+    found = compare.compare(lab, [], Status(), repetitions=1, cold=asked)
+    assert said in found.no_cold and lent.drops == int(asked)
+    assert len(lent.asks) == 8
+
+
+def test_what_was_measured_until_a_run_failed_is_kept(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lend(monkeypatch, Lent(lab, allowed=True, fails_at=8))
+    with pytest.raises(ResourceError, match="ended with code 1"):
+        compare.compare(lab, [], Status())
+    kept = lab.state / compare.UNFINISHED
+    assert f"the 3 runs so far are in {kept}" in capsys.readouterr().err
+    assert len(compared.read(json.loads(kept.read_text())).samples) == 3
+    assert compare.last(lab) is None
 
 
 # What is kept.

@@ -6,6 +6,7 @@ import json
 import os
 import zipfile
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -255,46 +256,84 @@ def test_outputs_that_were_put_there_by_hand(ready: Lab) -> None:
 
 
 class Machine:
-    """A machine on which somebody ran `docker run ... | tee docker-run.out`."""
+    """A machine on which somebody worked by hand: path in the home folder -> time, content."""
+
+    files: ClassVar[dict[str, tuple[float, str]]] = {}
 
     def __init__(self, name: str, ssh_config: Path) -> None:
-        self.closed = False
+        assert ssh_config.exists()
 
     def run(self, argv: list[str]) -> str:
-        """Two files of that name, the younger one last; none by Singularity."""
+        """List the files, or show one."""
         if argv[0] == "cat":
-            assert argv[1] == "./mnist/docker-run.out"
-            return OTHER
-        there = rubric.DOCKER_OUTPUT in argv[2]
-        return "5.5 ./docker-run.out\n77.5 ./mnist/docker-run.out\n" if there else ""
+            return self.files[argv[1]][1]
+        assert "-path ./mnist/Dockerfile" in argv[2] and "-name docker-run.out" in argv[2]
+        return "".join(f"{age} {path}\n" for path, (age, _) in self.files.items())
 
     def close(self) -> None:
         """Nothing."""
 
 
-@pytest.mark.parametrize(("age", "text"), [(70, OTHER), (80, OUTPUT)])
-def test_the_newer_output_counts(
-    ready: Lab, monkeypatch: pytest.MonkeyPatch, age: int, text: str
-) -> None:
+@pytest.fixture
+def worked(ready: Lab, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    """The same lab, its machine up. What is on the host is of second 70."""
     monkeypatch.setattr(bundle, "Remote", Machine)
     (ready.state / "ssh_config").write_text("")
-    for name in (rubric.DOCKER_OUTPUT, rubric.SINGULARITY_OUTPUT):
-        os.utime(ready.state / KEPT / name, (age, age))
-    found = bundle.outputs(ready, Status())
-    assert found == {rubric.DOCKER_OUTPUT: text, rubric.SINGULARITY_OUTPUT: OUTPUT}
+    for folder in (ready.root / APP, ready.state / KEPT):
+        for path in folder.iterdir():
+            os.utime(path, (70, 70))
+    return ready
+
+
+@pytest.mark.parametrize(("age", "text"), [(77, OTHER), (66, OUTPUT)])
+def test_the_newer_output_counts(
+    worked: Lab, monkeypatch: pytest.MonkeyPatch, age: float, text: str
+) -> None:
+    files = {"./docker-run.out": (5.5, "old"), "./mnist/docker-run.out": (age, OTHER)}
+    monkeypatch.setattr(Machine, "files", files)
+    found = bundle.gathered(worked, Status(), worked.root / APP, None)
+    assert found[rubric.DOCKER_OUTPUT] == text
+    assert found[rubric.SINGULARITY_OUTPUT] == OUTPUT
+
+
+@pytest.mark.parametrize(
+    ("age", "shipped", "taken"),
+    [
+        pytest.param(77, "", "there", id="both changed: the newer"),
+        pytest.param(66, "", "here", id="both changed: the newer is here"),
+        pytest.param(66, "here", "there", id="changed on the machine only"),
+        pytest.param(77, "there", "here", id="changed on the host only"),
+    ],
+)
+def test_the_students_dockerfile_is_found_wherever_it_was_edited(
+    worked: Lab, monkeypatch: pytest.MonkeyPatch, age: float, shipped: str, taken: str
+) -> None:
+    here = worked.root / APP / rubric.DOCKERFILE
+    here.write_text("here")
+    os.utime(here, (70, 70))
+    monkeypatch.setattr(Machine, "files", {"./mnist/Dockerfile": (age, "there")})
+    known = {**rubric.SHIPPED, rubric.DOCKERFILE: rubric.fingerprint(shipped)}
+    monkeypatch.setattr(rubric, "SHIPPED", known)
+    found = bundle.gathered(worked, Status(), worked.root / APP, None)
+    assert found[rubric.DOCKERFILE] == taken
 
 
 def test_a_machine_that_is_down(
-    ready: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    worked: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(self: Machine, argv: list[str]) -> str:
         raise ResourceError("control-plane-1 cannot be reached")
 
     monkeypatch.setattr(Machine, "run", refuse)
-    monkeypatch.setattr(bundle, "Remote", Machine)
-    (ready.state / "ssh_config").write_text("")
-    assert bundle.outputs(ready, Status())[rubric.DOCKER_OUTPUT] == OUTPUT
+    found = bundle.gathered(worked, Status(), worked.root / APP, None)
+    assert found[rubric.DOCKER_OUTPUT] == OUTPUT
     assert "cannot be reached" in capsys.readouterr().err
+
+
+def test_the_examples_program_is_left_out(ready: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {**rubric.SHIPPED, rubric.PROGRAM: rubric.fingerprint("print('mine')")}
+    monkeypatch.setattr(rubric, "SHIPPED", known)
+    assert not {rubric.PROGRAM, "record.py"} & set(make(ready).files)
 
 
 def test_another_program_and_folder(ready: Lab) -> None:
