@@ -14,10 +14,11 @@ from typing import Any
 from lab.config import Lab
 from lab.errors import ConfigError, ResourceError, tail
 from lab.homework import markdown, page
+from lab.homework.asked import Ask
 from lab.homework.comparison import WAYS, Comparison, Curve, Part, Sample, apart, read, reduce
 from lab.homework.image import Made
 from lab.homework.metrics import Environment, Metrics
-from lab.homework.runs import Ask, Run, Runs, opened
+from lab.homework.runs import Run, Runs, opened
 from lab.orchestrators import place
 from lab.output import Status, document
 from lab.state import write_aside

@@ -15,10 +15,11 @@ from lab.config import Lab
 from lab.errors import ConfigError, ResourceError
 from lab.homework import compare, markdown, page, spread
 from lab.homework import comparison as compared
+from lab.homework.asked import Ask
 from lab.homework.comparison import FIRST_LINE, QUANTITIES, RATE, Comparison, Quantity
 from lab.homework.image import Made
 from lab.homework.metrics import Clock, Data, Epoch, Metrics
-from lab.homework.runs import Ask, Run
+from lab.homework.runs import Run
 from lab.output import Status
 from tests.unit import homework
 
