@@ -34,7 +34,7 @@ BRIGHTEST = 16
 # Images kept for testing: the last ones, which other hands wrote.
 TESTS = 297
 # Every training image is there so often, moved by so many pixels right and down.
-MOVES = ((0, 0), (-2, 0), (2, 0), (0, -2), (0, 2))
+MOVES = tuple(itertools.product((0, -2, 2), repeat=2))
 # Where the base image has the digits.
 SCANS = "/usr/share/digits/digits.csv.gz"
 # The real one, by torchvision, which knows where it is and what it must be.

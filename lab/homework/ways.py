@@ -51,9 +51,11 @@ def bare(folder: str, ask: Ask, options: Sequence[str]) -> list[str]:
     mounts = [f"mount --bind {shlex.quote(what)} {ROOT}/{at}" for what, at in binds.items()]
     inside = ["env", "-i", "PATH=/usr/bin:/bin", "HOME=/tmp", "PYTHONUNBUFFERED=1"]
     inside += [*pinned(ask), "sh", "-c", 'cd /mnist && exec python3 main.py "$@"', "main.py"]
-    enter = ["chroot", f"--userspec={image.USER}", ROOT, *inside, *options]
+    # By number: the image does not know the machine's users.
+    who = f'"--userspec=$(id -u {image.USER}):$(id -g {image.USER})"'
+    enter = f"chroot {who} {shlex.join([ROOT, *inside, *options])}"
     away = "; ".join(f"umount --lazy {ROOT}/{at}" for at in binds.values())
-    lines = f"{' && '.join(mounts)} && {shlex.join(enter)}; code=$?; {away}; exit $code"
+    lines = f"{' && '.join(mounts)} && {enter}; code=$?; {away}; exit $code"
     return ["sudo", "sh", "-c", lines]
 
 
