@@ -72,7 +72,7 @@ def obtain(cache: Path, base: str, status: Status) -> DataSet:
     if found := download(real, base):
         return found
     status.say("MNIST cannot be downloaded here: handwritten digits in its place")
-    made = cache / "mnist" / "digits"
+    made = cache / "mnist" / f"digits-{len(MOVES)}"
     if not whole(made):
         with status.step(f"data ({DIGITS})"):
             command = ["docker", "run", "--rm", "--entrypoint", "gzip", base, "-cd", SCANS]

@@ -38,6 +38,8 @@ SIF = f"{HOME}/mnist.sif"
 APP = ("main.py", "record.py", "Dockerfile", "mnist.def")
 # A file that was edited on the machine is kept under this name beside the new one.
 EDITED = "before"
+# Four times as fast as what Apptainer does by itself, and three percent larger.
+SQUASHFS = "-comp zstd -Xcompression-level 3"
 # Apptainer refuses to build in a /tmp without programs; a tmpfs would be too small as well.
 SINGULARITY = {"APPTAINER_TMPDIR": "/var/tmp", "APPTAINER_CACHEDIR": "/var/tmp/apptainer"}
 
@@ -208,7 +210,8 @@ class _Making:
             return
         with self.step("singularity build", "convert_seconds"):
             settings = [f"{name}={value}" for name, value in SINGULARITY.items()]
-            build = ["singularity", "build", "--no-https", "--force", f"{SIF}.new"]
+            build = ["singularity", "build", "--no-https", "--force"]
+            build += ["--mksquashfs-args", SQUASHFS, f"{SIF}.new"]
             self.machine.run(["env", "-C", HOME, *settings, *build, "mnist.def"], timeout=900)
             self.ask("mv", f"{SIF}.new", SIF)
             # Layers that Apptainer has downloaded: as large as the image.

@@ -22,6 +22,7 @@ import hashlib
 import io
 import math
 import os
+import socket
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -190,6 +191,7 @@ class Team:
         self.rank = int(os.environ.get("RANK", "0"))
         self.size = int(os.environ.get("WORLD_SIZE", "1"))
         if self.size > 1:
+            wait_for(os.environ["MASTER_ADDR"])
             distributed.init_process_group("gloo", timeout=PATIENCE)
 
     def share(self, items: Any) -> Any:
@@ -222,6 +224,22 @@ class Team:
         if self.size > 1:
             distributed.barrier()
             distributed.destroy_process_group()
+
+
+def wait_for(host: str) -> None:
+    """Wait until a name is known: the first worker's pod may be later than this one.
+
+    Raises Refused when that takes too long.
+    """
+    end = time.monotonic() + PATIENCE.total_seconds()
+    while True:
+        try:
+            socket.getaddrinfo(host, None)
+            return
+        except OSError as error:
+            if time.monotonic() > end:
+                raise record.Refused(f"nobody is called {host}: {error.strerror}") from error
+        time.sleep(0.5)
 
 
 class Training:
