@@ -85,7 +85,8 @@ class Bundle:
             raise answered(
                 ChecksFailed(
                     f"{len(self.missing)} of {len(self.items)} things are missing",
-                    hint=f"write into {self.folder / rubric.REPORT}; then invoke mnist-submit",
+                    hint="each has its next step above; your own words belong into "
+                    f"{self.folder / rubric.REPORT}; then invoke mnist-submit again",
                 )
             )
 

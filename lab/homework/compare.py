@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from lab.config import Lab
 from lab.errors import ConfigError, ResourceError, tail
-from lab.homework import markdown, page
+from lab.homework import image, markdown, page
 from lab.homework.asked import Ask
 from lab.homework.comparison import WAYS, Comparison, Curve, Part, Sample, apart, read, reduce
-from lab.homework.image import Made
 from lab.homework.metrics import Environment, Metrics
 from lab.homework.runs import Run, Runs, opened
+from lab.homework.ways import ROOT
 from lab.orchestrators import place
 from lab.output import Status, document
 from lab.state import write_aside
@@ -52,10 +53,13 @@ def compare(
         if cold and not runs.drop_caches():
             no_cold = NOT_ALLOWED
 
+        outside = mounts(runs)
+
         def build(notes: Notes) -> Comparison:
             return Comparison(
                 date=datetime.now(UTC).strftime("%Y-%m-%d"),
                 place=place(runs.lab),
+                environments=seen_outside(notes.environments, outside),
                 seconds=round(time.monotonic() - begin, 1),
                 options=shlex.join(asked),
                 parts=parts(runs.made),
@@ -102,7 +106,7 @@ def with_defaults(options: Sequence[str], cpus: int) -> tuple[str, ...]:
     return (*options, *(word for pair in pairs for word in pair))
 
 
-def parts(made: Made) -> tuple[Part, ...]:
+def parts(made: image.Made) -> tuple[Part, ...]:
     """What mnist-up made, as rows of a table."""
     return (
         Part("PyTorch's image", None, made.base_seconds, "Debian's packages, once, on the host"),
@@ -110,6 +114,40 @@ def parts(made: Made) -> tuple[Part, ...]:
         Part("the same in the registry", made.layers, made.push_seconds, "docker push, compressed"),
         Part("SIF", made.sif, made.convert_seconds, "singularity build of the registry's image"),
     )
+
+
+def mounts(runs: Runs) -> dict[str, str]:
+    """How the machine has mounted what two of the ways have as their /, which they cannot see.
+
+    The SIF is mounted before /, and is under it; a folder that was entered is no mount at all.
+    """
+    runs.unpack_root()
+    lines = (
+        f"singularity exec {image.SIF} sleep 3 2>/dev/null & sleep 1; "
+        "pgrep -l squashfuse || cat /proc/[0-9]*/mountinfo 2>/dev/null | grep -o -m1 squashfs"
+    )
+    sif = runs.machine.run(["sh", "-c", lines], ok=range(256))
+    kind = runs.machine.run(["stat", "--file-system", "--format", "%T", ROOT])
+    return {"bare": kind.strip(), "singularity": mode(sif)}
+
+
+def mode(seen: str) -> str:
+    """How a SIF is mounted, by the machine's processes and mounts while it is used."""
+    if found := re.search(r"squashfuse\w*", seen):
+        return f"{found[0]} (FUSE)"
+    return "squashfs (kernel)" if "squashfs" in seen else "unpacked"
+
+
+def seen_outside(
+    environments: Mapping[str, Environment], outside: Mapping[str, str]
+) -> dict[str, Environment]:
+    """Environments, with the mounts that only the machine can see."""
+    found = {}
+    for way, known in environments.items():
+        mount = outside.get(way, known.mount)
+        root = mount if known.root == "unknown" else known.root
+        found[way] = replace(known, mount=mount, root=root)
+    return found
 
 
 @dataclass
@@ -179,7 +217,6 @@ class Notes:
             "epochs": len(first.epochs),
             "threads": first.threads,
             "samples": tuple(self.samples),
-            "environments": self.environments,
             "curves": {way: known.steps for way, known in self.metrics.items()},
             "apart": apart(self.curves),
         }

@@ -217,7 +217,8 @@ def _environment(found: Comparison) -> Table:
     )
     note = (
         "These change the answer on other machines: an old kernel slows down what a seccomp filter "
-        "guards, a limit of processors stretches training, and a mount by FUSE slows down imports."
+        "guards, a limit of processors stretches training, and a mount by FUSE slows down imports. "
+        "A limit is told where it can be seen from inside."
     )
     return Table("Where it ran", ("", *(TITLES[way] for way in ways)), rows, note)
 
@@ -266,7 +267,7 @@ def _root(way: str, place: Environment) -> str:
     """Only root may have the kernel mount a file; FUSE and a folder are for everybody."""
     if way != "singularity":
         return ROOTS[way]
-    return "the starter, for the mount" if place.mount == "squashfs" else "nobody while it runs"
+    return "the starter, for the mount" if "kernel" in place.mount else "nobody while it runs"
 
 
 def _name(place: Environment, host: Environment | None) -> str:
@@ -299,12 +300,21 @@ def data_words(dataset: Data) -> str:
 def _throughput(found: Comparison, way: str) -> str:
     known = differ(found, RATE, BASE, way)
     assert known is not None
-    near = "within" if known.within(NEAR) else "not within"
     return (
         f"Training by {TITLES[way]} against {TITLES[BASE]}: {words(known, RATE)} "
         f"(median of the ratios {known.ratio:.3f}, from {known.low:.3f} to {known.high:.3f}; "
-        f"{near} {NEAR:.0%})."
-    ).replace("%)", " %)")
+        f"{near(known)})."
+    )
+
+
+def near(known: Difference) -> str:
+    """Whether a ratio is near to 1, as far as the runs tell."""
+    part = f"{NEAR:.0%}".replace("%", " %")
+    if max(abs(known.low - 1), abs(known.high - 1)) <= NEAR:
+        return f"within {part}"
+    if known.word == "seen" and not known.within(NEAR):
+        return f"not within {part}"
+    return f"whether within {part} cannot be told: the runs are too unlike each other"
 
 
 def _starts(found: Comparison) -> list[str]:

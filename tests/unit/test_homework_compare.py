@@ -22,6 +22,7 @@ from lab.homework.metrics import Clock, Data, Epoch, Metrics
 from lab.homework.runs import Run
 from lab.output import Status
 from tests.unit import homework
+from tests.unit.conftest import ROOT
 
 SVG = "{http://www.w3.org/2000/svg}"
 SECONDS = Quantity("start", "s", "longer", "shorter", lambda sample: sample.setup)
@@ -163,6 +164,19 @@ def test_honest_words(ratio: float, word: str, said: str) -> None:
 )
 def test_a_median_and_its_spread(values: tuple[float, ...], unit: str, told: str) -> None:
     assert markdown.cell(values, unit) == told
+
+
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        (spread.Difference(1.01, 0.98, 1.04, "none"), "within 5 %"),
+        (spread.Difference(0.93, 0.92, 0.94, "seen"), "not within 5 %"),
+        (spread.Difference(1.01, 0.7, 1.2, "none"), "cannot be told"),
+        (spread.Difference(1.15, 1.01, 1.3, "perhaps"), "cannot be told"),
+    ],
+)
+def test_how_near(known: spread.Difference, said: str) -> None:
+    assert said in markdown.near(known)
 
 
 def test_what_was_seen(found: Comparison) -> None:
@@ -403,6 +417,25 @@ def test_what_was_made_beforehand() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("seen", "kind"),
+    [
+        ("4761 squashfuse_ll\n", "squashfuse_ll (FUSE)"),
+        ("squashfs\n", "squashfs (kernel)"),
+        ("", "unpacked"),
+    ],
+)
+def test_how_the_sif_is_mounted(seen: str, kind: str) -> None:
+    assert compare.mode(seen) == kind
+
+
+def test_what_only_the_machine_sees() -> None:
+    inside = replace(homework.place("bare"), root="unknown", mount="unknown")
+    seen = compare.seen_outside({"bare": inside, "job": inside}, {"bare": "ext4"})
+    assert (seen["bare"].root, seen["bare"].mount) == ("ext4", "ext4")
+    assert seen["job"].mount == "unknown"
+
+
 class Lent:
     """What `opened` lends: runs on a lab, of which one fails."""
 
@@ -412,13 +445,23 @@ class Lent:
         self.asks: list[Ask] = []
         self.drops = 0
 
+    @property
+    def machine(self) -> Lent:
+        """It answers itself."""
+        return self
+
+    def unpack_root(self) -> None:
+        """Nothing."""
+
     def drop_caches(self) -> bool:
         """Count."""
         self.drops += 1
         return self.allowed
 
-    def run(self, way: str, ask: Ask) -> Run:
-        """The same every time, but for the one that fails."""
+    def run(self, way: str | list[str], ask: Ask | None = None, **_: object) -> Run | str:
+        """The same every time, but for the one that fails; the machine: what it has mounted."""
+        if ask is None:
+            return "77 squashfuse_ll\n" if "sh" in way else "ext2/ext3\n"
         self.asks.append(ask)
         return ended(metrics(), code=int(len(self.asks) == self.fails_at))
 
@@ -445,6 +488,9 @@ def test_a_comparison_from_beginning_to_end(
     assert {ask.cpus for ask in lent.asks} == {"0,1"}
     assert ["--dry-run" in ask.options for ask in lent.asks] == [False] * 12 + [True] * 8
     assert lent.drops == 9
+    assert found.environments["singularity"].mount == "squashfuse_ll (FUSE)"
+    assert found.environments["bare"].mount == "ext2/ext3"
+    assert found.environments["docker"] == homework.place("docker")
     written = compare.write(found, tmp_path / "out")
     assert [path.name for path in written] == [*compare.FORMS]
     assert compared.read(json.loads(written[0].read_text())) == found
@@ -483,6 +529,14 @@ def test_a_comparison_survives_json(found: Comparison) -> None:
     kept = compared.read(json.loads(json.dumps(found.data())))
     assert markdown.tables(kept)[0].header == markdown.tables(found)[0].header
     assert compared.read(json.loads(json.dumps(kept.data()))) == kept
+
+
+def test_the_documents_numbers_are_those_of_a_run() -> None:
+    docs = ROOT / "docs"
+    measured = compared.read(json.loads((docs / "mnist.json").read_text()))
+    assert markdown.markdown(measured, level=3) in (docs / "mnist.md").read_text()
+    assert (docs / "mnist.html").read_text() == page.page(measured)
+    assert (docs / "mnist.json").stat().st_size < 80_000
 
 
 def test_quantities(found: Comparison) -> None:
