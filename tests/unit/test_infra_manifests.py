@@ -42,7 +42,7 @@ def pods(name: str) -> Iterator[tuple[str, Object]]:
     for item in objects(name):
         if item["kind"] == "Pod":
             yield namespace(item), item
-        elif item["kind"] in KINDS_WITH_PODS:
+        elif item["kind"] in (*KINDS_WITH_PODS, "Job"):
             yield namespace(item), item["spec"]["template"]
 
 
@@ -99,7 +99,8 @@ def test_services_lead_to_a_declared_port(name: str) -> None:
         behind = [
             pod["spec"]["containers"]
             for where, pod in pods(name)
-            if where == namespace(item) and selector <= pod["metadata"]["labels"].items()
+            if where == namespace(item)
+            and selector <= pod.get("metadata", {}).get("labels", {}).items()
         ]
         assert behind, f"no pods behind {item['metadata']['name']}"
         for containers in behind:

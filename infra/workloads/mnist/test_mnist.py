@@ -184,7 +184,7 @@ def test_training_came_to_its_end(cluster: Cluster) -> None:
 @pytest.mark.points(2)
 @pytest.mark.hints(
     "A number in a ConfigMap changes nothing by itself: somebody must hand it to the program.",
-    "`kubectl get configmap training -o yaml` is what was asked for; the metrics say what was done.",
+    "`kubectl get configmap training -o yaml` is what was asked; the metrics say what was done.",
     "`envFrom` with the ConfigMap `training`, and `args` such as `--lr=$(LR)` for every key.",
 )
 def test_training_had_the_options_asked_for(cluster: Cluster) -> None:
