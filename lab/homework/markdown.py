@@ -352,10 +352,14 @@ def caption(found: Comparison) -> str:
     """Of when, where and what the numbers are."""
     return (
         f"Measured on {found.date} in {found.seconds:.0f} s: {found.place}. "
-        f"{found.repetitions} repetitions of {listed(titles(found))}, {found.epochs} epochs on "
-        f"{found.threads} threads each; {data_words(found.dataset)}; options of main.py: "
-        f"`{found.options}`."
+        f"{_count(found.repetitions, 'repetition')} of {listed(titles(found))}, "
+        f"{_count(found.epochs, 'epoch')} on {_count(found.threads, 'thread')} each; "
+        f"{data_words(found.dataset)}; options of main.py: `{found.options}`."
     )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def method(found: Comparison) -> str:
