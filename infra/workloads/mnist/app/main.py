@@ -192,6 +192,8 @@ class Team:
         self.size = int(os.environ.get("WORLD_SIZE", "1"))
         if self.size > 1:
             wait_for(os.environ["MASTER_ADDR"])
+            # Debian's PyTorch has no libuv, by which workers would meet otherwise.
+            os.environ.setdefault("USE_LIBUV", "0")
             distributed.init_process_group("gloo", timeout=PATIENCE)
 
     def share(self, items: Any) -> Any:
