@@ -21,8 +21,9 @@ IMAGE = "registry.lab:5000/mnist"
 TRAINING = 240
 # What may be expected of a network of this kind, by the data's name.
 BARS = {"MNIST": 0.95, "digits (not MNIST)": 0.88}
-# Losses of one worker and of several: their sums are rounded in another order.
-TOLERANCE = 0.02
+# Losses of one worker and of several begin as the same. Their sums are rounded in another order,
+# which training makes larger with every step: later they are alike on the average only.
+BEGINNING, SAME, ALIKE = 2, 0.001, 0.05
 # Key of the ConfigMap -> option as main.py notes it.
 OPTIONS = {
     "EPOCHS": "epochs",
@@ -322,17 +323,21 @@ def test_workers_train_one_model(cluster: Cluster) -> None:
     alone, together = found["single"] or {}, found["workers"] or {}
     count = together.get("workers", 0)
     gap = apart(alone.get("steps", []), together.get("steps", []))
-    good = gap is not None and gap <= TOLERANCE
+    good = gap is not None and gap[0] <= SAME and gap[1] <= ALIKE
     assert shape == ("Indexed", 2, 2) and count == 2 and good, (
         f"expected an Indexed Job of 2 workers whose losses are those of one alone, saw {shape}, "
         f"{count} that trained together, and losses "
-        f"{'of other steps' if gap is None else f'{gap:.3f} apart'}\n"
+        f"{'of other steps' if gap is None else f'{gap[0]:.4f} apart at first, then {gap[1]:.3f}'}\n"
         f"{cluster.look('logs -l job-name=mnist-workers --prefix')}"
     )
 
 
-def apart(first: list[list[float]], second: list[list[float]]) -> float | None:
-    """The largest difference of two loss curves; None where they are of other steps."""
+def apart(first: list[list[float]], second: list[list[float]]) -> tuple[float, float] | None:
+    """How far two loss curves are apart: at most in the beginning, and on the average.
+
+    None where they are of other steps.
+    """
     if not first or [seen for seen, _ in first] != [seen for seen, _ in second]:
         return None
-    return max(abs(one[1] - two[1]) for one, two in zip(first, second, strict=True))
+    gaps = [abs(one[1] - two[1]) for one, two in zip(first, second, strict=True)]
+    return max(gaps[:BEGINNING]), sum(gaps) / len(gaps)
