@@ -23,8 +23,8 @@ from lab.homework.asked import WAYS, Ask
 from lab.homework.job import Job
 from lab.homework.listener import Listener, OnLine, seen, teller
 from lab.homework.metrics import SCHEMA, Metrics, parse
+from lab.interrupts import held_back
 from lab.lock import locked
-from lab.orchestrators import held_back
 from lab.output import Status
 from lab.practice import running
 from lab.state import write_aside

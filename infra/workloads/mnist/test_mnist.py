@@ -324,10 +324,10 @@ def test_workers_train_one_model(cluster: Cluster) -> None:
     count = together.get("workers", 0)
     gap = apart(alone.get("steps", []), together.get("steps", []))
     good = gap is not None and gap[0] <= SAME and gap[1] <= ALIKE
+    losses = "of other steps" if gap is None else f"{gap[0]:.4f} apart at first, then {gap[1]:.3f}"
     assert shape == ("Indexed", 2, 2) and count == 2 and good, (
         f"expected an Indexed Job of 2 workers whose losses are those of one alone, saw {shape}, "
-        f"{count} that trained together, and losses "
-        f"{'of other steps' if gap is None else f'{gap[0]:.4f} apart at first, then {gap[1]:.3f}'}\n"
+        f"{count} that trained together, and losses {losses}\n"
         f"{cluster.look('logs -l job-name=mnist-workers --prefix')}"
     )
 
