@@ -10,23 +10,26 @@ import pytest
 from lab.interrupts import SIGNALS, held_back
 
 
-@pytest.mark.parametrize("sign", SIGNALS)
-def test_an_interrupt_waits_until_it_is_asked_for(sign: signal.Signals) -> None:
-    before = [signal.getsignal(each) for each in SIGNALS]
-    done = []
-    with pytest.raises(KeyboardInterrupt), held_back() as halt:
+def work(sign: signal.Signals, done: list[str], *, ask: bool) -> None:
+    with held_back() as halt:
         os.kill(os.getpid(), sign)
         done.append("what must not be cut short")
-        halt()
-        done.append("what is not begun any more")
+        if ask:
+            halt()
+            done.append("what is not begun any more")
+
+
+@pytest.mark.parametrize("ask", [True, False])
+@pytest.mark.parametrize("sign", SIGNALS)
+def test_an_interrupt_waits_and_is_not_lost(sign: signal.Signals, ask: bool) -> None:
+    before = [signal.getsignal(each) for each in SIGNALS]
+    done: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        work(sign, done, ask=ask)
     assert done == ["what must not be cut short"]
     assert [signal.getsignal(each) for each in SIGNALS] == before
 
 
-def test_an_interrupt_after_the_last_such_moment_is_not_lost() -> None:
-    done = []
-    with pytest.raises(KeyboardInterrupt), held_back() as halt:
+def test_without_an_interrupt_nothing_is_raised() -> None:
+    with held_back() as halt:
         halt()
-        os.kill(os.getpid(), signal.SIGTERM)
-        done.append("to the end")
-    assert done == ["to the end"]
