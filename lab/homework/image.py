@@ -35,7 +35,7 @@ USER = "vagrant"
 HOME = "/home/vagrant/mnist"
 SIF = f"{HOME}/mnist.sif"
 # What students read and change.
-APP = ("main.py", "record.py", "Dockerfile", "mnist.def")
+APP = ("main.py", "record.py", "Dockerfile", ".dockerignore", "mnist.def")
 # A file that was edited on the machine is kept under this name beside the new one.
 EDITED = "before"
 # Four times as fast as what Apptainer does by itself, and three percent larger.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import importlib.util
 import io
 import json
@@ -292,6 +293,21 @@ def test_why_a_pod_has_not_begun(pod: dict[str, Any], said: str) -> None:
 
 
 # What was made
+
+
+def test_the_context_is_what_the_image_needs() -> None:
+    lines = (APP / ".dockerignore").read_text().splitlines()
+    rules = [line for line in lines if line and not line.startswith("#")]
+    beside = [ways.ROOT, f"{ways.ROOT}.digest", runs.RUNS, image.SIF, f"{image.SIF}.new"]
+    beside += [
+        f"{image.SIF}.digest",
+        *(f"{image.HOME}/{name}.{image.EDITED}" for name in image.APP),
+    ]
+    for path in beside:
+        name = path.removeprefix(f"{image.HOME}/")
+        assert any(fnmatch.fnmatch(name, rule) for rule in rules), name
+    for name in (*image.APP, "data"):
+        assert not any(fnmatch.fnmatch(name, rule) for rule in rules), name
 
 
 def test_times_that_were_not_needed_again_stay(lab: Lab) -> None:
