@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from lab.homework.listener import Listener
 from lab.homework.ways import NAME
 
 PLACE = ("--namespace", NAME)
-# Exit code of what was killed.
+# Exit code of what was killed, and the reason where nobody can be asked any more.
 KILLED = 137
+DELETED = "Deleted"
+DAY = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class Job:
     tools: Path
     clock: Callable[[], float]
     halt: Callable[[], None]
+    # Set when the namespace is being taken away: what follows the Job must not wait for more of it.
+    away: threading.Event = field(default_factory=threading.Event)
 
     def run(
         self, objects: Sequence[dict[str, Any]], heard: Listener, limit: float
@@ -54,6 +59,7 @@ class Job:
             wait.until(lambda: self._over(future), what="the Job's end", timeout=limit, longest=0.2)
             return asked, future.result()
         finally:
+            self.away.set()
             self.remove()
             pool.shutdown()
 
@@ -65,7 +71,7 @@ class Job:
     def follow(self, heard: Listener) -> Ending:
         """Hear one pod of the Job after the other until it is over, or out of memory."""
         followed: set[str] = set()
-        code, reason = 0, ""
+        code, reason = KILLED, DELETED
         while True:
             pod = wait.until(
                 lambda: self.next_pod(followed),
@@ -78,25 +84,28 @@ class Job:
                 code, reason = wait.until(
                     lambda pod=pod: self.ending(pod),  # type: ignore[misc]
                     what=f"the end of pod {pod}",
-                    timeout=60,
+                    # A log may break off while the training goes on.
+                    timeout=DAY,
                 )
             # More of the same is in vain.
             if not pod or reason == "OOMKilled":
                 return Ending(self.clock(), code, reason)
 
     def next_pod(self, followed: set[str]) -> str | None:
-        """A pod of the Job that has begun and was not heard yet; empty when the Job is over.
+        """A pod of the Job that has begun and was not heard yet; empty when there is no more Job.
 
         Raises ResourceError that says why there is none yet.
         """
+        if self.away.is_set():
+            return ""
         pods = cluster.get(self.lab, self.tools, "pods", *PLACE)
         for pod in pods:
             name = str(pod["metadata"]["name"])
             if name not in followed and pod["status"]["phase"] != "Pending":
                 return name
-        (job,) = cluster.get(self.lab, self.tools, "job", NAME, *PLACE)
-        states = cluster.conditions(job)
-        if "True" in (states.get("Complete"), states.get("Failed")):
+        jobs = cluster.get(self.lab, self.tools, "jobs", *PLACE)
+        states = [cluster.conditions(job) for job in jobs]
+        if all("True" in (each.get("Complete"), each.get("Failed")) for each in states):
             return ""
         raise ResourceError("; ".join(map(waiting, pods)) or "the Job has no pod yet")
 
@@ -105,7 +114,7 @@ class Job:
         only = ("--field-selector", f"metadata.name={pod}")
         found = cluster.get(self.lab, self.tools, "pods", *PLACE, *only)
         if not found:
-            return KILLED, "Deleted"
+            return KILLED, DELETED
         for state in found[0]["status"].get("containerStatuses", []):
             if over := state["state"].get("terminated"):
                 return int(over["exitCode"]), str(over.get("reason", ""))
@@ -113,9 +122,7 @@ class Job:
 
     def _hear(self, pod: str, heard: Listener) -> None:
         words = [*cluster.client(self.lab, self.tools), *PLACE, "logs", "--follow", pod]
-        runner.run(
-            words, timeout=24 * 3600, on_line=lambda line: heard.hear(f"{line}\n"), ok=(0, 1)
-        )
+        runner.run(words, timeout=DAY, on_line=lambda line: heard.hear(f"{line}\n"), ok=(0, 1))
 
     def _over(self, future: Future[Ending]) -> bool | None:
         self.halt()

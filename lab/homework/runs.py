@@ -20,7 +20,7 @@ from lab.connection import Remote, connections
 from lab.errors import ConfigError, LabError, NotFoundError, ResourceError
 from lab.homework import image, ways
 from lab.homework.asked import WAYS, Ask
-from lab.homework.job import Job
+from lab.homework.job import DELETED, Job
 from lab.homework.listener import Listener, OnLine, seen, teller
 from lab.homework.metrics import SCHEMA, Metrics, parse
 from lab.interrupts import held_back
@@ -65,6 +65,11 @@ def failure(run: Run) -> LabError:
             f"the training ({run.way}) was ended because it wanted more memory than it may have "
             "(OOMKilled): who goes over the limit of its cgroup is killed, without a word",
             hint=f"give it more: {again} --memory 1024",
+        )
+    if run.reason == DELETED:
+        return ResourceError(
+            f"the training ({run.way}) is gone: somebody deleted its Job or its namespace",
+            hint=f"the same again goes on from its checkpoint: {again}",
         )
     lines = [text for line in run.output.splitlines() if (text := seen(line).strip())]
     last = lines[-1].removeprefix("error: ") if lines else "it said nothing"

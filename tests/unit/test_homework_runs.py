@@ -9,6 +9,7 @@ import json
 import shlex
 import signal
 import sys
+import time
 import types
 from collections.abc import Iterator
 from dataclasses import replace
@@ -237,6 +238,7 @@ def test_processors(cpus: str, expected: int) -> None:
         (2, "", "\nerror: 'x' is no number\n", ConfigError, "code 2: 'x' is no number"),
         (137, "OOMKilled", "epoch 1", ResourceError, "more memory"),
         (137, "", "", ResourceError, "it said nothing"),
+        (137, job.DELETED, "epoch 1", ResourceError, "somebody deleted"),
     ],
 )
 def test_how_a_run_failed(
@@ -290,6 +292,53 @@ def test_a_bar_is_one_line_in_the_end() -> None:
 )  # fmt: skip
 def test_why_a_pod_has_not_begun(pod: dict[str, Any], said: str) -> None:
     assert job.waiting({"metadata": {"name": "a"}, "status": pod}) == said
+
+
+def started(lab: Lab, monkeypatch: pytest.MonkeyPatch, *, pods: Any, jobs: Any) -> job.Job:
+    """A Job in a cluster that has these pods and Jobs; what it is told to do is done."""
+    found = {"pods": pods, "jobs": jobs}
+    monkeypatch.setattr(job.cluster, "get", lambda lab, tools, kind, *words: found[kind])
+    monkeypatch.setattr(job.cluster, "kubectl", lambda *words, **more: "")
+    monkeypatch.setattr(job.cluster, "client", lambda *words: ["kubectl"])
+    monkeypatch.setattr(job.runner, "run", lambda *words, **more: None)
+    return job.Job(lab, Path(), lambda: 7.0, lambda: None)
+
+
+POD = {
+    "metadata": {"name": "a"},
+    "status": {
+        "phase": "Failed",
+        "containerStatuses": [{"state": {"terminated": {"exitCode": 1, "reason": "Error"}}}],
+    },
+}
+
+
+def test_a_job_that_failed(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = [{"status": {"conditions": [{"type": "Failed", "status": "True"}]}}]
+    one = started(lab, monkeypatch, pods=[POD], jobs=failed)
+    asked, ending = one.run([{}, {}], Listener(None), 5)
+    assert asked == 7.0 and ending == job.Ending(7.0, 1, "Error")
+
+
+def test_a_job_that_somebody_deletes_is_not_waited_for(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = started(lab, monkeypatch, pods=[], jobs=[])
+    assert one.run([{}, {}], Listener(None), 5)[1] == job.Ending(7.0, job.KILLED, job.DELETED)
+
+
+def test_an_interrupted_job_is_not_followed_any_more(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def halt() -> None:
+        raise KeyboardInterrupt
+
+    one = started(lab, monkeypatch, pods=[], jobs=[{"status": {}}])
+    one.halt = halt
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        one.run([{}, {}], Listener(None), 60)
+    assert time.monotonic() - begin < 5
 
 
 # What was made
