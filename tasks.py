@@ -244,6 +244,101 @@ def orchestrators(
 
 
 @task
+def mnist_up(c: Context, lab: str | None = None, base: str = "") -> None:
+    """Make the homework's image and its SIF on the first machine; --base IMAGE begins with it."""
+    from lab.homework import image
+
+    image.up(load(name=lab), Status(), base)
+
+
+@task
+def mnist_run(
+    c: Context,
+    way: str,
+    option: list[str],
+    lab: str | None = None,
+    epochs: int = 3,
+    batch_size: str = "",
+    test_batch_size: str = "",
+    lr: str = "",
+    gamma: str = "",
+    seed: str = "",
+    log_interval: str = "",
+    threads: str = "",
+    no_accel: bool = False,
+    dry_run: bool = False,
+    save_model: bool = False,
+    program: str = "",
+    cpus: str = "",
+    memory: str = "",
+    json_: bool = False,
+) -> None:
+    """Train by docker, singularity or job (or bare); --program FILE runs another main.py."""
+    from lab.homework import asked, runs
+
+    given = {
+        "--epochs": epochs,
+        "--batch-size": batch_size,
+        "--test-batch-size": test_batch_size,
+        "--lr": lr,
+        "--gamma": gamma,
+        "--seed": seed,
+        "--log-interval": log_interval,
+        "--threads": threads,
+        "--no-accel": no_accel,
+        "--dry-run": dry_run,
+        "--save-model": save_model,
+    }
+    ask = asked.ask(given, option, program=program, cpus=cpus, memory=memory)
+    run = runs.one(load(name=lab), way, ask, Status())
+    run.raise_for_status()
+    print(document({"run": runs.data(run)}) if json_ else runs.text(run))
+
+
+@task
+def mnist_compare(
+    c: Context,
+    option: list[str],
+    lab: str | None = None,
+    repetitions: int = 5,
+    epochs: int = 3,
+    cold: bool = True,
+    output: str | None = None,
+    json_: bool = False,
+) -> None:
+    """Measure the training bare, by docker, singularity and job, in turns; --output FOLDER."""
+    from lab.homework import asked, compare, markdown
+
+    ask = asked.ask({"--epochs": epochs}, option, program="", cpus="", memory="")
+    found = compare.compare(
+        load(name=lab), ask.options, Status(), repetitions=repetitions, cold=cold
+    )
+    if output:
+        compare.write(found, Path(output))
+    print(document(found.data()) if json_ else markdown.text(found))
+
+
+@task
+def mnist_submit(
+    c: Context,
+    lab: str | None = None,
+    output: str = "mnist-homework",
+    app: str | None = None,
+    program: str | None = None,
+    student: str = "",
+    json_: bool = False,
+) -> None:
+    """Put the homework's bundle together, and tell what the rubric asks for and is not there."""
+    from lab.homework import bundle
+
+    sources = {"app": app, "program": program}
+    paths = {name: Path(path) for name, path in sources.items() if path}
+    made = bundle.submit(load(name=lab), Status(), output=Path(output), student=student, **paths)
+    print(document(made.data()) if json_ else made.text())
+    made.raise_for_status()
+
+
+@task
 def lint(
     c: Context,
     path: str,

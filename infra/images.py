@@ -2,3 +2,5 @@
 
 BUSYBOX = "busybox:1.37"
 NGINX = "nginx:1.26"
+# Made by `invoke mnist-up`.
+MNIST = "registry.lab:5000/mnist"

@@ -12,7 +12,10 @@ from lab.errors import NotFoundError
 
 @dataclass(frozen=True)
 class Exercise:
-    """One exercise: its name is its stack and its namespace, `nodes` how many it needs."""
+    """One exercise: its name is its stack and its namespace, `nodes` how many it needs.
+
+    `image` is one that has to be in the lab's registry first.
+    """
 
     name: str
     folder: Path
@@ -20,6 +23,7 @@ class Exercise:
     order: int
     slide: str
     nodes: int
+    image: str = ""
 
     def data(self) -> dict[str, object]:
         """The exercise for JSON."""

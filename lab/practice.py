@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lab import cluster, exercises, grading, mutants, report
+from lab import cluster, exercises, grading, mutants, registry, report
 from lab.config import Lab
 from lab.errors import PrerequisiteError, ResourceError
 from lab.exercises import Exercise
@@ -106,10 +106,10 @@ def try_mutants(lab: Lab, names: Sequence[str], status: Status) -> list[mutants.
 
 
 def select(lab: Lab, names: Sequence[str], status: Status) -> tuple[list[Exercise], Lab, Path]:
-    """The exercises of these names, or for ALL those that the lab has machines for; and the lab.
+    """The exercises of these names, or for ALL those that the lab is ready for; and the lab.
 
     Raises NotFoundError for an unknown name, PrerequisiteError for a named exercise that needs more
-    machines, and what `running` raises.
+    machines or an image that is still to be made, and what `running` raises.
     """
     every = ALL in names
     named = (
@@ -118,12 +118,27 @@ def select(lab: Lab, names: Sequence[str], status: Status) -> tuple[list[Exercis
         else [exercises.find(lab.root, name) for name in names]
     )
     resolved, tools = running(lab)
-    have = len(resolved.machines)
+    chosen = []
     for exercise in named:
-        if exercise.nodes <= have:
-            continue
+        lack, hint = lacking(resolved, exercise)
+        if not lack:
+            chosen.append(exercise)
+        elif every:
+            status.say(f"left out: {lack} ({hint})")
+        else:
+            raise PrerequisiteError(lack, hint=hint)
+    return chosen, resolved, tools
+
+
+def lacking(lab: Lab, exercise: Exercise) -> tuple[str, str]:
+    """What a lab lacks for an exercise, and what to do about it; empty when it is ready for it.
+
+    Raises ResourceError when the registry does not answer.
+    """
+    have = len(lab.machines)
+    if exercise.nodes > have:
         lack = f"exercise `{exercise.name}` needs {exercise.nodes} machines, the lab has {have}"
-        if not every:
-            raise PrerequisiteError(lack, hint=f"invoke lab-up --workers {exercise.nodes - 1}")
-        status.say(f"left out: {lack}")
-    return [exercise for exercise in named if exercise.nodes <= have], resolved, tools
+        return lack, f"invoke lab-up --workers {exercise.nodes - 1}"
+    if exercise.image and not registry.digest(lab, exercise.image):
+        return f"exercise `{exercise.name}` needs the image {exercise.image}", "invoke mnist-up"
+    return "", ""

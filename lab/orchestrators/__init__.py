@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 
 from lab.config import Lab
 from lab.connection import connections
 from lab.errors import LabError, PrerequisiteError
+from lab.interrupts import held_back
 from lab.lock import locked
 from lab.orchestrators import course, page, plug
 from lab.orchestrators.compose import Compose
@@ -144,31 +143,6 @@ def _tidy(ground: Ground, name: str, active: bool, image: bool) -> None:
         if not active:
             machine.run(["systemctl", "stop", "docker.service"], sudo=True)
     machine.run(["rm", "-rf", FOLDER], sudo=True)
-
-
-@contextmanager
-def held_back() -> Iterator[Callable[[], None]]:
-    """Hold interrupts back: what is yielded raises the one that has come, at a moment that suits.
-
-    A command on a machine would swallow it, and tidying up must not be cut short.
-    """
-    come: list[int] = []
-
-    def note(sign: int, _: FrameType | None) -> None:
-        come.append(sign)
-
-    def halt() -> None:
-        if come:
-            raise KeyboardInterrupt
-
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {sign: signal.signal(sign, note) for sign in signals}
-    try:
-        yield halt
-    finally:
-        for sign, handler in before.items():
-            signal.signal(sign, handler)
-    halt()
 
 
 def place(lab: Lab) -> str:

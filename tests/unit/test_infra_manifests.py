@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from infra import images, manifests
+from lab import exercises
 from lab.images import CLUSTER_IMAGES, STUDENT_IMAGES
 from lab.toolchain.lock import read_lock
 
@@ -41,7 +42,7 @@ def pods(name: str) -> Iterator[tuple[str, Object]]:
     for item in objects(name):
         if item["kind"] == "Pod":
             yield namespace(item), item
-        elif item["kind"] in KINDS_WITH_PODS:
+        elif item["kind"] in (*KINDS_WITH_PODS, "Job"):
             yield namespace(item), item["spec"]["template"]
 
 
@@ -63,6 +64,8 @@ def test_images_are_in_every_node(name: str) -> None:
     versions = {tool: item.version for tool, item in locked().items()}
     known = {image.reference(versions) for image in (*CLUSTER_IMAGES, *STUDENT_IMAGES)}
     known |= {reference.removeprefix("docker.io/library/") for reference in known}
+    # What an exercise needs beside that is made before it can be deployed at all.
+    known |= {item.image for item in exercises.discover(ROOT) if item.folder == SETS[name].parent}
     # The text is searched, since local-path's helper pod is YAML inside of YAML.
     used = {image for text in texts(name) for image in re.findall(r"\bimage: (\S+)", text)}
     assert used - known == set()
@@ -96,7 +99,8 @@ def test_services_lead_to_a_declared_port(name: str) -> None:
         behind = [
             pod["spec"]["containers"]
             for where, pod in pods(name)
-            if where == namespace(item) and selector <= pod["metadata"]["labels"].items()
+            if where == namespace(item)
+            and selector <= pod.get("metadata", {}).get("labels", {}).items()
         ]
         assert behind, f"no pods behind {item['metadata']['name']}"
         for containers in behind:

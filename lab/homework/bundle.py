@@ -1,0 +1,210 @@
+"""`invoke mnist-submit`: the homework's files in a folder and a zip, and what of it is missing."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab.config import Lab
+from lab.connection import Remote
+from lab.errors import ChecksFailed, ConfigError, LabError, answered
+from lab.homework import compare, markdown, page, rubric
+from lab.homework.image import HOME
+from lab.homework.rubric import Item
+from lab.output import Status, table
+from lab.state import write_aside
+
+APP = Path("infra/workloads/mnist/app")
+# Where mnist-run leaves what a bundle needs, below the lab's state.
+KEPT = "mnist"
+COMPARISON = "comparison.json"
+OUTPUTS = (rubric.DOCKER_OUTPUT, rubric.SINGULARITY_OUTPUT)
+# On the machine, as deep below the home folder as this, the outputs of runs by hand are looked for.
+DEPTH = 3
+# A zip file has a date for everything in it. The earliest that it can have makes the same of the
+# same.
+DATE = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What was put together: its folder, its zip, and how it stands to the rubric."""
+
+    folder: Path
+    archive: Path
+    files: tuple[str, ...]
+    items: tuple[Item, ...]
+
+    @property
+    def missing(self) -> list[Item]:
+        """What the lecture asks for and is not there."""
+        return [item for item in self.items if item.missing]
+
+    def text(self) -> str:
+        """For people: everything that is asked for, by its part of the rubric."""
+        rows = [
+            (
+                f"{item.part} ({rubric.PARTS[item.part]})",
+                "✗" if item.missing else "✓",
+                item.asked,
+                item.missing or item.found,
+                item.hint if item.missing else "",
+            )
+            for item in self.items
+        ]
+        parts = [
+            f"{part}: {f'{len(missing)} missing' if missing else 'complete'} ({points} points)"
+            for part, points, missing in rubric.summary(self.items)
+        ]
+        return "\n".join(
+            [
+                table(("part", "", "asked for", "found", "what to do"), rows),
+                "",
+                "; ".join(parts),
+                f"{self.folder}: {', '.join(self.files)}",
+                str(self.archive),
+            ]
+        )
+
+    def data(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "folder": str(self.folder),
+            "archive": str(self.archive),
+            "files": list(self.files),
+            "complete": not self.missing,
+            "items": [vars(item) for item in self.items],
+        }
+
+    def raise_for_status(self) -> None:
+        """Raises ChecksFailed when something is missing."""
+        if self.missing:
+            raise answered(
+                ChecksFailed(
+                    f"{len(self.missing)} of {len(self.items)} things are missing",
+                    hint="each has its next step above; your own words belong into "
+                    f"{self.folder / rubric.REPORT}; then invoke mnist-submit again",
+                )
+            )
+
+
+def submit(
+    lab: Lab,
+    status: Status,
+    *,
+    output: Path,
+    app: Path | None = None,
+    program: Path | None = None,
+    student: str = "",
+) -> Bundle:
+    """Put the bundle together in a folder and beside it as a zip.
+
+    `app` is the folder of the student's Dockerfile and mnist.def, `program` their main.py where it
+    lies elsewhere. What a student has written in the folder's report stays as it is. Raises
+    ConfigError for a folder or a program that is not there.
+    """
+    source = app or lab.root / APP
+    for path in filter(None, (source, program)):
+        if not path.exists():
+            raise ConfigError(f"{path} does not exist")
+    files = gathered(lab, status, source, program)
+    measured = compare.last(lab)
+    report = output / rubric.REPORT
+    written = report.read_text() if report.exists() else rubric.skeleton(student)
+    if measured:
+        files[COMPARISON] = (lab.state / compare.KEPT).read_text()
+        files["comparison.html"] = page.page(measured)
+        written = rubric.with_measured(written, markdown.markdown(measured, level=3))
+    files[rubric.REPORT] = written
+    # An output that a student put there by hand, and nobody has a newer one of.
+    for name in OUTPUTS:
+        if name not in files and (output / name).exists():
+            files[name] = (output / name).read_text()
+    for name, text in files.items():
+        write_aside(output / name, text, mode=0o644)
+    archive = output.with_name(f"{output.name}.zip")
+    pack(output.name, files, archive)
+    return Bundle(output, archive, tuple(files), tuple(rubric.judge(files)))
+
+
+def gathered(lab: Lab, status: Status, source: Path, program: Path | None) -> dict[str, str]:
+    """The files of the bundle by name, as far as there are any, without the report.
+
+    What may be on the host and on the machine is taken from where the student has changed it,
+    and of two changed ones the newer.
+    """
+    main = program or source / rubric.PROGRAM
+    places = {
+        rubric.DOCKERFILE: source / rubric.DOCKERFILE,
+        rubric.DEFINITION: source / rubric.DEFINITION,
+        rubric.PROGRAM: main,
+        **{name: lab.state / KEPT / name for name in OUTPUTS},
+    }
+    found = {name: [Copy.of(path)] for name, path in places.items() if path.exists()}
+    try:
+        for name, copy in on_machine(lab):
+            if name != rubric.PROGRAM or not program:
+                found.setdefault(name, []).append(copy)
+    except LabError as error:
+        status.say(f"left out, files on the machine: {error.message}")
+    files = {name: best(name, copies).text for name, copies in found.items()}
+    if (lab.root / rubric.VAGRANTFILE).exists():
+        files[rubric.VAGRANTFILE] = (lab.root / rubric.VAGRANTFILE).read_text()
+    if rubric.PROGRAM in files and not rubric.changed(rubric.PROGRAM, files[rubric.PROGRAM]):
+        del files[rubric.PROGRAM]
+    elif rubric.PROGRAM in files:
+        # What a changed program may still import of the example's.
+        for path in sorted(main.parent.glob("*.py")):
+            if path != main:
+                files.setdefault(path.name, path.read_text())
+    return files
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A file as it is somewhere: when it was changed, in unix seconds, and its content."""
+
+    changed: float
+    text: str
+
+    @classmethod
+    def of(cls, path: Path) -> Copy:
+        """A file on the host."""
+        return cls(path.stat().st_mtime, path.read_text())
+
+
+def best(name: str, copies: Sequence[Copy]) -> Copy:
+    """Of several copies of a file one that the student has changed, the newest of those."""
+    mine = [one for one in copies if name in rubric.SHIPPED and rubric.changed(name, one.text)]
+    return max(mine or copies, key=lambda one: one.changed)
+
+
+def on_machine(lab: Lab) -> list[tuple[str, Copy]]:
+    """Files in the home folder on the machine by name: those that mnist-up put there, which may
+    be edited there, and outputs of runs by hand. Raises what `Remote.run` raises."""
+    if not (lab.state / "ssh_config").exists():
+        return []
+    paths = [f"-path ./{Path(HOME).name}/{name}" for name in rubric.SHIPPED]
+    wanted = " -o ".join([*paths, *(f"-name {name}" for name in OUTPUTS)])
+    look = f"find . -maxdepth {DEPTH} -type f \\( {wanted} \\) -printf '%T@ %p\\n'"
+    machine = Remote("control-plane-1", lab.state / "ssh_config")
+    try:
+        lines = [line.split(" ", 1) for line in machine.run(["sh", "-c", look]).splitlines()]
+        return [
+            (Path(path).name, Copy(float(age), machine.run(["cat", path]))) for age, path in lines
+        ]
+    finally:
+        machine.close()
+
+
+def pack(name: str, files: Mapping[str, str], archive: Path) -> None:
+    """Write files into a zip, below a folder of this name; the same files make the same zip."""
+    aside = archive.with_name(f".{archive.name}.part")
+    with zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED) as packed:
+        for file in sorted(files):
+            place = zipfile.ZipInfo(f"{name}/{file}", DATE)
+            packed.writestr(place, files[file], zipfile.ZIP_DEFLATED)
+    aside.replace(archive)

@@ -1,0 +1,187 @@
+"""The data set in MNIST's files: the real one where it can be had, else handwritten digits.
+
+Both are 28x28 pixels of ten kinds, in files that torchvision takes for MNIST, so that programs need
+not know. `NAME` beside them says which it is, and SHA256SUMS what the files must be.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import runner
+from lab.errors import CommandError, DeadlineExceeded, ResourceError
+from lab.output import Status
+from lab.state import write_aside
+
+RAW = "MNIST/raw"
+DIGITS = "digits (not MNIST)"
+# File -> (magic number, whether it has images).
+FILES = {
+    "train-images-idx3-ubyte": (0x803, True),
+    "train-labels-idx1-ubyte": (0x801, False),
+    "t10k-images-idx3-ubyte": (0x803, True),
+    "t10k-labels-idx1-ubyte": (0x801, False),
+}
+# Pixels of a side: of an image, of the digit in it, and of a digit as it was scanned.
+SIDE, INNER, SCANNED = 28, 20, 8
+# A scanned pixel is 0 to this.
+BRIGHTEST = 16
+# Images kept for testing: the last ones, which other hands wrote.
+TESTS = 297
+# Every training image is there so often, moved by so many pixels right and down.
+MOVES = tuple(itertools.product((0, -2, 2), repeat=2))
+# Where the base image has the digits.
+SCANS = "/usr/share/digits/digits.csv.gz"
+# The real one, by torchvision, which knows where it is and what it must be.
+DOWNLOAD = """
+import socket
+from torchvision import datasets
+socket.setdefaulttimeout(10)
+datasets.MNIST("/data", download=True)
+"""
+Pixels = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set on the host: its name, and the folder with MNIST/raw in it."""
+
+    name: str
+    folder: Path
+
+    @property
+    def files(self) -> list[Path]:
+        """Its files, NAME and SHA256SUMS among them."""
+        return sorted(path for path in (self.folder / RAW).iterdir() if path.is_file())
+
+
+def obtain(cache: Path, base: str, status: Status) -> DataSet:
+    """The real MNIST, downloaded once, else the digits; `base` is an image with torchvision.
+
+    Raises CommandError when Docker cannot run the image.
+    """
+    real = cache / "mnist" / "MNIST"
+    if whole(real):
+        return DataSet("MNIST", real)
+    status.note("MNIST by torchvision")
+    if found := download(real, base):
+        return found
+    status.say("MNIST cannot be downloaded here: handwritten digits in its place")
+    made = cache / "mnist" / f"digits-{len(MOVES)}"
+    if not whole(made):
+        with status.step(f"data ({DIGITS})"):
+            command = ["docker", "run", "--rm", "--entrypoint", "gzip", base, "-cd", SCANS]
+            write(made, DIGITS, digits(runner.run(command).stdout))
+    return DataSet(DIGITS, made)
+
+
+def download(folder: Path, base: str) -> DataSet | None:
+    """The real MNIST in `folder`, or None where it cannot be had."""
+    aside = folder.with_name(f".{folder.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    options = ["--rm", "--interactive", "--entrypoint", "python3", "--volume", f"{aside}:/data"]
+    try:
+        runner.run(["docker", "run", *options, base, "-"], stdin=DOWNLOAD.encode(), timeout=600)
+    except (CommandError, DeadlineExceeded):
+        return None
+    content = {name: (aside / RAW / name).read_bytes() for name in FILES}
+    write(folder, "MNIST", content)
+    return DataSet("MNIST", folder)
+
+
+def write(folder: Path, name: str, files: Mapping[str, bytes]) -> None:
+    """Write a data set; its sums come last, so that one that was cut off is not `whole`."""
+    raw = folder / RAW
+    raw.mkdir(parents=True, exist_ok=True)
+    for file, content in files.items():
+        (raw / file).write_bytes(content)
+    write_aside(raw / "NAME", f"{name}\n", mode=0o644)
+    sums = [f"{hashlib.sha256(content).hexdigest()}  {file}" for file, content in files.items()]
+    write_aside(raw / "SHA256SUMS", "\n".join(sums) + "\n", mode=0o644)
+
+
+def whole(folder: Path) -> bool:
+    """Whether a data set is there and its files are what they were."""
+    try:
+        lines = (folder / RAW / "SHA256SUMS").read_text().splitlines()
+        sums = {name: total for total, name in (line.split() for line in lines)}
+        found = {name: (folder / RAW / name).read_bytes() for name in FILES}
+    except (OSError, ValueError):
+        return False
+    return {name: hashlib.sha256(content).hexdigest() for name, content in found.items()} == sums
+
+
+def digits(table: str) -> dict[str, bytes]:
+    """MNIST's four files out of a table of scanned digits: a line has 64 pixels and the digit.
+
+    The last `TESTS` lines are for testing. Of each other line there are several images, moved a
+    little, in no order that a training could profit from. Raises ResourceError for another table.
+    """
+    scans = [read(line) for line in table.split()]
+    if len(scans) <= TESTS:
+        raise ResourceError(f"the table of digits has {len(scans)} lines only")
+    enlarged = [(enlarge(pixels), digit) for pixels, digit in scans]
+    train = [(moved(pixels, *move), digit) for move in MOVES for pixels, digit in enlarged[:-TESTS]]
+    test = [(moved(pixels, 0, 0), digit) for pixels, digit in enlarged[-TESTS:]]
+    halves = {"train": train, "t10k": test}
+    return {name: idx(halves[name.partition("-")[0]], *kind) for name, kind in FILES.items()}
+
+
+def read(line: str) -> tuple[Pixels, int]:
+    """The pixels of a scan, 0 to 16, and the digit. Raises ResourceError for another line."""
+    try:
+        *pixels, digit = (int(float(word)) for word in line.split(","))
+    except ValueError as error:
+        raise ResourceError(f"no line of the table of digits: {line[:60]}") from error
+    if len(pixels) != SCANNED**2 or not 0 <= digit <= 9 or min(pixels) < 0:
+        raise ResourceError(f"no line of the table of digits: {line[:60]}")
+    return tuple(pixels), digit
+
+
+def enlarge(pixels: Sequence[int]) -> Pixels:
+    """A scan of 8x8 pixels as 20x20 pixels, 0 to 255: between two pixels is their mixture."""
+    wide = [stretch(pixels[at : at + SCANNED]) for at in range(0, SCANNED**2, SCANNED)]
+    columns = [stretch(column) for column in zip(*wide, strict=True)]
+    bright = 255 / BRIGHTEST
+    return tuple(
+        min(255, round(value * bright)) for row in zip(*columns, strict=True) for value in row
+    )
+
+
+def stretch(values: Sequence[float]) -> list[float]:
+    """Eight values drawn out to twenty."""
+    return [values[left] * (1 - part) + values[left + 1] * part for left, part in _places()]
+
+
+def _places() -> Iterable[tuple[int, float]]:
+    """Of each of the twenty: the value to its left, and how far the way is to the next one."""
+    step = (SCANNED - 1) / (INNER - 1)
+    for number in range(INNER):
+        left = min(int(number * step), SCANNED - 2)
+        yield left, number * step - left
+
+
+def moved(pixels: Pixels, right: int, down: int) -> bytes:
+    """A digit of 20x20 pixels in the middle of 28x28, or moved from there."""
+    margin = (SIDE - INNER) // 2
+    image = bytearray(SIDE * SIDE)
+    for row in range(INNER):
+        at = (row + margin + down) * SIDE + margin + right
+        image[at : at + INNER] = bytes(pixels[row * INNER : (row + 1) * INNER])
+    return bytes(image)
+
+
+def idx(items: Sequence[tuple[bytes, int]], magic: int, images: bool) -> bytes:
+    """An IDX file of the images, or of the labels: numbers of four bytes, then bytes."""
+    head = [magic, len(items), *((SIDE, SIDE) if images else ())]
+    body = itertools.chain.from_iterable(image for image, _ in items)
+    labels = (label for _, label in items)
+    return b"".join(number.to_bytes(4, "big") for number in head) + bytes(
+        body if images else labels
+    )

@@ -1,0 +1,378 @@
+"""The comparison in words and tables: for a terminal, for the documentation, for a report.
+
+Every sentence here is made of what was measured. What it means is for whoever writes the report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from lab.homework.comparison import (
+    BASE,
+    FIRST_LINE,
+    QUANTITIES,
+    RATE,
+    WAYS,
+    Comparison,
+    Quantity,
+    differ,
+    values,
+)
+from lab.homework.metrics import Data, Environment
+from lab.homework.spread import Difference, Spread, chance
+from lab.output import table
+
+TITLES = {
+    "bare": "bare Python",
+    "docker": "Docker",
+    "singularity": "Singularity",
+    "job": "Kubernetes Job",
+}
+# Throughput in a container is asked to be as near as this to that of bare Python.
+NEAR = 0.05
+# A ratio is told in times from here on, and in percent below.
+TIMES = 2.0
+NOTHING = "-"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with a heading of its own, and what there is to say about it."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+
+def text(found: Comparison) -> str:
+    """For a terminal."""
+    blocks = [f"{one.title}\n{table(one.header, one.rows)}" for one in tables(found)]
+    lines = [f"- {finding}" for finding in findings(found)]
+    return "\n\n".join([*blocks, "\n".join(lines), caption(found)])
+
+
+def markdown(found: Comparison, level: int = 2) -> str:
+    """For a document, in which its headings have this level."""
+    mark = "#" * level
+    blocks = [f"{mark} What was seen", *(f"- {finding}" for finding in findings(found)), ""]
+    for one in tables(found):
+        blocks += [f"{mark} {one.title}", *_lines(one), ""]
+        blocks += [one.note, ""] if one.note else []
+    return "\n".join(
+        [*blocks, f"{mark} How it was measured", caption(found), "", method(found), ""]
+    )
+
+
+def _lines(one: Table) -> Iterable[str]:
+    for row in (one.header, tuple("---" for _ in one.header), *one.rows):
+        yield f"| {' | '.join(cell.replace('|', '/') for cell in row)} |"
+
+
+def tables(found: Comparison) -> list[Table]:
+    """Every table of the comparison, in the order in which they are told."""
+    return [
+        _measured(found),
+        _against(found),
+        *([_made(found)] if found.parts else []),
+        _environment(found),
+        _concepts(found),
+    ]
+
+
+def titles(found: Comparison) -> tuple[str, ...]:
+    """What the ways are called that were run."""
+    return tuple(TITLES[way] for way in found.ways)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence: `a, b and c`."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
+# What was measured.
+
+
+def _measured(found: Comparison) -> Table:
+    rows = tuple(
+        (quantity.title, *(cell(values(found, quantity, way), quantity.unit) for way in found.ways))
+        for quantity in QUANTITIES
+        if any(values(found, quantity, way) for way in found.ways)
+    )
+    note = "Medians; the smallest and the largest value in brackets."
+    if found.no_cold:
+        note += f" Nothing was measured with an empty page cache: {found.no_cold}."
+    return Table("Measured", ("", *titles(found)), rows, note)
+
+
+def _against(found: Comparison) -> Table:
+    pairs = [(BASE, way) for way in found.ways if way != BASE and BASE in found.ways]
+    if {"docker", "singularity"} <= set(found.ways):
+        pairs.append(("docker", "singularity"))
+    header = ("", *(f"{TITLES[other]} against {TITLES[base]}" for base, other in pairs))
+    rows = tuple(
+        (quantity.title, *(_said(found, quantity, base, other) for base, other in pairs))
+        for quantity in QUANTITIES
+        if any(values(found, quantity, way) for way in found.ways)
+    )
+    return Table("Differences", header, rows, NOISE)
+
+
+NOISE = (
+    "*No difference seen*: the middle halves of the two groups of runs overlap. A difference is "
+    "named where every run of one lies beyond every run of the other; *perhaps* is what is between."
+)
+
+
+def _said(found: Comparison, quantity: Quantity, base: str, other: str) -> str:
+    known = differ(found, quantity, base, other)
+    return words(known, quantity) if known else NOTHING
+
+
+def words(known: Difference, quantity: Quantity) -> str:
+    """A difference in honest words, e.g. `3.1 % slower` or `no difference seen`."""
+    if known.word in ("same", "few", "none"):
+        return {
+            "same": "the same",
+            "few": "too few runs to say",
+            "none": "no difference seen",
+        }[known.word]
+    perhaps = "perhaps " if known.word == "perhaps" else ""
+    if known.ratio >= TIMES:
+        return f"{perhaps}{known.ratio:.1f} times"
+    part = abs(known.ratio - 1) * 100
+    amount = f"{part:.1f} %" if part < 10 else f"{part:.0f} %"
+    return f"{perhaps}{amount} {quantity.more if known.ratio > 1 else quantity.less}"
+
+
+def cell(found: Sequence[float], unit: str) -> str:
+    """A median and its spread, e.g. `412 ms (401 to 455)`."""
+    if not found:
+        return NOTHING
+    spread = Spread((*found,))
+    divisor, digits, name = _scale(spread.median, unit)
+    middle, low, high = (
+        f"{value / divisor:,.{digits}f}".replace(",", " ")
+        for value in (spread.median, spread.low, spread.high)
+    )
+    around = "" if low == high else f" ({low} to {high})"
+    return f"{middle}{name}{around}"
+
+
+def _scale(value: float, unit: str) -> tuple[float, int, str]:
+    """How a value is written: divided by what, with how many decimals, and its unit."""
+    if unit == "s":
+        if value < 1:
+            return 0.001, 0, " ms"
+        return 1, 2 if value < 10 else 1, " s"
+    if unit == "bytes":
+        return (1e9, 2, " GB") if value >= 1e9 else (1e6, 0 if value >= 1e8 else 1, " MB")
+    if unit == "part":
+        return 0.01, 2, " %"
+    return 1, 0, ""
+
+
+# What had to be there before.
+
+
+def _made(found: Comparison) -> Table:
+    rows = tuple(
+        (
+            part.name,
+            NOTHING if part.size is None else cell([float(part.size)], "bytes"),
+            NOTHING if part.seconds is None else cell([part.seconds], "s"),
+            part.words,
+        )
+        for part in found.parts
+    )
+    return Table("Made beforehand", ("", "size", "time", "how"), rows)
+
+
+# Where the runs were.
+
+
+EVEN = ("kernel", "processors allowed", "Python, torch, BLAS")
+SECCOMP = {0: "off", 1: "strict", 2: "filter"}
+ENVIRONMENT: dict[str, Callable[[Environment], str]] = {
+    "kernel": lambda e: e.kernel,
+    "cgroup version": lambda e: str(e.cgroup),
+    "processors allowed": lambda e: str(e.cpus),
+    "limit of its cgroup": lambda e: _limits(e),
+    "seccomp": lambda e: SECCOMP.get(e.seccomp, str(e.seccomp)),
+    "speculative store bypass": lambda e: e.speculation,
+    "file system of /": lambda e: e.root,
+    "mount of the image": lambda e: e.mount,
+    "user": lambda e: _user(e),
+    "host name": lambda e: e.hostname,
+    "Python, torch, BLAS": lambda e: f"{e.python}, {e.torch}, {e.blas}",
+}
+
+
+def _environment(found: Comparison) -> Table:
+    ways = [way for way in found.ways if way in found.environments]
+    rows = tuple(
+        (title, *(value(found.environments[way]) for way in ways))
+        for title, value in ENVIRONMENT.items()
+    )
+    note = (
+        "These change the answer on other machines: an old kernel slows down what a seccomp filter "
+        "guards, a limit of processors stretches training, and a mount by FUSE slows down imports. "
+        "A limit is told where it can be seen from inside."
+    )
+    return Table("Where it ran", ("", *(TITLES[way] for way in ways)), rows, note)
+
+
+def _limits(place: Environment) -> str:
+    cores = "" if place.cpu_limit is None else f"{place.cpu_limit:g} processors"
+    size = "" if place.memory_limit is None else cell([float(place.memory_limit)], "bytes")
+    return ", ".join(filter(None, (cores, size))) or "none"
+
+
+def _user(place: Environment) -> str:
+    return "root (0)" if place.uid == 0 else f"ordinary ({place.uid})"
+
+
+# What the lecture calls what was seen.
+
+
+def _concepts(found: Comparison) -> Table:
+    places = {way: found.environments[way] for way in found.ways if way in found.environments}
+    host = places.get(BASE)
+    rows = (
+        ("namespaces", *(_name(place, host) for place in places.values())),
+        ("cgroups", *(f"v{place.cgroup}, limit: {_limits(place)}" for place in places.values())),
+        ("image format", *(f"{FORMATS.get(way, way)}: {p.mount}" for way, p in places.items())),
+        ("user identity", *(_user(place) for place in places.values())),
+        ("who must be root", *(_root(way, p) for way, p in places.items())),
+        ("system calls", *(f"seccomp {SECCOMP.get(p.seccomp, '?')}" for p in places.values())),
+    )
+    return Table("Concepts", ("", *(TITLES[way] for way in places)), rows)
+
+
+FORMATS = {
+    "bare": "the image's files in a folder",
+    "docker": "layers",
+    "singularity": "one file (SIF)",
+    "job": "layers, by containerd",
+}
+ROOTS = {
+    "bare": "whoever calls chroot",
+    "docker": "the daemon dockerd",
+    "job": "kubelet and containerd",
+}
+
+
+def _root(way: str, place: Environment) -> str:
+    """Only root may have the kernel mount a file; FUSE and a folder are for everybody."""
+    if way != "singularity":
+        return ROOTS[way]
+    return "the starter, for the mount" if "kernel" in place.mount else "nobody while it runs"
+
+
+def _name(place: Environment, host: Environment | None) -> str:
+    if host is None:
+        return f"host name `{place.hostname}`"
+    if place.hostname == host.hostname:
+        return "sees the machine's host name"
+    return f"a host name of its own: `{place.hostname}`"
+
+
+# What can be said in a sentence.
+
+
+def findings(found: Comparison) -> list[str]:
+    """What was seen, a sentence for each thing."""
+    others = [way for way in found.ways if way != BASE]
+    lines = [f"Data: {data_words(found.dataset)}."]
+    if BASE in found.ways:
+        lines += [_throughput(found, way) for way in others]
+    lines += _starts(found)
+    return [*lines, _same(found), *_uneven(found)]
+
+
+def data_words(dataset: Data) -> str:
+    """What was trained on. That it is not MNIST is said wherever it is not."""
+    honest = dataset.name if "MNIST" in dataset.name else f"{dataset.name} (not MNIST)"
+    return f"{honest}, {dataset.train} images for training and {dataset.test} for the test"
+
+
+def _throughput(found: Comparison, way: str) -> str:
+    known = differ(found, RATE, BASE, way)
+    assert known is not None
+    return (
+        f"Training by {TITLES[way]} against {TITLES[BASE]}: {words(known, RATE)} "
+        f"(median of the ratios {known.ratio:.3f}, from {known.low:.3f} to {known.high:.3f}; "
+        f"{near(known)})."
+    )
+
+
+def near(known: Difference) -> str:
+    """Whether a ratio is near to 1, as far as the runs tell."""
+    part = f"{NEAR:.0%}".replace("%", " %")
+    if max(abs(known.low - 1), abs(known.high - 1)) <= NEAR:
+        return f"within {part}"
+    if known.word == "seen" and not known.within(NEAR):
+        return f"not within {part}"
+    return f"whether within {part} cannot be told: the runs are too unlike each other"
+
+
+def _starts(found: Comparison) -> list[str]:
+    if not {"docker", "singularity"} <= set(found.ways):
+        return []
+    known = differ(found, FIRST_LINE, "docker", "singularity")
+    assert known is not None
+    left, right = (cell(values(found, FIRST_LINE, way), "s") for way in ("docker", "singularity"))
+    return [
+        f"From the command to the first line of Python: {TITLES['docker']} {left}, "
+        f"{TITLES['singularity']} {right}; Singularity against Docker: {words(known, FIRST_LINE)}."
+    ]
+
+
+def _uneven(found: Comparison) -> list[str]:
+    """What should be the same for all ways and is not: differences may be of that."""
+    lines = []
+    for title in EVEN:
+        seen = {way: ENVIRONMENT[title](place) for way, place in found.environments.items()}
+        if len(set(seen.values())) > 1:
+            each = ", ".join(f"{TITLES[way]} {value}" for way, value in seen.items())
+            lines.append(f"Not the same for all, {title}: {each}.")
+    return lines
+
+
+def _same(found: Comparison) -> str:
+    if found.apart is None:
+        return "The runs have not seen the same images: their losses cannot be compared."
+    if found.apart == 0:
+        return "The loss curves of all runs are equal, digit by digit."
+    return f"The loss curves of all runs differ by {found.apart:.2g} at most."
+
+
+def caption(found: Comparison) -> str:
+    """Of when, where and what the numbers are."""
+    return (
+        f"Measured on {found.date} in {found.seconds:.0f} s: {found.place}. "
+        f"{_count(found.repetitions, 'repetition')} of {listed(titles(found))}, "
+        f"{_count(found.epochs, 'epoch')} on {_count(found.threads, 'thread')} each; "
+        f"{data_words(found.dataset)}; options of main.py: `{found.options}`."
+    )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def method(found: Comparison) -> str:
+    """How the numbers came about, and what chance would do to them."""
+    number = found.repetitions
+    odds = f"{chance(number, number):.1%}".replace("%", " %")
+    return (
+        "The ways were run one after the other, in every repetition in another order, after one "
+        "run of each that does not count; so what is slow for a while is slow for all. `bare` is "
+        "the image's own root in a folder, entered by chroot: the same Python and the same "
+        f"libraries without namespaces, cgroup and seccomp. Two groups of {number} runs "
+        f"of the same thing lie apart by chance in {odds} of all comparisons."
+    )
+
+
+__all__ = ["TITLES", "WAYS", "Table", "caption", "findings", "markdown", "tables", "text", "words"]

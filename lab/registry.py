@@ -1,0 +1,60 @@
+"""The lab's image registry, seen from the host: what it has."""
+
+from __future__ import annotations
+
+import http.client
+import json
+
+from lab.config import Lab
+from lab.errors import ResourceError
+
+# Its name on machines and in the cluster.
+HOST = "registry.lab:5000"
+# Kinds of manifest that it may answer with.
+ACCEPT = ", ".join(
+    (
+        "application/vnd.docker.distribution.manifest.v2+json",
+        "application/vnd.oci.image.manifest.v1+json",
+        "application/vnd.oci.image.index.v1+json",
+    )
+)
+
+
+def address(lab: Lab) -> str:
+    """Where the registry is from the host, as HOST:PORT."""
+    return f"127.0.0.1:{lab.ports.registry}"
+
+
+def digest(lab: Lab, image: str, tag: str = "latest") -> str:
+    """The digest of an image such as registry.lab:5000/mnist; empty when it is not there.
+
+    Raises ResourceError when the registry does not answer.
+    """
+    name = image.removeprefix(f"{HOST}/")
+    connection = http.client.HTTPConnection(address(lab), timeout=10)
+    try:
+        connection.request("HEAD", f"/v2/{name}/manifests/{tag}", headers={"Accept": ACCEPT})
+        answer = connection.getresponse()
+        answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise ResourceError(
+            f"the lab's registry does not answer at {address(lab)}: {error}",
+            hint="invoke lab-ssh control-plane-1, then: systemctl status lab-registry",
+        ) from error
+    finally:
+        connection.close()
+    return answer.headers.get("Docker-Content-Digest", "") if answer.status == 200 else ""
+
+
+def size(lab: Lab, image: str, tag: str = "latest") -> int:
+    """How many bytes an image's layers have in the registry; raises as `digest` does."""
+    name = image.removeprefix(f"{HOST}/")
+    connection = http.client.HTTPConnection(address(lab), timeout=10)
+    try:
+        connection.request("GET", f"/v2/{name}/manifests/{tag}", headers={"Accept": ACCEPT})
+        document = json.loads(connection.getresponse().read())
+        return sum(layer["size"] for layer in document["layers"])
+    except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
+        raise ResourceError(f"the lab's registry has no {image}:{tag}: {error}") from error
+    finally:
+        connection.close()
