@@ -18,7 +18,7 @@ from lab.stacks import Stacks
 # Every exercise. Invoke takes a flag that it does not know for the name that it misses.
 ALL = "--all"
 # Pulumi programs that run at the same time.
-AT_ONCE = 4
+AT_ONCE = 8
 
 
 def opened(lab: Lab) -> tuple[Lab, Path]:
