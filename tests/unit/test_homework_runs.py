@@ -62,6 +62,8 @@ def load(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, name, module)
+    # It sets one of its own.
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     spec.loader.exec_module(module)
     return module
 
@@ -529,3 +531,15 @@ def test_a_stop_is_heard_once(record: Any) -> None:
 def test_the_start_of_this_process(record: Any) -> None:
     age = record.time.time() - record.process_start()
     assert 0 < age < 24 * 3600 and record.peak_memory() > 1 << 20
+
+
+def test_a_stop_before_the_training_is_one_sentence(
+    record: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    codes: list[int] = []
+    monkeypatch.setattr(record.os, "_exit", codes.append)
+    record.told(record.Stopped, record.Stopped(signal.SIGTERM), None)
+    assert codes == [143]
+    assert capsys.readouterr().err == "\nstopped by SIGTERM before the training began\n"
+    record.told(ValueError, ValueError("why"), None)
+    assert codes == [143] and "ValueError: why" in capsys.readouterr().err
