@@ -434,6 +434,19 @@ def test_a_wrong_option_is_one_sentence(
     assert said.startswith("error: ") and "\n" not in said
 
 
+@pytest.mark.parametrize(
+    ("saved", "checkpoint", "said"),
+    [
+        (3, "/out/c.pt", "epoch 3 is in /out/c.pt: the same command goes on"),
+        (0, "/out/c.pt", "nothing was kept: no epoch was over yet"),
+        (0, None, "nothing was kept; --checkpoint FILE"),
+    ],
+)
+def test_what_a_training_leaves(program: Any, saved: int, checkpoint: Any, said: str) -> None:
+    training = SimpleNamespace(saved=saved, args=SimpleNamespace(checkpoint=checkpoint))
+    assert said in program.kept(training)
+
+
 def test_damaged_data_are_named_with_their_sum(program: Any, record: Any, tmp_path: Path) -> None:
     data.write(tmp_path, data.DIGITS, data.digits(table(data.TESTS + 1)))
     raw = tmp_path / data.RAW
