@@ -14,7 +14,8 @@ from lab.errors import NotFoundError
 class Exercise:
     """One exercise: its name is its stack and its namespace, `nodes` how many it needs.
 
-    `image` is one that has to be in the lab's registry first.
+    `image` is one that has to be in the lab's registry first. `heavy` is one that keeps all of a
+    machine's processors busy: several of it at once would only be in each other's way.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Exercise:
     slide: str
     nodes: int
     image: str = ""
+    heavy: bool = False
 
     def data(self) -> dict[str, object]:
         """The exercise for JSON."""

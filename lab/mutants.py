@@ -230,7 +230,7 @@ class Laboratory:
         self._numbers = itertools.count()
 
     def run(self, exercises: Sequence[Exercise]) -> list[Outcome]:
-        """Every mutant of these exercises, several at once; outcomes in their order.
+        """Every mutant of these exercises, several at once, heavy ones alone; outcomes in order.
 
         What seems wrong in the crowd, where a busy machine may be late, is tried again alone and
         with all the time that a check has. Raises ResourceError for an exercise that is deployed
@@ -240,11 +240,15 @@ class Laboratory:
             self._refuse_rivals(exercise)
         tried = [(exercise, mutant) for exercise in exercises for mutant in read(exercise)]
         self._sweep()
-        outcomes = each(tried, lambda pair: self._try(pair[0], pair[1], PATIENCE), AT_ONCE)
+        outcomes: dict[int, Outcome] = {}
+        for heavy, at_once in ((False, AT_ONCE), (True, 1)):
+            group = [number for number, (one, _) in enumerate(tried) if one.heavy is heavy]
+            found = each(group, lambda number: self._try(*tried[number], PATIENCE), at_once)
+            outcomes |= dict(zip(group, found, strict=True))
         for number, (exercise, mutant) in enumerate(tried):
             if outcomes[number].problem:
                 outcomes[number] = self._try(exercise, mutant, "1")
-        return outcomes
+        return [outcomes[number] for number in range(len(tried))]
 
     def _sweep(self) -> None:
         """Remove what a run that was cut off has left."""

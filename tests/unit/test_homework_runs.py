@@ -62,6 +62,8 @@ def load(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, name, module)
+    # It sets one of its own.
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     spec.loader.exec_module(module)
     return module
 
@@ -432,6 +434,19 @@ def test_a_wrong_option_is_one_sentence(
     assert said.startswith("error: ") and "\n" not in said
 
 
+@pytest.mark.parametrize(
+    ("saved", "checkpoint", "said"),
+    [
+        (3, "/out/c.pt", "epoch 3 is in /out/c.pt: the same command goes on"),
+        (0, "/out/c.pt", "nothing was kept: no epoch was over yet"),
+        (0, None, "nothing was kept; --checkpoint FILE"),
+    ],
+)
+def test_what_a_training_leaves(program: Any, saved: int, checkpoint: Any, said: str) -> None:
+    training = SimpleNamespace(saved=saved, args=SimpleNamespace(checkpoint=checkpoint))
+    assert said in program.kept(training)
+
+
 def test_damaged_data_are_named_with_their_sum(program: Any, record: Any, tmp_path: Path) -> None:
     data.write(tmp_path, data.DIGITS, data.digits(table(data.TESTS + 1)))
     raw = tmp_path / data.RAW
@@ -529,3 +544,15 @@ def test_a_stop_is_heard_once(record: Any) -> None:
 def test_the_start_of_this_process(record: Any) -> None:
     age = record.time.time() - record.process_start()
     assert 0 < age < 24 * 3600 and record.peak_memory() > 1 << 20
+
+
+def test_a_stop_before_the_training_is_one_sentence(
+    record: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    codes: list[int] = []
+    monkeypatch.setattr(record.os, "_exit", codes.append)
+    record.told(record.Stopped, record.Stopped(signal.SIGTERM), None)
+    assert codes == [143]
+    assert capsys.readouterr().err == "\nstopped by SIGTERM before the training began\n"
+    record.told(ValueError, ValueError("why"), None)
+    assert codes == [143] and "ValueError: why" in capsys.readouterr().err

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import copy
+import threading
+import time
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lab import exercises, mutants
+from lab.config import Lab
 from lab.grading import Check
-from lab.mutants import Mutant
+from lab.mutants import Mutant, Outcome
+from lab.output import Status
 from tests.unit.conftest import ROOT
 
 EXERCISES = exercises.discover(ROOT)
@@ -167,3 +172,27 @@ def test_mutants_fit_their_exercise(exercise: exercises.Exercise) -> None:
 def test_there_are_sixty_mutants() -> None:
     texts = [(exercise.folder / "mutants.toml").read_text() for exercise in EXERCISES]
     assert sum(len(tomllib.loads(text)["mutant"]) for text in texts) >= 60
+
+
+def test_heavy_mutants_are_tried_one_by_one(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    light, heavy = (exercises.find(ROOT, name) for name in ("pod", "mnist"))
+    assert heavy.heavy and not light.heavy
+    now: list[str] = []
+    most = {light.name: 0, heavy.name: 0}
+    lock = threading.Lock()
+
+    def try_(self: Any, exercise: exercises.Exercise, mutant: Mutant, patience: str) -> Outcome:
+        with lock:
+            now.append(exercise.name)
+            most[exercise.name] = max(most[exercise.name], len(now))
+        time.sleep(0.01)
+        with lock:
+            now.remove(exercise.name)
+        return Outcome(mutant, (), "")
+
+    monkeypatch.setattr(mutants.Laboratory, "_try", try_)
+    monkeypatch.setattr(mutants.Laboratory, "_sweep", lambda self: None)
+    monkeypatch.setattr(mutants.Laboratory, "_refuse_rivals", lambda self, exercise: None)
+    found = mutants.Laboratory(lab, Path(), Status()).run([heavy, light])
+    assert most[heavy.name] == 1 and most[light.name] > 1
+    assert [one.mutant for one in found] == [*mutants.read(heavy), *mutants.read(light)]

@@ -11,6 +11,9 @@ from infra.manifests import SKIP_AWAIT
 
 TRAINING = {"EPOCHS": "2", "BATCH_SIZE": "64", "LR": "0.5", "GAMMA": "0.7", "SEED": "1"}
 OPTIONS = [f"--{name.lower().replace('_', '-')}=$({name})" for name in TRAINING]
+# Threads that wait for each other sleep: where there are more than processors, waiting awake would
+# take the time of those that work.
+WAITING = {"OMP_WAIT_POLICY": "passive"}
 KEPT = ["--metrics=/results/metrics.json", "--checkpoint=/results/checkpoint.pt"]
 PORT = 29500
 WORKERS = 2
@@ -66,7 +69,7 @@ def deploy() -> None:
     def metadata(name: str, **more: dict[str, str]) -> dict[str, Any]:
         return {"name": name, "namespace": namespace.metadata["name"], **more}
 
-    training = ConfigMap("training", metadata=metadata("training"), data=TRAINING)
+    training = ConfigMap("training", metadata=metadata("training"), data={**TRAINING, **WAITING})
     claims = [
         PersistentVolumeClaim(
             name,

@@ -86,6 +86,11 @@ def ended(cluster: Cluster, name: str) -> str:
 def complete(cluster: Cluster, name: str) -> Object:
     """A Job, which must have ended well."""
     end = eventually(lambda: ended(cluster, name), TRAINING)
+    # Impatience is for what will not happen; a training that goes on is waited for.
+    for _more in range(4):
+        if end or not cluster.get("job", name).get("status", {}).get("ready"):
+            break
+        end = eventually(lambda: ended(cluster, name), TRAINING)
     assert end == "Complete", (
         f"expected the Job `{name}` to be Complete, saw {end or 'that it goes on'}\n"
         f"{cluster.look(f'logs job/{name}')}"

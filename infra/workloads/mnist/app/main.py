@@ -458,6 +458,8 @@ def kept(training: Training | None) -> str:
     if training and training.saved:
         place = f"epoch {training.saved} is in {training.args.checkpoint}"
         return f"the checkpoint of {place}: the same command goes on from it"
+    if training and training.args.checkpoint:
+        return "nothing was kept: no epoch was over yet"
     return "nothing was kept; --checkpoint FILE keeps every epoch"
 
 

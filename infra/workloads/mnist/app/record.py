@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any
 
 PROC = Path("/proc")
@@ -57,6 +57,16 @@ def stop_on_signals() -> None:
 
     for name in STOPPED:
         signal.signal(name, stop)
+    sys.excepthook = told
+
+
+def told(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Tell what nobody has caught: a stop while PyTorch is still imported is no traceback."""
+    if not isinstance(error, Stopped):
+        sys.__excepthook__(kind, error, trace)
+        return
+    print(f"\nstopped by {error.name} before the training began", file=sys.stderr, flush=True)
+    os._exit(error.code)
 
 
 def process_start() -> float:
