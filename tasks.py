@@ -309,7 +309,7 @@ def mnist_compare(
     """Measure the training bare, by docker, singularity and job, in turns; --output FOLDER."""
     from lab.homework import asked, compare, markdown
 
-    ask = asked.ask({"--epochs": epochs}, option, program="", cpus="", memory="")
+    ask = asked.ask({"--epochs": epochs}, option)
     found = compare.compare(
         load(name=lab), ask.options, Status(), repetitions=repetitions, cold=cold
     )

@@ -30,31 +30,34 @@ def digest(lab: Lab, image: str, tag: str = "latest") -> str:
 
     Raises ResourceError when the registry does not answer.
     """
-    name = image.removeprefix(f"{HOST}/")
-    connection = http.client.HTTPConnection(address(lab), timeout=10)
     try:
-        connection.request("HEAD", f"/v2/{name}/manifests/{tag}", headers={"Accept": ACCEPT})
-        answer = connection.getresponse()
-        answer.read()
+        answer, _ = _manifest(lab, "HEAD", image, tag)
     except (OSError, http.client.HTTPException) as error:
         raise ResourceError(
             f"the lab's registry does not answer at {address(lab)}: {error}",
             hint="invoke lab-ssh control-plane-1, then: systemctl status lab-registry",
         ) from error
-    finally:
-        connection.close()
     return answer.headers.get("Docker-Content-Digest", "") if answer.status == 200 else ""
 
 
 def size(lab: Lab, image: str, tag: str = "latest") -> int:
     """How many bytes an image's layers have in the registry; raises as `digest` does."""
+    try:
+        _, body = _manifest(lab, "GET", image, tag)
+        return sum(layer["size"] for layer in json.loads(body)["layers"])
+    except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
+        raise ResourceError(f"the lab's registry has no {image}:{tag}: {error}") from error
+
+
+def _manifest(
+    lab: Lab, method: str, image: str, tag: str
+) -> tuple[http.client.HTTPResponse, bytes]:
+    """What the registry answers for an image's manifest, and the body of it."""
     name = image.removeprefix(f"{HOST}/")
     connection = http.client.HTTPConnection(address(lab), timeout=10)
     try:
-        connection.request("GET", f"/v2/{name}/manifests/{tag}", headers={"Accept": ACCEPT})
-        document = json.loads(connection.getresponse().read())
-        return sum(layer["size"] for layer in document["layers"])
-    except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
-        raise ResourceError(f"the lab's registry has no {image}:{tag}: {error}") from error
+        connection.request(method, f"/v2/{name}/manifests/{tag}", headers={"Accept": ACCEPT})
+        answer = connection.getresponse()
+        return answer, answer.read()
     finally:
         connection.close()

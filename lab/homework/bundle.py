@@ -14,12 +14,11 @@ from lab.errors import ChecksFailed, ConfigError, LabError, answered
 from lab.homework import compare, markdown, page, rubric
 from lab.homework.image import HOME
 from lab.homework.rubric import Item
+from lab.homework.runs import KEPT
 from lab.output import Status, table
 from lab.state import write_aside
 
 APP = Path("infra/workloads/mnist/app")
-# Where mnist-run leaves what a bundle needs, below the lab's state.
-KEPT = "mnist"
 COMPARISON = "comparison.json"
 OUTPUTS = (rubric.DOCKER_OUTPUT, rubric.SINGULARITY_OUTPUT)
 # On the machine, as deep below the home folder as this, the outputs of runs by hand are looked for.

@@ -18,6 +18,7 @@ from lab.homework import image, markdown, page
 from lab.homework.asked import Ask
 from lab.homework.comparison import WAYS, Comparison, Curve, Part, Sample, apart, read, reduce
 from lab.homework.metrics import Environment, Metrics
+from lab.homework.runs import KEPT as FOLDER
 from lab.homework.runs import Run, Runs, opened
 from lab.homework.ways import ROOT
 from lab.orchestrators import place
@@ -27,7 +28,7 @@ from lab.state import write_aside
 # Fewer repetitions have no spread, more than these cost an hour.
 FEWEST, MOST = 1, 20
 # Below the lab's state: the last comparison, and the runs of one that goes on or was cut off.
-KEPT, UNFINISHED = "mnist/comparison.json", "mnist/comparison.part.json"
+KEPT, UNFINISHED = f"{FOLDER}/comparison.json", f"{FOLDER}/comparison.part.json"
 FORMS = ("comparison.json", "comparison.md", "comparison.html")
 # What main.py is told where nobody tells it anything else.
 DEFAULTS: Mapping[str, str] = {"--epochs": "3", "--seed": "1"}

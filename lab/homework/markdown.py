@@ -13,7 +13,6 @@ from lab.homework.comparison import (
     FIRST_LINE,
     QUANTITIES,
     RATE,
-    WAYS,
     Comparison,
     Quantity,
     differ,
@@ -373,6 +372,3 @@ def method(found: Comparison) -> str:
         f"libraries without namespaces, cgroup and seccomp. Two groups of {number} runs "
         f"of the same thing lie apart by chance in {odds} of all comparisons."
     )
-
-
-__all__ = ["TITLES", "WAYS", "Table", "caption", "findings", "markdown", "tables", "text", "words"]

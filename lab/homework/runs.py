@@ -30,6 +30,8 @@ from lab.practice import running
 from lab.state import write_aside
 
 RUNS = f"{image.HOME}/runs"
+# On the host, below the lab's state: what is kept of the last runs and of their comparison.
+KEPT = "mnist"
 # The longest that a training may take, in seconds.
 LIMIT = 4 * 3600
 
@@ -265,7 +267,7 @@ def one(lab: Lab, way: str, ask: Ask, status: Status) -> Run:
 
 def kept(lab: Lab, way: str) -> tuple[Path, Path]:
     """Where the last run of a way is kept on the host: its output, and all of it as JSON."""
-    folder = lab.state / "mnist"
+    folder = lab.state / KEPT
     return folder / f"{way}-run.out", folder / f"{way}-run.json"
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from infra.images import MNIST
 from infra.workloads.checks import (
     CannotCheck,
     Cluster,
@@ -16,7 +17,6 @@ from infra.workloads.checks import (
     short,
 )
 
-IMAGE = "registry.lab:5000/mnist"
 # Seconds for a training, with the image pulled before it.
 TRAINING = 240
 # What may be expected of a network of this kind, by the data's name.
@@ -141,7 +141,7 @@ def look_into(namespace: str, _: str) -> Object:
             "containers": [
                 {
                     "name": "judge",
-                    "image": IMAGE,
+                    "image": MNIST,
                     "command": ["python3", "-c", JUDGE],
                     "volumeMounts": [
                         {"name": item["name"], "mountPath": places[str(item["name"])]}
@@ -181,8 +181,8 @@ def test_training_came_to_its_end(cluster: Cluster) -> None:
     pods = [pod for pod in cluster.list("pods") if owned_by(pod, job)]
     states = [state for pod in pods for state in pod["status"].get("containerStatuses", [])]
     seen = sorted({short(state["image"]) for state in states})
-    assert seen == [IMAGE], (
-        f"expected the Job's pod to run {IMAGE}, saw {', '.join(seen) or 'no pod'}\n"
+    assert seen == [MNIST], (
+        f"expected the Job's pod to run {MNIST}, saw {', '.join(seen) or 'no pod'}\n"
         f"{cluster.look('describe job mnist')}"
     )
 
