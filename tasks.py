@@ -376,13 +376,22 @@ def experiment(c: Context, name: str, lab: str | None = None, json_: bool = Fals
 
 
 @task
-def smoke(c: Context, exercise: list[str], lab: str | None = None, output: str = "smoke") -> None:
-    """For CI: lab up, every --exercise (or all) run, JUnit and logs left, what was made removed."""
+def smoke(
+    c: Context,
+    exercise: list[str],
+    lab: str | None = None,
+    distribution: str | None = None,
+    source: str | None = None,
+    mirror: str | None = None,
+    output: str = "smoke",
+) -> None:
+    """For CI: up, the conformance list, every --exercise (or all), reports left, all removed."""
     from lab import smoke as smoke_run
 
-    report = smoke_run.run(load(name=lab), exercise, Path(output), Status())
-    print(report.text())
-    report.raise_for_status()
+    given = {"name": lab, "distribution": distribution, "source": source, "mirror": mirror}
+    found = smoke_run.run(load(**given), exercise, Path(output), Status())
+    print(found.text())
+    found.raise_for_status()
 
 
 @task

@@ -18,8 +18,8 @@ selinux lb-server-port
 """
 _AGENT_NEW = """
 default-runtime image-service-endpoint disable-default-registry-endpoint nonroot-devices
-bind-address node-internal-dns node-external-dns flannel-cni-conf enable-pprof prefer-bundled-bin vpn-auth
-vpn-auth-file disable-apiserver-lb
+bind-address node-internal-dns node-external-dns flannel-cni-conf enable-pprof prefer-bundled-bin
+vpn-auth vpn-auth-file disable-apiserver-lb
 """
 _SERVER = """
 bind-address https-listen-port advertise-address advertise-port tls-san cluster-cidr service-cidr
