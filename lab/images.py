@@ -252,9 +252,11 @@ class Builder:
             for name, target in names.items():
                 place(programs[name], context / folder / target)
         if source == "k3s":
-            for name in programs:
-                if name.startswith(AIRGAP_IMAGES):
-                    place(programs[name], context / "images" / name)
+            archives = [name for name in programs if name.startswith(AIRGAP_IMAGES)]
+            for name in archives:
+                place(programs[name], context / "images" / name)
+            if not archives:
+                self.status.say("  k3s comes without its images: it pulls them from Docker Hub")
 
     def _save_images(
         self,

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -238,12 +237,6 @@ def test_second_lab_up_changes_nothing(invoke: Invoke) -> None:
     assert docker("inspect", "--format", "{{.State.StartedAt}}", *containers()) == started
 
 
-def several(exercises: Sequence[str]) -> list[str]:
-    """Several exercises, as tasks take them."""
-    first, *others = exercises
-    return [first, *(word for name in others for word in ("--exercise", name))]
-
-
 def containers() -> list[str]:
     return sorted(docker("ps", "--quiet", "--filter", "label=lab.name=e2e"))
 
@@ -257,7 +250,7 @@ def test_exercises_down(invoke: Invoke) -> None:
 
 def test_wrong_answers(invoke: Invoke) -> None:
     """Every mutant fails the right check; the manifests, by kubectl, pass all of them."""
-    outcomes = invoke.json("mutants", *several(TRIED))["mutants"]
+    outcomes = invoke.json("mutants", *TRIED)["mutants"]
     assert isinstance(outcomes, list)
     assert not [outcome for outcome in outcomes if outcome["problem"]]
     right = {outcome["exercise"] for outcome in outcomes if not outcome["failed"]}
@@ -266,7 +259,7 @@ def test_wrong_answers(invoke: Invoke) -> None:
 
 
 def test_down_and_up_keep_everything(invoke: Invoke) -> None:
-    invoke("exercise-up", *several(KEPT))
+    invoke("exercise-up", *KEPT)
     addresses = names(states(invoke)["machines"], "address")
     invoke("lab-down")
     assert not containers()
@@ -279,7 +272,7 @@ def test_down_and_up_keep_everything(invoke: Invoke) -> None:
     assert "Traceback" not in by_hand
     invoke("lab-up")
     assert names(states(invoke)["machines"], "address") == addresses
-    report = invoke.json("check", *several(KEPT))
+    report = invoke.json("check", *KEPT)
     assert report["score"] == report["points"], report
 
 

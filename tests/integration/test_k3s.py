@@ -4,6 +4,7 @@ program then does is for the conformance list to say."""
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
 import subprocess
@@ -145,7 +146,9 @@ def test_a_release_with_another_content(
 
 
 @pytest.mark.parametrize("images", [IMAGES, "k3s-airgap-images.tar.gz", ""])
-def test_a_node_has_them_in_their_places(tmp_path: Path, status: Status, images: str) -> None:
+def test_a_node_has_them_in_their_places(
+    tmp_path: Path, status: Status, story: io.StringIO, images: str
+) -> None:
     programs = {}
     for name in filter(None, ["k3s", images]):
         programs[name] = tmp_path / name
@@ -157,6 +160,7 @@ def test_a_node_has_them_in_their_places(tmp_path: Path, status: Status, images:
     assert (context / "bin" / "k3s").read_bytes() == b"k3s"
     assert os.access(context / "bin" / "k3s", os.X_OK)
     assert [path.name for path in (context / "images").iterdir()] == [images] * bool(images)
+    assert ("without its images" in story.getvalue()) is not bool(images)
     recipe = (context / "Dockerfile").read_text()
     assert "COPY bin/ /usr/local/bin/" in recipe
     assert "COPY images/ /var/lib/rancher/k3s/agent/images/" in recipe
