@@ -49,7 +49,7 @@ def common(lab: Lab, machine: Machine, token: str) -> dict[str, Any]:
             # Not by k3s' own key, which passes on only what it likes itself.
             "resolv-conf=/run/lab/resolv.conf",
             # A node shares the disk of a laptop: a rather full one is no reason to evict pods.
-            "eviction-hard=memory.available<50Mi,nodefs.available<1%",
+            "eviction-hard=nodefs.available<1%",
             "image-gc-high-threshold=100",
             *(["fail-cgroupv1=false"] if minor(lab.kubernetes) >= FAILS_ON_CGROUP_V1 else ()),
         ],
