@@ -142,8 +142,6 @@ LAYOUT = {
     },
     "k3s": {"bin": {"k3s": "k3s"}, "images": {}},
 }
-# Archives of images that k3s imports by itself; without them it pulls what it needs.
-AIRGAP_IMAGES = "k3s-airgap-images"
 
 
 def dockerfile(image: Image) -> str:
@@ -252,7 +250,8 @@ class Builder:
             for name, target in names.items():
                 place(programs[name], context / folder / target)
         if source == "k3s":
-            archives = [name for name in programs if name.startswith(AIRGAP_IMAGES)]
+            # k3s imports them by itself.
+            archives = [name for name in programs if ".tar" in name]
             for name in archives:
                 place(programs[name], context / "images" / name)
             if not archives:

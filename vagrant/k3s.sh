@@ -12,7 +12,7 @@ card=$(ip -o -4 address | awk -v address="$address" 'index($4, address "/") == 1
 . /run/lab/kubelet.env
 sed -i -e "s/@CARD@/$card/" -e "s#@KUBELET_ARGS@#${LAB_KUBELET_ARGS#--}#" -e '/^ *"",$/d' $config
 # What every pod begins with is k3s' own, where k3s came with its images.
-! ls $state/images/k3s-airgap-images* >/dev/null 2>&1 || sed -i '/^ *"pause-image"/d' $config
+! ls $state/images/*.tar* >/dev/null 2>&1 || sed -i '/^ *"pause-image"/d' $config
 
 start() {
   timeout 200 systemctl restart "$unit" && return
