@@ -14,7 +14,7 @@ from typing import Any
 from infra.workloads.api import CannotCheck, Proxy
 from lab import runner, wait
 from lab.config import Lab
-from lab.errors import LabError, ResourceError
+from lab.errors import DeadlineExceeded, LabError, ResourceError
 
 # Kubelets renew their leases every 10 s.
 LEASE_AGE = 20
@@ -136,6 +136,30 @@ def lacking(item: Mapping[str, Any]) -> str:
     return "" if available else f"{ready} of {wanted} pods ready"
 
 
+def complaint(pod: Mapping[str, Any]) -> str:
+    """Why a pod is not Ready, in the kubelet's or the scheduler's words."""
+    status = pod.get("status", {})
+    for container in status.get("initContainerStatuses", []) + status.get("containerStatuses", []):
+        state = container.get("state", {}).get("waiting", {})
+        if state.get("reason") not in (None, "PodInitializing", "ContainerCreating"):
+            return f"{state['reason']}: {state.get('message', container['image'])}"
+    said = [one["message"] for one in status.get("conditions") or [] if one.get("message")]
+    return "; ".join(dict.fromkeys(said)) or str(status.get("phase", "unknown"))
+
+
+def complaints(lab: Lab, tools: Path, namespace: str) -> list[str]:
+    """A line for each pod of a namespace that should be Ready and is not; none without an API."""
+    try:
+        pods = get(lab, tools, "pods", "--namespace", namespace)
+    except LabError:
+        return []
+    return [
+        f"{pod['metadata']['name']}: {complaint(pod)}"
+        for pod in pods
+        if conditions(pod).get("Ready") != "True" and pod["status"].get("phase") != "Succeeded"
+    ]
+
+
 def available(lab: Lab, tools: Path, namespace: str, workload: str) -> bool | None:
     """True when a workload, such as deployment/traefik, serves. Raises ResourceError if not."""
     (item,) = get(lab, tools, workload, "--namespace", namespace)
@@ -152,24 +176,27 @@ def wait_ready(lab: Lab, tools: Path) -> None:
         timeout=120,
         hint="invoke lab-logs",
     )
-    wait.until(
-        lambda: available(lab, tools, "kube-system", "deployment/coredns"),
-        what="the cluster's DNS",
-        timeout=120,
-        hint="invoke lab-logs",
-    )
+    _wait_available(lab, tools, "kube-system", "deployment/coredns", 120)
+
+
+def _wait_available(lab: Lab, tools: Path, namespace: str, workload: str, timeout: int) -> None:
+    """Wait for a workload. Raises DeadlineExceeded with what the namespace's pods complain of."""
+    try:
+        wait.until(
+            lambda: available(lab, tools, namespace, workload),
+            what=f"add-on {workload.split('/')[1]}",
+            timeout=timeout,
+        )
+    except DeadlineExceeded as error:
+        listing = "".join(f"\n  | {line}" for line in complaints(lab, tools, namespace))
+        raise DeadlineExceeded(error.message + listing, hint="invoke lab-logs") from error
 
 
 def wait_addons(lab: Lab, tools: Path) -> None:
     """Wait until every add-on of the baseline is available."""
     for namespace, names in ADDONS[lab.distribution].items():
         for name in names:
-            wait.until(
-                lambda n=namespace, d=name: available(lab, tools, n, d),  # type: ignore[misc]
-                what=f"add-on {name.split('/')[1]}",
-                timeout=180,
-                hint="invoke lab-logs",
-            )
+            _wait_available(lab, tools, namespace, name, 180)
     wait.until(
         lambda: metrics_served(lab, tools),
         what="metrics-server's API",

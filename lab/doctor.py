@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from lab.choices import Choice
+from lab.choices import MEMORY_FOR_CONTROL_PLANE, Choice
 from lab.config import Lab
 from lab.errors import PrerequisiteError
 from lab.host import INOTIFY_INSTANCES, Host
 from lab.output import table
 
 MIN_DISK = 10 * 1024
-# MiB: a control plane with its add-ons, and a worker; the memory of a VM is given to it whole.
-MIN_CONTROL_PLANE = 1200
+# MiB of a worker; the memory of a VM is given to it whole.
 MIN_WORKER = 400
 INOTIFY_PER_MACHINE = 40
 
@@ -110,7 +109,8 @@ def _cpus(host: Host) -> Finding:
 def _memory(lab: Lab, host: Host) -> Finding:
     machines = len(lab.machines)
     if lab.provider == "docker":
-        need = MIN_CONTROL_PLANE + (machines - 1) * MIN_WORKER
+        planes = lab.control_planes
+        need = planes * MEMORY_FOR_CONTROL_PLANE + (machines - planes) * MIN_WORKER
     else:
         need = machines * lab.memory
     detail = f"{host.memory_free} MiB free, {machines} machine(s) need {need}"

@@ -15,7 +15,6 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from lab import runner
@@ -64,6 +63,8 @@ def _kubernetes(program: str, part: str = "") -> Image:
     )
 
 
+# What every pod begins with; k3s has its own, if it came with its images.
+PAUSE = Image("registry.k8s.io/pause:3.10.1", "", {}, "pause", ("/pause", "-P"))
 CLUSTER_IMAGES = (
     _kubernetes("kube-apiserver"),
     _kubernetes("kube-controller-manager"),
@@ -77,7 +78,7 @@ CLUSTER_IMAGES = (
         "certificates",
         ("/coredns",),
     ),
-    Image("registry.k8s.io/pause:3.10.1", "", {}, "pause", ("/pause", "-P")),
+    PAUSE,
     Image(
         "ghcr.io/flannel-io/flannel:v{version}",
         "flannel",
@@ -128,6 +129,11 @@ STUDENT_IMAGES = (
         "sha256:41b194461e4bae16f9b25d68b0976ed4735b89ca625c89aad88e1c1c3b7e8860",
     ),
 )
+# Distribution -> the images that a node runs of ours, and those that the lab's registry has.
+NODE_IMAGES = {
+    "kubeadm": (CLUSTER_IMAGES, STUDENT_IMAGES),
+    "k3s": ((), (*STUDENT_IMAGES, PAUSE)),
+}
 # Folder of a node's build -> program of the toolchain -> its name there.
 LAYOUT = {
     "node": {
@@ -136,8 +142,6 @@ LAYOUT = {
     },
     "k3s": {"bin": {"k3s": "k3s"}, "images": {}},
 }
-# Archives of images that k3s imports by itself; without them it pulls what it needs.
-AIRGAP_IMAGES = "k3s-airgap-images"
 
 
 def dockerfile(image: Image) -> str:
@@ -229,17 +233,13 @@ class Builder:
             pool.shutdown(wait=False, cancel_futures=True)
         with tempfile.TemporaryDirectory(prefix="lab-node-") as folder:
             context = Path(folder)
-            own = CLUSTER_IMAGES if distribution == "kubeadm" else ()
-            images = (*own, *STUDENT_IMAGES)
+            own, served = NODE_IMAGES[distribution]
+            versions = {name: self.toolchain.version(name) for name in tools}
             self._lay_out(source, programs, context)
-            self._save_images(images, programs, context / "images.tar")
-            self._bake(machine, context)
+            self._save_images((*own, *served), programs, versions, context / "images.tar")
+            self._bake(machine, [image.reference(versions) for image in served], context)
             (context / "images.tar").unlink()
             return self._build(source, context, {"MACHINE": machine}, key)
-
-    @cached_property
-    def _versions(self) -> dict[str, str]:
-        return {name: self.toolchain.version(name) for name in NODE_TOOLS["kubeadm"]}
 
     def _lay_out(self, source: str, programs: Mapping[str, Path], context: Path) -> None:
         """Put the node's own files and programs where its Dockerfile expects them."""
@@ -250,12 +250,19 @@ class Builder:
             for name, target in names.items():
                 place(programs[name], context / folder / target)
         if source == "k3s":
-            for name in programs:
-                if name.startswith(AIRGAP_IMAGES):
-                    place(programs[name], context / "images" / name)
+            # k3s imports them by itself.
+            archives = [name for name in programs if ".tar" in name]
+            for name in archives:
+                place(programs[name], context / "images" / name)
+            if not archives:
+                self.status.say("  k3s comes without its images: it pulls them from Docker Hub")
 
     def _save_images(
-        self, images: Sequence[Image], programs: Mapping[str, Path], archive: Path
+        self,
+        images: Sequence[Image],
+        programs: Mapping[str, Path],
+        versions: Mapping[str, str],
+        archive: Path,
     ) -> None:
         """Build images and write them all into one archive."""
         source = self.root / "vagrant" / "images" / "parts"
@@ -263,7 +270,7 @@ class Builder:
         tags = []
         with self.status.step(f"images of the cluster ({len(images)})"):
             for image in images:
-                reference = image.reference(self._versions)
+                reference = image.reference(versions)
                 self.status.note(reference)
                 tags.append(f"{ON_HOST}/{reference}")
                 if not pull(image, tags[-1]):
@@ -279,13 +286,15 @@ class Builder:
             (Path(folder) / "Dockerfile").write_text(dockerfile(image))
             docker_build(tag, Path(folder), {"PARTS": parts})
 
-    def _bake(self, machine: str, context: Path) -> None:
-        """Unpack the images in a throw-away machine; leaves containerd.tar and registry.tar."""
-        students = " ".join(image.reference(self._versions) for image in STUDENT_IMAGES)
+    def _bake(self, machine: str, served: Sequence[str], context: Path) -> None:
+        """Unpack the images in a throw-away machine; leaves containerd.tar and registry.tar.
+
+        `served` are the images that the lab's registry has.
+        """
         arguments = [*self.run_args, "--volume", f"{context}:/build"]
         with self.status.step("unpack the images into the node"):
             runner.run(
-                ["docker", "run", "--rm", *arguments, machine, "/build/bake", students],
+                ["docker", "run", "--rm", *arguments, machine, "/build/bake", " ".join(served)],
                 timeout=300,
             )
 

@@ -170,12 +170,15 @@ def start_control_plane(up: Bringup) -> None:
         up.baseline = up.pool.submit(lambda: up.stacks.up("cluster"))
 
 
-def join_workers(up: Bringup) -> None:
+def join_machines(up: Bringup) -> None:
     """The other machines become nodes."""
-    first, *workers = up.remotes
-    if workers:
-        with up.status.step(f"workers ({len(workers)})"):
-            up.distribution.join(first, workers)
+    first, *others = up.remotes
+    if others:
+        planes = up.lab.control_planes - 1
+        what = [f"control planes ({planes})"] if planes else []
+        what += [f"workers ({up.lab.workers})"] if up.lab.workers else []
+        with up.status.step(", ".join(what)):
+            up.distribution.join(first, others)
 
 
 def wait_for_nodes(up: Bringup) -> None:
@@ -205,7 +208,7 @@ STEPS: Sequence[Callable[[Bringup], None]] = (
     start_machines,
     prepare_machines,
     start_control_plane,
-    join_workers,
+    join_machines,
     wait_for_nodes,
     deploy_baseline,
 )

@@ -62,11 +62,14 @@ def test_k3s_where_its_release_can_be_had(open_lab: Lab, host: Callable[..., Hos
     assert (lab.distribution, lab.kubernetes) == ("k3s", "1.34.2+k3s1")
 
 
-@pytest.mark.parametrize(("free", "workers"), [(4096, 2), (4095, 0)])
+@pytest.mark.parametrize(
+    ("planes", "free", "workers"), [(1, 4096, 2), (1, 4095, 0), (3, 6496, 2), (3, 6495, 0)]
+)
 def test_workers_by_memory(
-    open_lab: Lab, host: Callable[..., Host], free: int, workers: int
+    open_lab: Lab, host: Callable[..., Host], planes: int, free: int, workers: int
 ) -> None:
-    assert settle(open_lab, host(memory_free=free)).workers == workers
+    wanted = replace(open_lab, control_planes=planes)
+    assert settle(wanted, host(memory_free=free)).workers == workers
 
 
 def test_first_free_network(open_lab: Lab, host: Callable[..., Host]) -> None:
