@@ -7,11 +7,13 @@ import os
 import shlex
 import signal
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from invoke import Collection, Context, Task
 from invoke.exceptions import Exit
+from invoke.parser import Argument
 
 from lab import config
 from lab.errors import LabBug, LabError
@@ -49,7 +51,29 @@ def task(body: Callable[..., Any]) -> Task[Any]:
             raise Exit(str(known), known.exit_code) from None
 
     several = [name for name, kind in body.__annotations__.items() if kind == "list[str]"]
-    return Task(call, auto_shortflags=False, iterable=several)
+    kind = ActionTask if "action" in body.__annotations__ else Task
+    return kind(call, auto_shortflags=False, iterable=several)
+
+
+class Action(Argument):
+    """The first word of a task that does ACTION to NAME, which `list` goes without."""
+
+    name_argument: Argument
+
+    def set_value(self, value: Any, cast: bool = True) -> None:
+        super().set_value(value, cast)
+        if value == "list":
+            self.name_argument.set_value("")
+
+
+class ActionTask(Task[Any]):
+    """A task whose first two arguments are ACTION and NAME."""
+
+    def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
+        _, name, *others = super().get_arguments(ignore_unknown_help)
+        action = Action("action", positional=True)
+        action.name_argument = name
+        return [action, name, *others]
 
 
 def load(**flags: Any) -> config.Lab:
@@ -102,6 +126,38 @@ def lab_down(c: Context, lab: str | None = None) -> None:
     from lab import lifecycle
 
     lifecycle.down(load(name=lab), Status())
+
+
+@task
+def lab_suspend(c: Context, lab: str | None = None) -> None:
+    """Hold the machines where they are; lab-resume lets them go on."""
+    from lab import lifecycle
+
+    lifecycle.suspend(load(name=lab), Status())
+
+
+@task
+def lab_resume(c: Context, lab: str | None = None) -> None:
+    """Let machines go on that lab-suspend held, and wait until the nodes are Ready."""
+    from lab import lifecycle
+
+    lifecycle.resume(load(name=lab), Status())
+
+
+@task
+def lab_snapshot(
+    c: Context, action: str, name: str, lab: str | None = None, json_: bool = False
+) -> None:
+    """Save, restore or delete the snapshot NAME of machines and cluster; or list all of them."""
+    from lab import lifecycle
+
+    found = lifecycle.snapshot(load(name=lab), action, name, Status())
+    rows = [(item.name, item.saved, ", ".join(item.machines)) for item in found]
+    print(
+        document({"snapshots": [asdict(item) for item in found]})
+        if json_
+        else table(("name", "saved", "machines"), rows)
+    )
 
 
 @task

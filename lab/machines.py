@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import vagrant
 from lab import containers, runner
 from lab.boxes import Box
 from lab.config import Lab, Machine
+from lab.connection import connections
 from lab.errors import CommandError, NotFoundError
 from lab.output import Status
 from lab.state import write_aside
@@ -27,6 +29,8 @@ from lab.state import write_aside
 # on behalf of another machine even, makes it give up. And one that a killed Vagrant asked for may
 # come to be after it was looked for. The next `vagrant up` goes on from there.
 RACES = ("No such object", "is already in use by container")
+# Vagrant's word for a machine that is suspended in memory.
+HELD = "paused"
 # Where Traefik listens on the first machine: k3s' load balancer takes port 80 of every node.
 INGRESS = {"kubeadm": 30080, "k3s": 80}
 
@@ -145,7 +149,8 @@ class Machines(vagrant.Vagrant):
         self._end_reservations()
         for last in (False, True):
             if self.lab.provider == "docker":
-                containers.prepare(self.lab, image, self.known())
+                containers.prepare(self.lab, image, self.known().values())
+                containers.resume(self.lab)
             try:
                 self.up(provider=self.lab.provider, no_provision=True)
                 return
@@ -155,7 +160,53 @@ class Machines(vagrant.Vagrant):
 
     def stop(self) -> None:
         """Halt every machine; what is in it is kept."""
+        # What is held does not hear that it shall end.
+        self.release()
         self.halt()
+
+    def hold(self) -> bool:
+        """Hold every machine where it is, in memory; whether there was one that ran."""
+        if self.lab.provider == "docker":
+            return containers.pause(self.lab)
+        if "running" not in self.states().values():
+            return False
+        super().suspend()
+        return True
+
+    def release(self) -> None:
+        """Let every machine go on that is held."""
+        if self.lab.provider == "docker":
+            containers.resume(self.lab)
+        elif HELD in self.states().values():
+            super().resume()
+            self._set_clocks()
+
+    def save(self, name: str, kept: Sequence[str]) -> None:
+        """Take a snapshot of every machine, all of them held or stopped.
+
+        `kept` are the snapshots that there are; others may be removed.
+        """
+        if self.lab.provider == "docker":
+            containers.save(self.lab, name, kept)
+        else:
+            # One of that name was left by somebody who was killed.
+            self._run_vagrant_command(["snapshot", "save", "--force", name])
+
+    def restore(self, name: str) -> None:
+        """Put every machine back to a snapshot, and have it run."""
+        if self.lab.provider == "docker":
+            containers.restore(self.lab, name)
+            return
+        self._run_vagrant_command(["snapshot", "restore", name])
+        self.up(provider=self.lab.provider, no_provision=True)
+        self._set_clocks()
+
+    def forget(self, name: str, kept: Sequence[str]) -> None:
+        """Remove a snapshot; `kept` are the others."""
+        if self.lab.provider == "docker":
+            containers.forget(self.lab, kept)
+        else:
+            self._run_vagrant_command(["snapshot", "delete", name])
 
     def remove(self) -> None:
         """Destroy every machine, and what was made around them.
@@ -171,20 +222,36 @@ class Machines(vagrant.Vagrant):
         with contextlib.suppress(CommandError):
             self._run_vagrant_command(forget)
 
-    def known(self) -> set[str]:
-        """The ids of the machines that Vagrant remembers to have made."""
+    def known(self) -> dict[str, str]:
+        """The machines that Vagrant remembers to have made: name -> id."""
         folder = self.lab.state / "vagrant" / "machines"
-        return {path.read_text().strip() for path in folder.glob("*/*/id")}
+        return {path.parts[-3]: path.read_text().strip() for path in folder.glob("*/*/id")}
 
     def connect(self) -> Path:
         """Ask Vagrant how the machines are reached; the path of the ssh-config that says it."""
         path: Path = self.lab.state / "ssh_config"
         write_aside(path, self.ssh_config())
+        self._set_clocks()
         return path
 
     def states(self) -> dict[str, str]:
-        """Machine name -> running, stopped, not_created, ... as Vagrant sees it now."""
-        return {machine.name: machine.state for machine in self.status()}
+        """Machine name -> running, paused, stopped, not_created, ... as it is now."""
+        states = {machine.name: machine.state for machine in self.status()}
+        if self.lab.provider == "docker":
+            # To Vagrant, a container that is held runs.
+            held = containers.paused(self.lab)
+            states |= {
+                name: HELD for name in states if containers.container(self.lab, name) in held
+            }
+        return states
+
+    def _set_clocks(self) -> None:
+        """A virtual machine's clock stands still while it is held; a container has its host's."""
+        if self.lab.provider == "docker":
+            return
+        for remote in connections(self.lab):
+            remote.run(["date", "--utc", "--set", f"@{time.time():.3f}"], sudo=True)
+            remote.close()
 
     def _end_reservations(self) -> None:
         """Free the ports that a killed Vagrant reserved; by itself it would take a minute."""

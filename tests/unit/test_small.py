@@ -6,6 +6,7 @@ import io
 import json
 import os
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from invoke.exceptions import CommandTimedOut
 from lab import cluster, errors, exercises, grading, output, stacks, state, wait
 from lab.config import Lab
 from lab.connection import Remote
+from lab.errors import ResourceError
 from lab.grading import Check, Report
 from tests.unit.conftest import ROOT
 
@@ -142,6 +144,22 @@ def test_a_new_node_has_no_lease_yet() -> None:
     assert cluster.sign_of_life(node, None).second == 0
     lease = {"spec": {"renewTime": "2026-11-23T10:00:07.123456Z"}}
     assert cluster.sign_of_life(node, lease).second == 7
+
+
+def test_a_node_must_have_been_heard_of_since(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Records of before a restore say Ready of machines that have not started yet."""
+    now = datetime.now(UTC)
+    ready = {"type": "Ready", "status": "True", "lastHeartbeatTime": f"{now:%FT%TZ}"}
+    nodes = [
+        {"kind": "Node", "metadata": {"name": item.name}, "status": {"conditions": [ready]}}
+        for item in lab.machines
+    ]
+    monkeypatch.setattr(cluster, "get", lambda *_: nodes)
+    assert cluster.nodes_ready(lab, tmp_path)
+    with pytest.raises(ResourceError, match="control-plane-1 gave its last sign of life"):
+        cluster.nodes_ready(lab, tmp_path, since=now + timedelta(seconds=1))
 
 
 def test_what_a_workload_lacks() -> None:
