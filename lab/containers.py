@@ -15,6 +15,7 @@ from typing import Any
 from lab import runner, wait
 from lab.config import Lab
 from lab.errors import ConfigError, PrerequisiteError
+from lab.keys import public
 from lab.parallel import each
 
 # systemd 257 has to be told that a host with cgroup v1 only is meant to be.
@@ -50,13 +51,24 @@ def run_arguments(missing_capabilities: Sequence[str]) -> list[str]:
     return arguments
 
 
-def machine_arguments(lab: Lab, key: Path, resolver: Path) -> list[str]:
+def machine_arguments(lab: Lab, key: Path) -> list[str]:
     """Further arguments that all machines of one lab share: its network, key and label."""
+    return ["--network", network(lab), *_labels(lab), *access_arguments(key)]
+
+
+def access_arguments(key: Path) -> list[str]:
+    """Arguments by which a machine knows the key that opens it, and the host's name servers."""
     return [
-        *["--network", network(lab), *_labels(lab), "--tty"],
-        *["--volume", f"{key}.pub:/etc/lab/authorized_keys:ro"],
-        *["--volume", f"{resolver}:/etc/lab/host-resolv.conf:ro"],
+        "--tty",
+        *["--volume", f"{public(key)}:/etc/lab/authorized_keys:ro"],
+        *["--volume", f"{resolver()}:/etc/lab/host-resolv.conf:ro"],
     ]
+
+
+def resolver() -> Path:
+    """The host's list of name servers; behind systemd's local one, those it asks itself."""
+    systemd = Path("/run/systemd/resolve/resolv.conf")
+    return systemd if systemd.exists() else Path("/etc/resolv.conf")
 
 
 def boot_command(cgroup_version: int) -> list[str]:

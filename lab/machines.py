@@ -17,7 +17,7 @@ from typing import Any
 
 import vagrant
 
-from lab import containers, runner
+from lab import containers, keys, runner
 from lab.boxes import Box
 from lab.config import Lab, Machine
 from lab.connection import connections
@@ -78,14 +78,14 @@ def docker_settings(
 ) -> dict[str, Any]:
     """The Vagrantfile's settings for machines that are containers."""
     arguments = containers.run_arguments(missing_capabilities)
-    arguments += containers.machine_arguments(lab, key_file(lab), resolver())
+    arguments += containers.machine_arguments(lab, key_file(lab))
     command = containers.boot_command(cgroup_version)
     return {"docker": {"image": image, "create_args": arguments, "command": command}}
 
 
 def libvirt_settings(lab: Lab, box: Box, *, kvm: bool) -> dict[str, Any]:
     """The Vagrantfile's settings for machines that are virtual."""
-    key = Path(f"{key_file(lab)}.pub").read_text()
+    key = keys.public(key_file(lab)).read_text()
     return {"box": {"name": box.name}, "libvirt": box.libvirt(kvm=kvm, key=key)}
 
 
@@ -95,12 +95,6 @@ def find(lab: Lab, name: str) -> Machine:
     if name not in found:
         raise NotFoundError(f"there is no machine `{name}`; there are: {', '.join(found)}")
     return found[name]
-
-
-def resolver() -> Path:
-    """The host's list of name servers; behind systemd's local one, those it asks itself."""
-    systemd = Path("/run/systemd/resolve/resolv.conf")
-    return systemd if systemd.exists() else Path("/etc/resolv.conf")
 
 
 def key_file(lab: Lab) -> Path:
@@ -130,15 +124,7 @@ class Machines(vagrant.Vagrant):
 
     def make_key(self) -> None:
         """The lab's key pair, the first time."""
-        key = key_file(self.lab)
-        if not key.exists():
-            key.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            new = key.with_suffix(".new")
-            for path in (new, Path(f"{new}.pub")):
-                path.unlink(missing_ok=True)
-            runner.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", new])
-            os.replace(f"{new}.pub", f"{key}.pub")
-            os.replace(new, key)
+        keys.make(key_file(self.lab))
 
     def render(self, settings: Mapping[str, Any]) -> bool:
         """Write what the Vagrantfile reads; True when it changed."""
