@@ -52,7 +52,8 @@ def for_host(kubeconfig: str, lab: Lab) -> str:
 def kubectl(lab: Lab, tools: Path, *words: str, stdin: str = "", timeout: float = 15) -> str:
     """Run kubectl against this lab's cluster and no other."""
     given = stdin.encode() if stdin else None
-    return runner.run([*client(lab, tools), *words], stdin=given, timeout=timeout).stdout
+    command = [*client(lab, tools), *words]
+    return runner.run(command, stdin=given, timeout=wait.limit(timeout)).stdout
 
 
 def client(lab: Lab, tools: Path) -> list[str]:

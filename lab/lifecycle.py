@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lab import boxes, cluster, doctor, exercises, host, images, prerequisites, snapshots
+from lab import boxes, cluster, doctor, exercises, host, images, prerequisites, snapshots, wait
 from lab.choices import FILE as CHOICES
 from lab.choices import Choice, neighbours, resolve, to_remember
 from lab.config import Lab, cache_folder
@@ -28,7 +28,7 @@ from lab.errors import ConfigError, NotFoundError, PrerequisiteError
 from lab.host import Host
 from lab.images import Builder
 from lab.lock import locked
-from lab.machines import Machines, docker_settings, libvirt_settings, rendering
+from lab.machines import Machines, docker_settings, libvirt_settings, rendering, slowness
 from lab.output import Status
 from lab.parallel import each
 from lab.stacks import Stacks
@@ -249,8 +249,10 @@ def up(lab: Lab, status: Status, *, may_install: bool = True) -> Lab:
 
 
 def settle(lab: Lab, facts: Host, toolchain: Toolchain) -> Lab:
-    """The lab with every `auto` replaced."""
-    return resolve_on(lab, facts, toolchain)[0]
+    """The lab with every `auto` replaced; from here on its machines are known to be slow or not."""
+    settled = resolve_on(lab, facts, toolchain)[0]
+    wait.expect(slowness(settled, kvm=facts.kvm))
+    return settled
 
 
 def resolve_on(lab: Lab, facts: Host, toolchain: Toolchain) -> tuple[Lab, list[Choice]]:

@@ -31,6 +31,8 @@ from lab.state import write_aside
 RACES = ("No such object", "is already in use by container")
 # Vagrant's word for a machine that is suspended in memory.
 HELD = "paused"
+# A processor that is emulated is about ten times slower, but not everything waits for it.
+EMULATED = 6
 # Where Traefik listens on the first machine: k3s' load balancer takes port 80 of every node.
 INGRESS = {"kubeadm": 30080, "k3s": 80}
 
@@ -87,6 +89,11 @@ def libvirt_settings(lab: Lab, box: Box, *, kvm: bool) -> dict[str, Any]:
     """The Vagrantfile's settings for machines that are virtual."""
     key = keys.public(key_file(lab)).read_text()
     return {"box": {"name": box.name}, "libvirt": box.libvirt(kvm=kvm, key=key)}
+
+
+def slowness(lab: Lab, *, kvm: bool) -> float:
+    """How many times longer than usual things may take on these machines."""
+    return EMULATED if lab.provider == "libvirt" and not kvm else 1
 
 
 def find(lab: Lab, name: str) -> Machine:

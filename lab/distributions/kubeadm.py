@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lab import wait
 from lab.config import Lab, Machine
 from lab.connection import Remote
 from lab.distributions import wait_for_api
@@ -49,7 +50,10 @@ def initial(
             "localAPIEndpoint": {"advertiseAddress": machine.address, "bindPort": 6443},
             "nodeRegistration": node_registration(machine),
             # Shorter than the script may take, so that kubeadm itself says what did not come up.
-            "timeouts": {"kubeletHealthCheck": "2m0s", "controlPlaneComponentHealthCheck": "3m0s"},
+            "timeouts": {
+                "kubeletHealthCheck": f"{wait.limit(120):.0f}s",
+                "controlPlaneComponentHealthCheck": f"{wait.limit(180):.0f}s",
+            },
             "bootstrapTokens": [
                 {
                     "token": token,

@@ -13,10 +13,10 @@ from types import SimpleNamespace
 import pytest
 from invoke.exceptions import CommandTimedOut
 
-from lab import cluster, errors, exercises, grading, output, stacks, state, wait
+from lab import cluster, errors, exercises, grading, machines, output, stacks, state, wait
 from lab.config import Lab
 from lab.connection import Remote
-from lab.errors import ResourceError
+from lab.errors import DeadlineExceeded, ResourceError
 from lab.grading import Check, Report
 from tests.unit.conftest import ROOT
 
@@ -263,3 +263,16 @@ def test_a_command_that_does_not_end_tells_its_last_words(tmp_path: Path) -> Non
         "  | kubelet is not healthy",
         "hint: invoke lab-logs",
     ]
+
+
+def test_slow_machines_have_longer(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wait, "_slowness", 1.0)
+    monkeypatch.setattr(wait.time, "sleep", lambda _: None)
+    emulated = replace(lab, provider="libvirt")
+    assert machines.slowness(lab, kvm=False) == machines.slowness(emulated, kvm=True) == 1
+    wait.expect(machines.slowness(emulated, kvm=False))
+    assert wait.limit(10) == 60
+    with pytest.raises(DeadlineExceeded, match="did not happen within 6 s"):
+        clock = iter([0.0, *range(5, 100)])
+        monkeypatch.setattr(wait.time, "monotonic", lambda: next(clock))
+        wait.until(lambda: None, what="it", timeout=1)
