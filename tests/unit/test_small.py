@@ -272,7 +272,7 @@ def test_slow_machines_have_longer(lab: Lab, monkeypatch: pytest.MonkeyPatch) ->
     assert machines.slowness(lab, kvm=False) == machines.slowness(emulated, kvm=True) == 1
     wait.expect(machines.slowness(emulated, kvm=False))
     assert wait.limit(10) == 60
+    clock = iter([0.0, *range(5, 100)])
+    monkeypatch.setattr(wait.time, "monotonic", lambda: next(clock))
     with pytest.raises(DeadlineExceeded, match="did not happen within 6 s"):
-        clock = iter([0.0, *range(5, 100)])
-        monkeypatch.setattr(wait.time, "monotonic", lambda: next(clock))
         wait.until(lambda: None, what="it", timeout=1)
