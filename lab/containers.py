@@ -122,6 +122,17 @@ def made_by(name: str) -> dict[str, Path]:
     }
 
 
+def states(lab: Lab) -> dict[str, str]:
+    """Machine name -> its state in Vagrant's words: running, paused, stopped, not_created."""
+    found = _list("ps", "--all", "--format", "{{.Names}} {{.State}}", *_filters(lab))
+    there = dict(zip(found[::2], found[1::2], strict=True))
+    words = {"running": "running", "paused": "paused", "": "not_created"}
+    return {
+        machine.name: words.get(there.get(container(lab, machine.name), ""), "stopped")
+        for machine in lab.machines
+    }
+
+
 def remove(lab: Lab) -> None:
     """Remove whatever of this lab the engine still has: containers, volumes, network."""
     for listing, removal in {
@@ -129,13 +140,13 @@ def remove(lab: Lab) -> None:
         ("volume", "ls", "--format", "{{.Name}}"): ("volume", "rm", "--force"),
         ("network", "ls", "--format", "{{.ID}}"): ("network", "rm"),
     }.items():
-        if found := _list(*listing, *_mine(lab)):
+        if found := _list(*listing, *_filters(lab)):
             runner.run(["docker", *removal, *found], timeout=120)
 
 
 def pause(lab: Lab) -> bool:
     """Hold every process of the machines that run; whether there were any."""
-    found = _list("ps", "--format", "{{.ID}}", "--filter=status=running", *_mine(lab))
+    found = _list("ps", "--format", "{{.ID}}", "--filter=status=running", *_filters(lab))
     if found:
         runner.run(["docker", "pause", *found])
     return bool(found)
@@ -143,13 +154,8 @@ def pause(lab: Lab) -> bool:
 
 def resume(lab: Lab) -> None:
     """Let go on what `pause` holds."""
-    if found := paused(lab):
+    if found := _list("ps", "--format", "{{.ID}}", "--filter=status=paused", *_filters(lab)):
         runner.run(["docker", "unpause", *found])
-
-
-def paused(lab: Lab) -> list[str]:
-    """The names of the containers that are held."""
-    return _list("ps", "--format", "{{.Names}}", "--filter=status=paused", *_mine(lab))
 
 
 def save(lab: Lab, name: str, kept: Collection[str]) -> None:
@@ -170,7 +176,7 @@ def restore(lab: Lab, name: str) -> None:
 
     They are stopped as by a power cut: what they would still write is of no use.
     """
-    if running := _list("ps", "--format", "{{.ID}}", *_mine(lab)):
+    if running := _list("ps", "--format", "{{.ID}}", *_filters(lab)):
         runner.run(["docker", "kill", *running], ok=(0, 1))
     _snapshot(lab, "restore", name)
     each(
@@ -248,7 +254,7 @@ def _labels(lab: Lab) -> list[str]:
     return [f"--label=lab.name={lab.name}", f"--label=lab.root={lab.root}"]
 
 
-def _mine(lab: Lab) -> list[str]:
+def _filters(lab: Lab) -> list[str]:
     return [label.replace("--label=", "--filter=label=") for label in _labels(lab)]
 
 

@@ -32,8 +32,26 @@ def states(invoke: Invoke) -> dict[str, Any]:
     return invoke.json("lab-status")
 
 
-def test_lab_up(invoke: Invoke) -> None:
-    invoke("lab-up", "--workers", "2")
+def test_two_lab_ups_at_once(invoke: Invoke) -> None:
+    """The second one says who holds the lab, waits, and finds nothing to do."""
+    both = [
+        subprocess.Popen(
+            invoke.command("lab-up", "--workers", "2"),
+            cwd=invoke.checkout,
+            env=invoke.environment,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    stories = [process.communicate(timeout=3000)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], stories
+    assert sum("waiting for lab `e2e`: held by lab-up" in story for story in stories) == 1
+    assert sum("nothing to do" in story for story in stories) == 1
+
+
+def test_lab_is_up(invoke: Invoke) -> None:
     state = states(invoke)
     assert names(state["machines"]) == ["control-plane-1", "worker-1", "worker-2"]
     assert all(machine["state"] == "running" for machine in state["machines"])
