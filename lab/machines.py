@@ -29,7 +29,7 @@ from lab.state import write_aside
 # on behalf of another machine even, makes it give up. And one that a killed Vagrant asked for may
 # come to be after it was looked for. The next `vagrant up` goes on from there.
 RACES = ("No such object", "is already in use by container")
-# Vagrant's word for a machine that is suspended in memory.
+# The state of a machine that is suspended in memory.
 HELD = "paused"
 # A processor that is emulated is about ten times slower, but not everything waits for it.
 EMULATED = 6
@@ -239,7 +239,9 @@ class Machines(vagrant.Vagrant):
         """
         if self.lab.provider == "docker":
             return containers.states(self.lab)
-        return {machine.name: machine.state for machine in self.status()}
+        # Docker's word for both.
+        words = {self.SAVED: HELD}
+        return {item.name: words.get(item.state, item.state) for item in self.status()}
 
     def _set_clocks(self) -> None:
         """A virtual machine's clock stands still while it is held; a container has its host's."""
