@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,36 @@ def lab_down(c: Context, lab: str | None = None) -> None:
     from lab import lifecycle
 
     lifecycle.down(load(name=lab), Status())
+
+
+@task
+def lab_suspend(c: Context, lab: str | None = None) -> None:
+    """Hold the machines where they are; lab-resume lets them go on."""
+    from lab import lifecycle
+
+    lifecycle.suspend(load(name=lab), Status())
+
+
+@task
+def lab_resume(c: Context, lab: str | None = None) -> None:
+    """Let machines go on that lab-suspend held, and wait until the nodes are Ready."""
+    from lab import lifecycle
+
+    lifecycle.resume(load(name=lab), Status())
+
+
+@task
+def lab_snapshot(c: Context, action: Words, lab: str | None = None, json_: bool = False) -> None:
+    """Snapshots of machines and cluster: save NAME, restore NAME, delete NAME, or list."""
+    from lab import lifecycle
+
+    found = lifecycle.snapshot(load(name=lab), action, Status())
+    rows = [(item.name, item.saved, ", ".join(item.machines)) for item in found]
+    print(
+        document({"snapshots": [asdict(item) for item in found]})
+        if json_
+        else table(("name", "saved", "machines"), rows)
+    )
 
 
 @task
