@@ -386,6 +386,35 @@ def smoke(c: Context, exercise: list[str], lab: str | None = None, output: str =
 
 
 @task
+def bundle(
+    c: Context,
+    lab: str | None = None,
+    provider: str | None = None,
+    distribution: str | None = None,
+    output: str = "lab-bundle",
+    mnist: bool = False,
+    archive: bool = False,
+    json_: bool = False,
+) -> None:
+    """Write a folder with all that this lab needs, for hosts without the internet; --archive."""
+    from lab import bundle as bundles
+
+    wanted = load(name=lab, provider=provider, distribution=distribution)
+    made = bundles.make(wanted, Path(output), Status(), mnist=mnist, archive=archive)
+    print(document({"bundle": made.data()}) if json_ else made.text())
+
+
+@task
+def bundle_verify(c: Context, folder: str, json_: bool = False) -> None:
+    """Compare every file of a bundle with its manifest."""
+    from lab import bundle as bundles
+
+    verdict = bundles.verify(Path(folder), Status())
+    print(document({"bundle": verdict.data()}) if json_ else verdict.text())
+    verdict.raise_for_status()
+
+
+@task
 def test(c: Context, only: str = "") -> None:  # noqa: PT028
     """Run everything that CI runs: lint, types, unit, integration, e2e; --only for one of them."""
     from lab import selftest

@@ -128,6 +128,8 @@ STUDENT_IMAGES = (
         "sha256:41b194461e4bae16f9b25d68b0976ed4735b89ca625c89aad88e1c1c3b7e8860",
     ),
 )
+# The folder of vagrant/ that a distribution's nodes are made of; their image is named after it.
+NODE_SOURCES = {"kubeadm": "node", "k3s": "k3s"}
 # Folder of a node's build -> program of the toolchain -> its name there.
 LAYOUT = {
     "node": {
@@ -207,17 +209,22 @@ class Builder:
         source = self.root / "vagrant" / "machine"
         return self._build("machine", source, {"BASE": self.base()}, digest(source))
 
-    def node(self, distribution: str) -> str:
-        """A machine with Kubernetes and every image of the cluster inside."""
-        tools = NODE_TOOLS[distribution]
-        source = "node" if distribution == "kubeadm" else "k3s"
+    def node_tag(self, distribution: str) -> str:
+        """What the image of a distribution's nodes is called; nothing is made to know it."""
+        source = NODE_SOURCES[distribution]
         folders = [self.root / "vagrant" / name for name in ("machine", source, "images")]
         bake = (self.root / "vagrant" / "node" / "bake").read_text()
         recipes = [dockerfile(image) for image in (*CLUSTER_IMAGES, *STUDENT_IMAGES)]
-        key = digest(*folders, bake, *recipes, *(self.toolchain.key(name) for name in tools))
-        tag = f"{REPOSITORY}/{source}:{key}"
-        if exists(tag):
+        tools = [self.toolchain.key(name) for name in NODE_TOOLS[distribution]]
+        return f"{REPOSITORY}/{source}:{digest(*folders, bake, *recipes, *tools)}"
+
+    def node(self, distribution: str) -> str:
+        """A machine with Kubernetes and every image of the cluster inside."""
+        tag = self.node_tag(distribution)
+        if exists(tag) or load(tag, self.toolchain):
             return tag
+        tools = NODE_TOOLS[distribution]
+        source = NODE_SOURCES[distribution]
         pool = ThreadPoolExecutor(1)
         try:
             with self.status.step("node's programs"):
@@ -235,7 +242,7 @@ class Builder:
             self._save_images(images, programs, context / "images.tar")
             self._bake(machine, context)
             (context / "images.tar").unlink()
-            return self._build(source, context, {"MACHINE": machine}, key)
+            return self._build(source, context, {"MACHINE": machine}, tag.rpartition(":")[2])
 
     @cached_property
     def _versions(self) -> dict[str, str]:
@@ -301,6 +308,22 @@ def exists(reference: str) -> bool:
     """Whether the host's Docker has this image."""
     found = runner.run(["docker", "image", "inspect", reference], ok=(0, 1), timeout=30)
     return found.code == 0
+
+
+def mirror_item(tag: str) -> tuple[str, str]:
+    """The item and the version that a mirror has an image under: the version is its digest."""
+    name, _, key = tag.partition(":")
+    return f"image/{name.rpartition('/')[2]}", key
+
+
+def load(tag: str, toolchain: Toolchain) -> bool:
+    """Load an image from the mirror; False where the mirror has not exactly this one."""
+    with toolchain.mirrored(*mirror_item(tag)) as files:
+        for archive in files.values():
+            runner.run(["docker", "load", "--input", archive], timeout=600)
+        if files and not exists(tag):
+            raise PrerequisiteError(f"the mirror's archive of image {tag} has another image inside")
+        return bool(files)
 
 
 def pull(image: Image, tag: str) -> bool:
