@@ -53,8 +53,12 @@ def task(body: Callable[..., Any]) -> Task[Any]:
 
 
 def load(**flags: Any) -> config.Lab:
-    """The lab that flags, LAB_* variables and lab.toml describe."""
-    return config.load(ROOT, flags)
+    """The lab that flags, LAB_* variables and lab.toml describe; children know its way outside."""
+    from lab import outside
+
+    lab = config.load(ROOT, flags)
+    os.environ.update(outside.environment(lab))
+    return lab
 
 
 @task

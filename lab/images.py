@@ -21,6 +21,7 @@ from pathlib import Path
 from lab import runner
 from lab.errors import CommandError, LabError, PrerequisiteError
 from lab.output import Status
+from lab.outside import proxy_variables
 from lab.toolchain import NODE_TOOLS, Toolchain
 from lab.toolchain.release import reachable
 from lab.toolchain.store import place
@@ -196,6 +197,8 @@ class Builder:
                 options = ["--variant=apt", "--include=ca-certificates"]
                 # Without root it would need subordinate ids, which not every user has.
                 sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
+                if sudo and (kept := proxy_variables()):
+                    sudo.append(f"--preserve-env={','.join(kept)}")
                 runner.run(
                     [*sudo, "mmdebstrap", *options, "trixie", archive, *_debian_mirror()],
                     timeout=600,
@@ -353,6 +356,9 @@ def docker_build(
     words = ["docker", "build", "--tag", tag]
     for name, value in arguments.items():
         words += ["--build-arg", f"{name}={value}"]
+    for name in proxy_variables():
+        # Its value is taken from the environment, and is no part of the image.
+        words += ["--build-arg", name]
     runner.run([*words, context], timeout=1200, on_line=status.note if status else None)
 
 

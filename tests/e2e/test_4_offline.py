@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -15,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from lab import wait
-from tests.e2e.conftest import Done, Invoke, copy_checkout
+from tests.e2e.conftest import ROOT, Done, Invoke, copy_checkout
 
 pytestmark = pytest.mark.e2e
 
@@ -143,3 +145,56 @@ def test_its_exercise(island: Island) -> None:
     island.inv("exercise-up", "pod")
     assert "failed" not in island.inv("check", "pod").out
     assert "nothing to do" in island.inv("lab-up").err
+
+
+@pytest.fixture
+def proxy(island: Island, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Variables for a proxy on the lab's gateway, which looks into TLS and answers by itself."""
+    query = "{{(index .IPAM.Config 0).Gateway}}"
+    network = ("docker", "network", "inspect", "lab-offline", "--format", query)
+    address = f"{island.run(*network).stdout.strip()}:3128"
+    program = [sys.executable, "-m", "tests.intercept", address, str(tmp_path)]
+    server = subprocess.Popen([*island.inside, *program], cwd=ROOT)
+    try:
+        wait.until(lambda: (tmp_path / "ca.pem").exists() or None, what="a proxy", timeout=10)
+        proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY"), f"http://{address}")
+        yield {**proxies, "LAB_CA": str(tmp_path / "ca.pem")}
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def test_a_proxy_and_its_authority(island: Island, proxy: dict[str, str], tmp_path: Path) -> None:
+    """They reach what is on a machine, and the lab inside does not need them."""
+
+    def machine(line: str) -> str:
+        config = island.checkout / ".lab" / "offline" / "ssh_config"
+        shell = f"bash -lc {shlex.quote(line)}"
+        done = island.run("ssh", "-F", config, "control-plane-1", shell)
+        return done.stdout + done.stderr
+
+    island.inv("lab-up", **proxy)
+    kubectl = "sudo kubectl --kubeconfig /etc/kubernetes/admin.conf"
+    ways = {
+        "curl.lab.test/": "curl --silent https://curl.lab.test/",
+        "docker.lab.test/v2/": "docker pull docker.lab.test/image",
+        "singularity.lab.test/v2/": "singularity pull docker://singularity.lab.test/image",
+        "containerd.lab.test/v2/": f"{kubectl} run reach --image containerd.lab.test/image:1",
+        "/InRelease": "sudo apt-get update",
+    }
+    told = {place: machine(line) for place, line in ways.items()}
+
+    def asked() -> str | None:
+        log = (tmp_path / "asked").read_text()
+        return None if any(place not in log for place in ways) else log
+
+    log = wait.until(asked, what=f"requests of all: {told}", timeout=30)
+    assert "registry.lab" not in log and "192.168." not in log
+    run = "docker run --rm registry.lab:5000/busybox env"
+    assert f"HTTPS_PROXY={proxy['HTTPS_PROXY']}" in machine(run)
+    machine(f"{kubectl} delete pod reach --now")
+    assert "failed" not in island.inv("check", "pod", **proxy).out
+    island.inv("lab-up")
+    assert "proxy" not in machine("env").lower()
+    assert "ended" in machine("curl --silent --max-time 5 https://curl.lab.test/ || echo ended")
+    assert log == asked()
