@@ -419,6 +419,14 @@ def bundle_verify(c: Context, folder: str, json_: bool = False) -> None:
 
 
 @task
+def mirror_serve(c: Context, folder: str, address: str = "127.0.0.1", port: int = 8443) -> None:
+    """Serve a bundle to the room over TLS, read only, until Ctrl-C; --address of a network card."""
+    from lab import room
+
+    room.serve(ROOT, Path(folder), address, port, Status())
+
+
+@task
 def test(c: Context, only: str = "") -> None:  # noqa: PT028
     """Run everything that CI runs: lint, types, unit, integration, e2e; --only for one of them."""
     from lab import selftest

@@ -143,8 +143,8 @@ def make(
     return Bundle(output, filling.items, _tar(output, status) if archive else None)
 
 
-def verify(folder: Path, status: Status) -> Verdict:
-    """Compare every file of a bundle with its manifest.
+def entries(folder: Path) -> list[Entry]:
+    """Every file that a bundle's manifest names.
 
     Raises NotFoundError where no bundle is, and ConfigError for a manifest that is none.
     """
@@ -155,7 +155,12 @@ def verify(folder: Path, status: Status) -> Verdict:
         items = [item for _, item in mirror.parse(manifest.read_text())]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{manifest} is no manifest of a bundle: {error!r}") from error
-    expected = {entry.path: entry for item in items for entry in item.files.values()}
+    return [entry for item in items for entry in item.files.values()]
+
+
+def verify(folder: Path, status: Status) -> Verdict:
+    """Compare every file of a bundle with its manifest; raises what `entries` raises."""
+    expected = {entry.path: entry for entry in entries(folder)}
     found = {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
     changed = []
     for path in sorted(expected.keys() & found):
@@ -165,7 +170,7 @@ def verify(folder: Path, status: Status) -> Verdict:
     return Verdict(
         files=len(expected),
         size=sum(entry.size or 0 for entry in expected.values()),
-        digest=file_digest(manifest),
+        digest=file_digest(folder / MANIFEST),
         missing=sorted(expected.keys() - found),
         changed=changed,
         surplus=sorted(found - expected.keys() - {MANIFEST}),

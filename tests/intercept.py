@@ -98,6 +98,7 @@ def handler(proxy: Interceptor) -> type[BaseHTTPRequestHandler]:
 def intercepting(folder: Path, address: str = "127.0.0.1", port: int = 0) -> Iterator[Interceptor]:
     """A proxy in a thread while the block runs."""
     proxy = Interceptor(folder)
+    (folder / "asked").touch()
     proxy.ca.write_text(proxy.authority.pem)
     server = ThreadingHTTPServer((address, port), handler(proxy))
     server.daemon_threads = True

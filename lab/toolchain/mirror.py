@@ -21,6 +21,7 @@ import urllib.request
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from urllib.parse import quote
 
 from lab.errors import ConfigError, PrerequisiteError
 from lab.output import Status
@@ -99,7 +100,7 @@ def fetch(address: str, item: Mirrored, folder: Path, downloads: Path, status: S
     for name, entry in item.files.items():
         target = folder / name
         if "://" in address:
-            url = f"{address.rstrip('/')}/{entry.path}"
+            url = f"{address.rstrip('/')}/{quote(entry.path)}"
             source = release.fetch_file(url, f"sha256:{entry.sha256}", downloads, status)
         else:
             source = Path(address).expanduser() / entry.path
