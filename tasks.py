@@ -428,7 +428,7 @@ def mirror_serve(c: Context, folder: str, address: str = "127.0.0.1", port: int 
 
 @task
 def test(c: Context, only: str = "") -> None:  # noqa: PT028
-    """Run everything that CI runs: lint, types, unit, integration, e2e; --only for one of them."""
+    """Run what CI runs: lint, types, unit, integration, e2e; --only NAME runs one suite."""
     from lab import selftest
 
     raise Exit(code=selftest.run(ROOT, only))

@@ -30,7 +30,7 @@ def deploy(stack: str) -> None:
 
 def need_cluster() -> None:
     """Raises RunError, at once and in one sentence, when there is no cluster to deploy to."""
-    if not {"KUBECONFIG", "LAB_ADDRESS_POOL"} <= os.environ.keys():
+    if not {"KUBECONFIG", "LAB_API_ADDRESS"} <= os.environ.keys():
         raise pulumi.RunError('this shell means no lab; next: eval "$(invoke lab-env)"')
     question = ["kubectl", "get", "--raw", "/readyz", "--request-timeout", "5s"]
     if subprocess.run(question, capture_output=True, timeout=10, check=False).returncode:

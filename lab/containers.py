@@ -108,15 +108,25 @@ def made_by(name: str) -> dict[str, Path]:
     }
 
 
+def states(lab: Lab) -> dict[str, str]:
+    """Machine name -> its state in Vagrant's words: running, paused, stopped, not_created."""
+    found = _list("ps", "--all", "--format", "{{.Names}} {{.State}}", *_filters(lab))
+    there = dict(zip(found[::2], found[1::2], strict=True))
+    words = {"running": "running", "paused": "paused", "": "not_created"}
+    return {
+        machine.name: words.get(there.get(container(lab, machine.name), ""), "stopped")
+        for machine in lab.machines
+    }
+
+
 def remove(lab: Lab) -> None:
     """Remove whatever of this lab the engine still has: containers, volumes, network."""
-    mine = [label.replace("--label=", "--filter=label=") for label in _labels(lab)]
     for listing, removal in {
         ("ps", "--all", "--format", "{{.ID}}"): ("rm", "--force", "--volumes"),
         ("volume", "ls", "--format", "{{.Name}}"): ("volume", "rm", "--force"),
         ("network", "ls", "--format", "{{.ID}}"): ("network", "rm"),
     }.items():
-        if found := _list(*listing, *mine):
+        if found := _list(*listing, *_filters(lab)):
             runner.run(["docker", *removal, *found], timeout=120)
 
 
@@ -145,6 +155,10 @@ def _fill(lab: Lab, name: str, image: str) -> bool:
 
 def _labels(lab: Lab) -> list[str]:
     return [f"--label=lab.name={lab.name}", f"--label=lab.root={lab.root}"]
+
+
+def _filters(lab: Lab) -> list[str]:
+    return [label.replace("--label=", "--filter=label=") for label in _labels(lab)]
 
 
 def _list(*words: str) -> list[str]:

@@ -7,6 +7,7 @@ import fcntl
 import os
 import re
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,9 @@ from lab import wait
 from lab.config import Lab
 from lab.errors import ResourceError
 from lab.output import Status
+
+# Seconds after which a holder has written its name into the lock.
+NAMED = 0.5
 
 
 @contextmanager
@@ -29,15 +33,17 @@ def locked(lab: Lab, task: str, status: Status, timeout: float = 1800) -> Iterat
     path = lab.state / "lock"
     with path.open("a+") as file:
         os.set_inheritable(file.fileno(), True)
+        since: dict[str, float] = {}
 
         def take() -> bool | None:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                end_orphans(path)
-                raise ResourceError(
-                    f"held by {path.read_text().strip() or 'another task'}"
-                ) from None
+                holder = path.read_text().strip()
+                # For a moment a new holder has the name of the last one, who is gone.
+                if time.monotonic() - since.setdefault(holder, time.monotonic()) > NAMED:
+                    end_orphans(path)
+                raise ResourceError(f"held by {holder or 'another task'}") from None
             return True
 
         try:

@@ -1,4 +1,4 @@
-"""The state of a lab in one look, asked of Vagrant, the cluster and Pulumi at once."""
+"""The state of a lab in one look, asked of the machines, the cluster and Pulumi at once."""
 
 from __future__ import annotations
 

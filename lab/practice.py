@@ -120,7 +120,13 @@ def select(lab: Lab, names: Sequence[str], status: Status) -> tuple[list[Exercis
     resolved, tools = running(lab)
     chosen = []
     for exercise in named:
-        lack, hint = lacking(resolved, exercise)
+        try:
+            lack, hint = lacking(resolved, exercise)
+        except ResourceError as error:
+            # A registry that is down is no reason to leave all the others out.
+            if not every:
+                raise
+            lack, hint = f"exercise `{exercise.name}`: {error.message}", error.hint
         if not lack:
             chosen.append(exercise)
         elif every:

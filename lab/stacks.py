@@ -47,6 +47,7 @@ def environment(lab: Lab, tools: Path) -> dict[str, str]:
         "LAB_MACHINES": ",".join(machine.name for machine in lab.machines),
         "LAB_HTTP_PORT": str(lab.ports.http),
         "LAB_ADDRESS_POOL": lab.address_pool,
+        "LAB_API_ADDRESS": lab.machines[0].address,
     }
 
 

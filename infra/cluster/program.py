@@ -11,10 +11,12 @@ HERE = Path(__file__).parent
 
 
 def deploy() -> None:
-    """Needs LAB_ADDRESS_POOL, the addresses for LoadBalancer Services as `first-last`."""
+    """Needs LAB_ADDRESS_POOL, the addresses for LoadBalancer Services as `first-last`, and
+    LAB_API_ADDRESS, where the API server is in the lab's network."""
     for name in ("traefik", "local-path", "metrics-server"):
         manifests.deploy(HERE / f"{name}.yaml")
     kinds = manifests.deploy(HERE / "metallb-kinds.yaml")
-    namespace, *_ = manifests.deploy(HERE / "metallb.yaml")
+    api = {"API": os.environ["LAB_API_ADDRESS"]}
+    namespace, *_ = manifests.deploy(HERE / "metallb.yaml", api)
     pool = {"POOL": os.environ["LAB_ADDRESS_POOL"]}
     manifests.deploy(HERE / "address-pool.yaml", pool, needs=[namespace, *kinds])

@@ -71,34 +71,6 @@ def test_killed_in_the_step_after(process: subprocess.Popen[str], step: str) -> 
     assert process.wait() == -signal.SIGKILL
 
 
-def test_next_run_works(lab: Invoke) -> None:
-    """The next lab-up does; here as part of a smoke test, which takes away what it made."""
-    done = lab("smoke", "--exercise", "pod", LAB_WORKERS="0")
-    assert "5 of 5 points" in done.out
-    assert not (lab.checkout / ".lab" / "killed").exists()
-    assert not docker("ps", "--all", "--quiet", "--filter", "label=lab.name=killed")
-
-
-def test_two_at_once(lab: Invoke) -> None:
-    """The second lab-up says who holds the lab, waits, and finds nothing to do."""
-    arguments = lab.command("lab-up", "--workers", "0")
-    both = [
-        subprocess.Popen(
-            arguments,
-            cwd=lab.checkout,
-            env=lab.environment,
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
-    stories = [process.communicate(timeout=600)[1] for process in both]
-    assert [process.returncode for process in both] == [0, 0], stories
-    assert sum("waiting for lab `killed`: held by lab-up" in story for story in stories) == 1
-    assert sum("nothing to do" in story for story in stories) == 1
-
-
 def test_two_labs_side_by_side(lab: Invoke, invoke: Invoke) -> None:
     report = invoke.json("check", "service")
     assert report["score"] == report["points"]
@@ -117,6 +89,9 @@ def test_another_checkout_with_the_same_name(lab: Invoke, invoke: Invoke, tmp_pa
     assert [node["ready"] for node in nodes] == [True]  # type: ignore[attr-defined]
 
 
-def test_destroyed(lab: Invoke) -> None:
-    lab("lab-destroy")
+def test_next_run_works(lab: Invoke) -> None:
+    """The next lab-up does; here as part of a smoke test, which takes away what it made."""
+    done = lab("smoke", "--exercise", "pod", LAB_WORKERS="0")
+    assert "5 of 5 points" in done.out
     assert not (lab.checkout / ".lab" / "killed").exists()
+    assert not docker("ps", "--all", "--quiet", "--filter", "label=lab.name=killed")

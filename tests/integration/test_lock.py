@@ -31,6 +31,18 @@ with locked(Lab(root=Path(sys.argv[1])), "lab-up", Status()):
     runner.run(["sh", "-c", f"echo $$ >{sys.argv[1]}/child; exec sleep 300"], timeout=300)
 """
 
+# It has the lock, and for a moment the file still names the holder before it, who is gone.
+NAMELESS = """
+import fcntl, sys, time
+with open(sys.argv[1], "r+") as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    print("held", flush=True)
+    time.sleep(0.3)
+    file.write("lab-up (process 1)           ")
+    file.flush()
+    time.sleep(1.5)
+"""
+
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Lab:
@@ -71,3 +83,13 @@ def test_orphans_of_a_killed_task_are_ended(lab: Lab, status: Status) -> None:
     assert not gone(child)
     with locked(lab, "lab-up", status, timeout=20):
         assert gone(child)
+
+
+def test_a_holder_that_has_not_said_its_name_yet_is_left_alone(lab: Lab, status: Status) -> None:
+    lab.state.mkdir(parents=True)
+    (lab.state / "lock").write_text("lab-up (process 99999999)\n")
+    command = [sys.executable, "-c", NAMELESS, str(lab.state / "lock")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout and holder.stdout.readline() == b"held\n"
+        with locked(lab, "lab-up", status, timeout=20):
+            assert holder.wait(20) == 0

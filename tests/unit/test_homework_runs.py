@@ -411,6 +411,21 @@ def test_an_exercise_that_needs_an_image(lab: Lab, monkeypatch: pytest.MonkeyPat
     assert "needs 9 machines" in practice.lacking(lab, replace(exercise, nodes=9))[0]
 
 
+def test_all_is_without_what_a_registry_that_is_down_may_have(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story = io.StringIO()
+    monkeypatch.setattr(practice, "running", lambda lab: (lab, Path()))
+    monkeypatch.setattr(registry.http.client, "HTTPConnection", Registry)
+    monkeypatch.setattr(Registry, "fails", True)
+    lab = replace(lab, root=ROOT)
+    chosen, *_ = practice.select(lab, [practice.ALL], Status(stream=story))
+    assert "pod" in [exercise.name for exercise in chosen]
+    assert "left out: exercise `mnist`: the lab's registry does not answer" in story.getvalue()
+    with pytest.raises(ResourceError, match="does not answer"):
+        practice.select(lab, ["mnist"], Status(stream=story))
+
+
 # The program
 
 
