@@ -419,11 +419,19 @@ def bundle_verify(c: Context, folder: str, json_: bool = False) -> None:
 
 
 @task
-def mirror_serve(c: Context, folder: str, address: str = "127.0.0.1", port: int = 8443) -> None:
-    """Serve a bundle to the room over TLS, read only, until Ctrl-C; --address of a network card."""
+def mirror_serve(
+    c: Context,
+    folder: str,
+    address: str = "127.0.0.1",
+    port: int = 8443,
+    images: str = "",
+    images_port: int = 8444,
+) -> None:
+    """Serve a bundle to the room until Ctrl-C; --images REGISTRY pulls images through as well."""
     from lab import room
 
-    room.serve(ROOT, Path(folder), address, port, Status())
+    place = room.Place(address, port, images_port)
+    room.serve(ROOT, Path(folder), place, images, Status())
 
 
 @task

@@ -92,6 +92,7 @@ class Lab:
     pods: IPv4Network = PODS
     services: IPv4Network = SERVICES
     ca: str = ""
+    registry_mirror: str = ""
     proxies: Proxies = Proxies()
     ports: Ports = Ports()
     forwards: tuple[Forward, ...] = ()
@@ -223,6 +224,9 @@ KEYS: Mapping[str, Rule] = {
     "network.subnet": _network(within=HOST_ONLY, auto=True),
     "network.pods": _network(),
     "network.services": _network(),
+    "network.registry_mirror": _matching(
+        r"(https?://[A-Za-z0-9.-]+(:\d+)?)?", "must be an http(s) address without a path"
+    ),
     "network.ca": _matching(r".*", "must be a file of PEM certificates"),
     "ports.api": _number(1024, 65535, auto=True),
     "ports.http": _number(1024, 65535, auto=True),

@@ -131,6 +131,8 @@ STUDENT_IMAGES = (
 )
 # The folder of vagrant/ that a distribution's nodes are made of; their image is named after it.
 NODE_SOURCES = {"kubeadm": "node", "k3s": "k3s"}
+# The volume of images that a room pulls through this host, and the name of the container.
+ROOM = "lab-room-registry"
 # Folder of a node's build -> program of the toolchain -> its name there.
 LAYOUT = {
     "node": {
@@ -343,7 +345,8 @@ def pull(image: Image, tag: str) -> bool:
 
 
 def clear() -> None:
-    """Remove every image of ours that no container uses."""
+    """Remove every image of ours that no container uses, and what a room has pulled."""
+    runner.run(["docker", "volume", "rm", "--force", ROOM], ok=(0, 1))
     listing = runner.run(["docker", "images", "--format", "{{.Repository}}:{{.Tag}}"]).stdout
     if ours := [name for name in listing.split() if name.startswith(f"{REPOSITORY}/")]:
         runner.run(["docker", "rmi", "--force", *ours], timeout=300, ok=(0, 1))

@@ -2,7 +2,8 @@
 
 Proxies are what the environment says (HTTP_PROXY, HTTPS_PROXY, NO_PROXY); the CA is a file that the
 configuration names. Children of `invoke` get both by their environment, machines by
-vagrant/outside.sh; what stays inside the lab never goes through a proxy.
+vagrant/outside.sh; what stays inside the lab never goes through a proxy. Machines are told as well
+which registry to ask for Docker Hub's images.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import shlex
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from lab.config import HOST_ONLY, Lab, cache_folder
 from lab.connection import Remote
@@ -33,6 +35,8 @@ def exceptions(lab: Lab) -> str:
     """NO_PROXY with all that is inside the lab: loopback, machines, pods, Services, names."""
     inside = ["localhost", "127.0.0.1", "::1", HOST_ONLY, lab.pods, lab.services]
     inside += [REGISTRY.partition(":")[0], ".svc", ".cluster.local"]
+    # A mirror is in the room, on this side of a proxy.
+    inside += [urlsplit(address).hostname or "" for address in (lab.mirror, lab.registry_mirror)]
     given = [word.strip() for word in lab.proxies.exceptions.split(",")]
     return ",".join(dict.fromkeys(filter(None, (*given, *map(str, inside)))))
 
@@ -82,7 +86,11 @@ def for_machines(lab: Lab) -> dict[str, str]:
         wanted["no_proxy"] = exceptions(lab)
     both = {spelt: value for name, value in wanted.items() for spelt in (name, name.upper())}
     lines = [f"{name}={shlex.quote(value)}\n" for name, value in both.items()]
-    return {"proxy.env": "".join(lines), "ca.crt": authority(lab) if lab.ca else ""}
+    return {
+        "proxy.env": "".join(lines),
+        "ca.crt": authority(lab) if lab.ca else "",
+        "registry-mirror": lab.registry_mirror,
+    }
 
 
 def digest(files: Mapping[str, str]) -> str:

@@ -1,55 +1,137 @@
 """An instructor's host serves a bundle to the room: over TLS, to be read only.
 
 Nothing is served but what the manifest names, so there is no way out of the folder and no listing.
-The certificate authority is made for one address and can vouch for no other.
+Beside it a registry can hand on images of another one that the room does not reach.
 """
 
 from __future__ import annotations
 
-import datetime
+import json
 import os
 import shutil
 import socket
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives import hashes
 
+from lab import images, runner, wait
+from lab.authority import certificate, identity
 from lab.bundle import entries
-from lab.errors import ConfigError, PrerequisiteError
+from lab.config import cache_folder
+from lab.errors import ConfigError, PrerequisiteError, ResourceError
+from lab.images import ROOM
 from lab.output import Status
+from lab.outside import proxy_variables
 from lab.state import write_aside
+from lab.toolchain import Toolchain, mirror
+from lab.toolchain.lock import this_platform
 from lab.toolchain.mirror import MANIFEST
 
-# A course, and the days before its end on which a new authority is made.
-VALID, RENEW = datetime.timedelta(days=365), datetime.timedelta(days=30)
 # Seconds that somebody may take for the next word, or for a piece of a file.
 PATIENCE = 60
 CHUNK = 1 << 20
 
 
-def serve(root: Path, folder: Path, address: str, port: int, status: Status) -> None:
-    """Serve a bundle until interrupted. Raises what `files`, `identity` and `server` raise."""
+@dataclass(frozen=True)
+class Place:
+    """Where the room is served: an address of this host, and the ports of files and of images."""
+
+    address: str
+    port: int
+    images_port: int
+
+
+def serve(root: Path, folder: Path, place: Place, upstream: str, status: Status) -> None:
+    """Serve a bundle until interrupted, and images of the registry `upstream` where one is given.
+
+    Raises what `files`, `identity`, `server` and `registry` raise.
+    """
     served = files(folder)
-    keys = identity(root / ".lab" / ".room", address)
-    with server(served, keys, address, port) as room:
-        place = f"https://{address}:{room.server_port}"
+    keys = identity(root / ".lab" / ".room", place.address)
+    with ExitStack() as stack:
+        room = stack.enter_context(server(served, keys, place.address, place.port))
+        address = f"https://{place.address}:{room.server_port}"
+        variables = {"LAB_MIRROR": address, "LAB_CA": "ca.pem"}
+        if upstream:
+            image = machine_image(root, folder, status)
+            stack.enter_context(registry(image, keys, place, upstream, status))
+            variables["LAB_ROOM_MIRROR"] = f"https://{place.address}:{place.images_port}"
         fingerprint = certificate(keys / "ca.pem").fingerprint(hashes.SHA256()).hex()
-        status.say(f"serving {folder} at {place} until Ctrl-C; give the room {keys / 'ca.pem'}")
+        status.say(f"serving {folder} at {address} until Ctrl-C; give the room {keys / 'ca.pem'}")
         status.say(f"(its SHA-256 is {fingerprint}), and say:")
-        status.say(f"  export LAB_MIRROR={place} LAB_CA=ca.pem")
+        status.say(f"  export {' '.join(f'{name}={value}' for name, value in variables.items())}")
         try:
             room.serve_forever()
         except KeyboardInterrupt:
             status.say("no longer served")
+
+
+def machine_image(root: Path, folder: Path, status: Status) -> str:
+    """The bundle's image of machines, which has a registry inside, loaded where it is missing."""
+    toolchain = Toolchain(root, cache_folder(), status, "mirror", str(folder.absolute()))
+    items = mirror.read(str(folder), this_platform()).values()
+    for item in items:
+        name = item.name.removeprefix("image/")
+        tag = f"{images.REPOSITORY}/{name}:{item.version}"
+        if name in images.NODE_SOURCES.values() and item.name.startswith("image/"):
+            if not images.exists(tag):
+                images.load(tag, toolchain)
+            return tag
+    raise ConfigError(f"{folder} has no image of machines", hint="invoke bundle")
+
+
+def registry_settings(place: Place, upstream: str) -> dict[str, Any]:
+    """The configuration of a registry that pulls through: such a one takes no pushes."""
+    pair = "/keys/server.pem"
+    return {
+        "version": 0.1,
+        "log": {"level": "warn"},
+        "storage": {"filesystem": {"rootdirectory": "/var/lib/registry"}},
+        "http": {
+            "addr": f"{place.address}:{place.images_port}",
+            "tls": {"certificate": pair, "key": pair},
+        },
+        "proxy": {"remoteurl": upstream},
+    }
+
+
+@contextmanager
+def registry(image: str, keys: Path, place: Place, upstream: str, status: Status) -> Iterator[None]:
+    """A registry in a container while the block runs; what it has pulled stays in a volume.
+
+    Raises ResourceError with its last words when it does not answer.
+    """
+    settings = registry_settings(place, upstream)
+    write_aside(keys / "registry.json", json.dumps(settings, indent=1))
+    words = ["docker", "run", "--detach", "--name", ROOM, "--network", "host"]
+    words += ["--volume", f"{keys}:/keys:ro", "--volume", f"{ROOM}:/var/lib/registry"]
+    for name in proxy_variables():
+        words += ["--env", name]
+    words += ["--entrypoint", "docker-registry", image, "serve", "/keys/registry.json"]
+
+    def answers() -> bool:
+        try:
+            with socket.create_connection((place.address, place.images_port), 2):
+                return True
+        except OSError as error:
+            said = runner.run(["docker", "logs", "--tail", "3", ROOM])
+            raise ResourceError(f"{error}; it says: {said.stderr or said.stdout}") from error
+
+    runner.run(["docker", "rm", "--force", ROOM], ok=(0, 1))
+    try:
+        with status.step(f"images of {upstream}"):
+            runner.run(words)
+            wait.until(answers, what="an answer of the room's registry", timeout=20)
+        yield
+    finally:
+        runner.run(["docker", "rm", "--force", ROOM], ok=(0, 1))
 
 
 def files(folder: Path) -> dict[str, Path]:
@@ -61,80 +143,6 @@ def files(folder: Path) -> dict[str, Path]:
     wanted = [MANIFEST, *(entry.path for entry in entries(folder))]
     paths = {f"/{name}": (folder / name).resolve() for name in wanted}
     return {name: path for name, path in paths.items() if path.is_relative_to(inside)}
-
-
-def identity(folder: Path, address: str) -> Path:
-    """The folder of an address with ca.pem, and with a fresh server.pem signed by that authority.
-
-    Raises ConfigError for an address that is none of a network card's.
-    """
-    try:
-        number = IPv4Address(address)
-    except ValueError:
-        raise ConfigError(f"{address!r} is no IPv4 address", hint="see: ip -4 address") from None
-    if number.is_unspecified:
-        raise ConfigError(
-            f"{address} is no address that the room could use",
-            hint="the address of one network card: ip -4 address",
-        )
-    place = folder / address
-    key_file, ca_file = place / "ca.key", place / "ca.pem"
-    now = datetime.datetime.now(datetime.UTC)
-    if not ca_file.exists() or certificate(ca_file).not_valid_after_utc - RENEW < now:
-        key = ec.generate_private_key(ec.SECP256R1())
-        write_aside(key_file, private(key))
-        write_aside(ca_file, public(authority(key, number, now)), mode=0o644)
-    loaded = serialization.load_pem_private_key(key_file.read_bytes(), None)
-    assert isinstance(loaded, ec.EllipticCurvePrivateKey)
-    own = ec.generate_private_key(ec.SECP256R1())
-    issued = issue(loaded, certificate(ca_file), own, number, now)
-    write_aside(place / "server.pem", private(own) + public(issued))
-    return place
-
-
-def authority(
-    key: ec.EllipticCurvePrivateKey, address: IPv4Address, now: datetime.datetime
-) -> x509.Certificate:
-    """A certificate authority for one address: what it signs for others nobody accepts."""
-    name = _name(f"Kubernetes lecture lab: {address}")
-    only = [x509.IPAddress(IPv4Network(address)), x509.DNSName("invalid")]
-    builder = _certificate(name, name, key, now)
-    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-    builder = builder.add_extension(x509.NameConstraints(only, None), critical=True)
-    return builder.sign(key, hashes.SHA256())
-
-
-def issue(
-    ca_key: ec.EllipticCurvePrivateKey,
-    ca: x509.Certificate,
-    key: ec.EllipticCurvePrivateKey,
-    address: IPv4Address,
-    now: datetime.datetime,
-) -> x509.Certificate:
-    """A server's certificate for an address."""
-    names = x509.SubjectAlternativeName([x509.IPAddress(address)])
-    builder = _certificate(_name("mirror"), ca.subject, key, now)
-    builder = builder.add_extension(names, critical=False)
-    return builder.sign(ca_key, hashes.SHA256())
-
-
-def certificate(file: Path) -> x509.Certificate:
-    """The certificate in a file."""
-    return x509.load_pem_x509_certificate(file.read_bytes())
-
-
-def private(key: ec.EllipticCurvePrivateKey) -> str:
-    """A private key as PEM, not encrypted: for files that nobody else may read."""
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    ).decode()
-
-
-def public(signed: x509.Certificate) -> str:
-    """A certificate as PEM."""
-    return signed.public_bytes(serialization.Encoding.PEM).decode()
 
 
 def server(served: Mapping[str, Path], keys: Path, address: str, port: int) -> ThreadingHTTPServer:
@@ -217,22 +225,3 @@ def _start(wanted: str) -> int:
     unit, _, rest = wanted.partition("=")
     first = rest.removesuffix("-")
     return int(first) if unit == "bytes" and rest.endswith("-") and first.isdigit() else 0
-
-
-def _certificate(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, now: datetime.datetime
-) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        # A room's clocks do not all agree.
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + VALID)
-    )
-
-
-def _name(text: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Every machine: the proxy of /etc/lab/proxy.env and the CA of /etc/lab/ca.crt, for all on it that
-# reaches outside. Empty files take both away again. $1 is what this state is remembered by.
+# reaches outside, and /etc/lab/registry-mirror for Docker Hub's images. Empty files take them away
+# again. $1 is what this state is remembered by.
 set -eu
 proxy=/etc/lab/proxy.env
 certificate=/usr/local/share/ca-certificates/lab.crt
@@ -36,6 +37,14 @@ for home in /root /home/vagrant; do
   install -m 0644 -o "$(stat -c %U $home)" -g "$(stat -c %G $home)" $wanted.new $file
 done
 mv $wanted.new $wanted
+
+# After the lab's own registry, which is asked first.
+mirror=$(cat /etc/lab/registry-mirror)
+sed -i "s#\(\"registry-mirrors\"\): .*#\1: [\"http://registry.lab:5000\"${mirror:+, \"$mirror\"}]#" \
+  /etc/docker/daemon.json
+for address in http://registry.lab:5000 $mirror; do
+  printf '[host."%s"]\ncapabilities = ["pull", "resolve"]\n' "$address"
+done >/etc/containerd/certs.d/docker.io/hosts.toml
 
 systemctl daemon-reload
 systemctl try-restart docker containerd k3s k3s-agent 2>/dev/null || :

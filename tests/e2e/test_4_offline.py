@@ -8,11 +8,13 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -23,6 +25,7 @@ pytestmark = pytest.mark.e2e
 
 # Seconds from an empty cache to a cluster, on two processors with nothing else to do: 90.
 LIMIT = 240
+KUBECTL = "sudo kubectl --kubeconfig /etc/kubernetes/admin.conf"
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,21 @@ class Island:
 
     def run(self, *words: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a command there."""
-        environment = {
-            **{key: value for key, value in os.environ.items() if not key.startswith("PULUMI_")},
+        return subprocess.run(
+            [*self.inside, *words],
+            cwd=self.checkout,
+            env={**self.environment, **variables},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """A newcomer's, with the bundle for a mirror."""
+        return {
+            **{key: value for key, value in os.environ.items() if key[:4] not in ("PULU", "PIP_")},
             "DOCKER_HOST": f"unix://{self.folder}/docker.sock",
             "LAB_CACHE": str(self.folder / "cache"),
             "LAB_MIRROR": str(self.bundle),
@@ -47,16 +63,16 @@ class Island:
             "LAB_WORKERS": "0",
             "LAB_PATIENCE": "3",
             "PIP_CACHE_DIR": str(self.folder / "pip"),
-            **variables,
         }
-        return subprocess.run(
+
+    def start(self, *words: str, stderr: IO[bytes]) -> subprocess.Popen[bytes]:
+        """Start a command there, and go on."""
+        return subprocess.Popen(
             [*self.inside, *words],
             cwd=self.checkout,
-            env=environment,
+            env=self.environment,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=600,
+            stderr=stderr,
         )
 
     def inv(self, *words: str, code: int = 0, **variables: str) -> Done:
@@ -147,12 +163,25 @@ def test_its_exercise(island: Island) -> None:
     assert "nothing to do" in island.inv("lab-up").err
 
 
+def machine(island: Island, line: str) -> str:
+    """What a line of shell says on the machine, typed there by a person."""
+    config = island.checkout / ".lab" / "offline" / "ssh_config"
+    done = island.run("ssh", "-F", config, "control-plane-1", f"bash -lc {shlex.quote(line)}")
+    return done.stdout + done.stderr
+
+
 @pytest.fixture
-def proxy(island: Island, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """Variables for a proxy on the lab's gateway, which looks into TLS and answers by itself."""
+def gateway(island: Island) -> str:
+    """The host's address in the lab's network."""
     query = "{{(index .IPAM.Config 0).Gateway}}"
     network = ("docker", "network", "inspect", "lab-offline", "--format", query)
-    address = f"{island.run(*network).stdout.strip()}:3128"
+    return island.run(*network).stdout.strip()
+
+
+@pytest.fixture
+def proxy(island: Island, gateway: str, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Variables for a proxy on the lab's gateway, which looks into TLS and answers by itself."""
+    address = f"{gateway}:3128"
     program = [sys.executable, "-m", "tests.intercept", address, str(tmp_path)]
     server = subprocess.Popen([*island.inside, *program], cwd=ROOT)
     try:
@@ -166,23 +195,15 @@ def proxy(island: Island, tmp_path: Path) -> Iterator[dict[str, str]]:
 
 def test_a_proxy_and_its_authority(island: Island, proxy: dict[str, str], tmp_path: Path) -> None:
     """They reach what is on a machine, and the lab inside does not need them."""
-
-    def machine(line: str) -> str:
-        config = island.checkout / ".lab" / "offline" / "ssh_config"
-        shell = f"bash -lc {shlex.quote(line)}"
-        done = island.run("ssh", "-F", config, "control-plane-1", shell)
-        return done.stdout + done.stderr
-
     island.inv("lab-up", **proxy)
-    kubectl = "sudo kubectl --kubeconfig /etc/kubernetes/admin.conf"
     ways = {
         "curl.lab.test/": "curl --silent https://curl.lab.test/",
         "docker.lab.test/v2/": "docker pull docker.lab.test/image",
         "singularity.lab.test/v2/": "singularity pull docker://singularity.lab.test/image",
-        "containerd.lab.test/v2/": f"{kubectl} run reach --image containerd.lab.test/image:1",
+        "containerd.lab.test/v2/": f"{KUBECTL} run reach --image containerd.lab.test/image:1",
         "/InRelease": "sudo apt-get update",
     }
-    told = {place: machine(line) for place, line in ways.items()}
+    told = {place: machine(island, line) for place, line in ways.items()}
 
     def asked() -> str | None:
         log = (tmp_path / "asked").read_text()
@@ -191,10 +212,67 @@ def test_a_proxy_and_its_authority(island: Island, proxy: dict[str, str], tmp_pa
     log = wait.until(asked, what=f"requests of all: {told}", timeout=30)
     assert "registry.lab" not in log and "192.168." not in log
     run = "docker run --rm registry.lab:5000/busybox env"
-    assert f"HTTPS_PROXY={proxy['HTTPS_PROXY']}" in machine(run)
-    machine(f"{kubectl} delete pod reach --now")
+    assert f"HTTPS_PROXY={proxy['HTTPS_PROXY']}" in machine(island, run)
+    machine(island, f"{KUBECTL} delete pod reach --now")
     assert "failed" not in island.inv("check", "pod", **proxy).out
     island.inv("lab-up")
-    assert "proxy" not in machine("env").lower()
-    assert "ended" in machine("curl --silent --max-time 5 https://curl.lab.test/ || echo ended")
+    assert "proxy" not in machine(island, "env").lower()
+    alone = "curl --silent --max-time 5 https://curl.lab.test/ || echo no way"
+    assert "no way" in machine(island, alone)
     assert log == asked()
+
+
+@pytest.fixture
+def upstream(island: Island, tmp_path: Path) -> Iterator[str]:
+    """A registry that the room does not reach, with one image."""
+    node = island.run("docker", "images", "lecture-lab/node", "--format", "{{.ID}}").stdout.strip()
+    options = ["--detach", "--rm", "--network", "host"]
+    options += ["--env", "REGISTRY_HTTP_ADDR=127.0.0.1:5601"]
+    command = ["--entrypoint", "docker-registry", node, "serve", "/etc/lab/registry.yaml"]
+    registry = island.run("docker", "run", *options, *command).stdout.strip()
+    (tmp_path / "hello").write_text("hello")
+    with tarfile.open(tmp_path / "image.tar", "w") as tar:
+        tar.add(tmp_path / "hello", "hello")
+    name = "127.0.0.1:5601/room/extra:1"
+    assert island.run("docker", "import", tmp_path / "image.tar", name).returncode == 0
+    push = ("docker", "push", "--quiet", name)
+    wait.until(lambda: island.run(*push).stdout or None, what="a push", timeout=20)
+    yield "http://127.0.0.1:5601"
+    island.run("docker", "rm", "--force", registry)
+
+
+def test_a_room(island: Island, gateway: str, upstream: str, tmp_path: Path) -> None:
+    """An instructor serves the bundle and hands on images: to those who trust the room's CA."""
+    words = ["mirror-serve", str(island.bundle), "--address", gateway, "--images", upstream]
+    log = tmp_path / "log"
+    with log.open("wb") as file:
+        room = island.start("./inv", *words, stderr=file)
+    try:
+        wait.until(lambda: "export" in log.read_text() or None, what="a room", timeout=60)
+        ca = island.checkout / ".lab" / ".room" / gateway / "ca.pem"
+        variables = {
+            "LAB_MIRROR": f"https://{gateway}:8443",
+            "LAB_REGISTRY_MIRROR": f"https://{gateway}:8444",
+            "LAB_CA": str(ca),
+        }
+        assert f"LAB_REGISTRY_MIRROR={variables['LAB_REGISTRY_MIRROR']}" in log.read_text()
+        untrusted = island.inv("lab-status", code=2, LAB_MIRROR=variables["LAB_MIRROR"])
+        assert "CERTIFICATE_VERIFY_FAILED" in untrusted.err
+        island.inv("lab-up", **variables)
+        assert "docker.io/room/extra:1" in machine(island, "docker pull --quiet room/extra:1")
+        machine(island, f"{KUBECTL} run extra --image docker.io/room/extra:1 --restart Never")
+        events = f"{KUBECTL} get events --field-selector reason=Pulled"
+        what = "an image of the room's on a node"
+        wait.until(lambda: "room/extra" in machine(island, events) or None, what=what, timeout=60)
+        machine(island, f"{KUBECTL} delete pod extra --now")
+        pushed = machine(
+            island, f"curl --silent --request POST https://{gateway}:8444/v2/x/blobs/uploads/"
+        )
+        assert "UNSUPPORTED" in pushed
+    finally:
+        room.terminate()
+        room.wait(30)
+    assert room.returncode == 0
+    assert "lab-room" not in island.run("docker", "ps", "--all").stdout
+    island.inv("lab-up")
+    assert gateway not in machine(island, "cat /etc/docker/daemon.json")

@@ -17,7 +17,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from lab import room
+from lab import authority, room
 from lab.errors import ConfigError, NotFoundError, PrerequisiteError
 from lab.output import Status
 from lab.toolchain import mirror
@@ -48,7 +48,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def keys(tmp_path: Path) -> Path:
-    return room.identity(tmp_path / "keys", "127.0.0.1")
+    return authority.identity(tmp_path / "keys", "127.0.0.1")
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_keys_are_private_and_kept(tmp_path: Path, keys: Path) -> None:
     for name in ("ca.key", "server.pem"):
         assert stat.S_IMODE((keys / name).stat().st_mode) == 0o600
     before = (keys / "ca.pem").read_text()
-    assert room.identity(tmp_path / "keys", "127.0.0.1") == keys
+    assert authority.identity(tmp_path / "keys", "127.0.0.1") == keys
     assert (keys / "ca.pem").read_text() == before
     assert "PRIVATE" not in before
 
@@ -140,8 +140,8 @@ def test_an_authority_that_ends_soon_is_replaced(
     tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = (keys / "ca.pem").read_text()
-    monkeypatch.setattr(room, "RENEW", room.VALID + datetime.timedelta(days=1))
-    room.identity(tmp_path / "keys", "127.0.0.1")
+    monkeypatch.setattr(authority, "RENEW", authority.VALID + datetime.timedelta(days=1))
+    authority.identity(tmp_path / "keys", "127.0.0.1")
     assert (keys / "ca.pem").read_text() != before
 
 
@@ -151,11 +151,11 @@ def test_the_authority_vouches_for_one_address(tmp_path: Path, folder: Path, key
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     own = ec.generate_private_key(ec.SECP256R1())
     now = datetime.datetime.now(datetime.UTC)
-    ca = room.certificate(keys / "ca.pem")
-    forged = room.issue(key, ca, own, IPv4Address("127.0.0.2"), now)
+    ca = authority.certificate(keys / "ca.pem")
+    forged = authority.issue(key, ca, own, IPv4Address("127.0.0.2"), now)
     other = tmp_path / "other"
     other.mkdir()
-    (other / "server.pem").write_text(room.private(own) + room.public(forged))
+    (other / "server.pem").write_text(authority.private(own) + authority.public(forged))
     context = ssl.create_default_context(cafile=str(keys / "ca.pem"))
     with room.server(room.files(folder), other, "127.0.0.2", 0) as served:
         threading.Thread(target=served.serve_forever, daemon=True).start()
@@ -170,7 +170,7 @@ def test_the_authority_vouches_for_one_address(tmp_path: Path, folder: Path, key
 @pytest.mark.parametrize("address", ["0.0.0.0", "localhost", "::", "256.1.1.1"])
 def test_an_address_of_no_card(tmp_path: Path, address: str) -> None:
     with pytest.raises(ConfigError, match="address"):
-        room.identity(tmp_path, address)
+        authority.identity(tmp_path, address)
 
 
 def test_a_port_that_is_taken(folder: Path, keys: Path, port: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lab import bundle, images, sbom
+from lab import bundle, images, room, sbom
 from lab.config import Lab
 from lab.errors import ConfigError, NotFoundError, PrerequisiteError, UnexpectedChange
 from lab.homework import data
@@ -328,3 +328,27 @@ def test_another_bundle_has_another_bill(folder: Path) -> None:
         json.loads(sbom.document(part, {}))["serialNumber"] for part in (items, items[:1], [])
     }
     assert len(numbers) == 3
+
+
+# What is handed to a room
+
+
+def test_a_registry_that_pulls_through() -> None:
+    settings = room.registry_settings(room.Place("10.1.2.3", 8443, 8444), "https://far.example")
+    assert settings["http"]["addr"] == "10.1.2.3:8444"
+    assert settings["proxy"] == {"remoteurl": "https://far.example"}
+
+
+def test_the_image_that_has_a_registry(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    monkeypatch.setattr(room.images, "exists", lambda tag: tag in loaded)
+    monkeypatch.setattr(room.images, "load", lambda tag, toolchain: loaded.append(tag))
+    for _ in range(2):
+        tag = room.machine_image(ROOT, folder, Status(io.StringIO()))
+        assert loaded == [tag] == ["lecture-lab/node:0123456789ab"]
+    text = (folder / "manifest.toml").read_text().replace("image/node", "image/pytorch")
+    (folder / "manifest.toml").write_text(text)
+    with pytest.raises(ConfigError, match="has no image of machines"):
+        room.machine_image(ROOT, folder, Status(io.StringIO()))

@@ -58,10 +58,37 @@ def test_what_is_inside_needs_no_proxy(proxied: Lab) -> None:
     assert outside.exceptions(again).split(",") == found
 
 
+def test_a_mirror_in_the_room_needs_no_proxy(proxied: Lab) -> None:
+    room = {"mirror": "https://10.1.2.3:8443", "registry_mirror": "https://room.example:8444"}
+    found = outside.exceptions(replace(proxied, **room)).split(",")
+    assert {"10.1.2.3", "room.example"} <= set(found)
+    assert "" not in outside.exceptions(replace(proxied, mirror="/media/usb")).split(",")
+
+
+@pytest.mark.parametrize(
+    ("given", "fine"),
+    [
+        ("https://10.1.2.3:8444", True),
+        ("", True),
+        ("http://room.example", True),
+        ("room:8444", False),
+        ('https://a"]; x = ["', False),
+        ("https://room/path", False),
+    ],
+)
+def test_the_address_of_a_registry(tmp_path: Path, given: str, fine: bool) -> None:
+    flags = {"network.registry_mirror": given}
+    if fine:
+        assert config.load(tmp_path, flags, {}).registry_mirror == given
+    else:
+        with pytest.raises(ConfigError, match="must be an http"):
+            config.load(tmp_path, flags, {})
+
+
 def test_without_proxy_and_ca_nothing_is_said(lab: Lab) -> None:
     assert outside.environment(lab) == {}
     files = outside.for_machines(lab)
-    assert files == {"proxy.env": "", "ca.crt": ""} and outside.digest(files) == ""
+    assert set(files.values()) == {""} and outside.digest(files) == ""
 
 
 def test_children_know_the_way(proxied: Lab, ca: Path, tmp_path: Path) -> None:
@@ -126,11 +153,11 @@ def test_a_machine_is_told_once(proxied: Lab) -> None:
     outside.tell(remote, proxied, wanted)
     assert done == []
     outside.tell(remote, proxied, "")
-    files = ["/etc/lab/proxy.env", "/etc/lab/ca.crt"]
+    files = [f"/etc/lab/{name}" for name in ("proxy.env", "ca.crt", "registry-mirror")]
     assert done == [*files, ("outside.sh", wanted)]
     # And without a proxy again it is taken away.
     outside.tell(remote, replace(proxied, proxies=Proxies()), wanted)
-    assert done[3:] == [*files, ("outside.sh", "")]
+    assert done[4:] == [*files, ("outside.sh", "")]
 
 
 def test_builds_take_the_proxy_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
