@@ -20,7 +20,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from lab import host, images, lifecycle, runner, sbom
+from lab import boxes, host, images, lifecycle, runner, sbom
 from lab.config import Lab
 from lab.errors import ConfigError, NotFoundError, UnexpectedChange, answered
 from lab.homework import data
@@ -112,8 +112,8 @@ def make(
 ) -> Bundle:
     """Write the bundle of what this lab would use into `output`; `mnist` adds the homework's parts.
 
-    A bundle that is there is replaced. Raises ConfigError where something else is, or for a
-    provider whose machines are not made of an image, and what `lifecycle.up` raises.
+    A bundle that is there is replaced. Raises ConfigError where something else is, and what
+    `lifecycle.up` raises.
     """
     output = output.absolute()
     if output.exists() and not (output / MANIFEST).exists():
@@ -121,11 +121,6 @@ def make(
     toolchain = lifecycle.toolchain_of(lab, status)
     facts = host.gather(toolchain.cache)
     up = Bringup(lab, lifecycle.settle(lab, facts, toolchain), status, facts, toolchain)
-    if up.lab.provider != "docker":
-        raise ConfigError(
-            f"there are no bundles for provider {up.lab.provider}: its box is made on each host",
-            hint="invoke bundle --provider docker",
-        )
     try:
         lifecycle.examine_host(up)
         lifecycle.install_prerequisites(up)
@@ -223,34 +218,43 @@ class _Filling:
         """The machines' image, under the name that those who use this mirror look for.
 
         Their tools come from the mirror, and the name depends on that; what is inside is the same.
+        In the same archive is the image that a virtual machine's box is made of: it is that image
+        and a kernel.
         """
         self.write_manifest()
         cache = self.up.toolchain.cache
         mirrored = Toolchain(self.up.lab.root, cache, self.status, "mirror", str(self.folder))
         builder = Builder(self.up.lab.root, mirrored, (), self.status)
         tag = builder.node_tag(self.up.lab.distribution)
-        known = images.exists(tag)
-        runner.run(["docker", "tag", self.up.image, tag])
+        names = {tag: self.up.image}
+        if self.up.lab.provider != "docker":
+            root = self.up.lab.root
+            made = boxes.make_image(root, self.up.image, self.status)
+            names[boxes.image_tag(root, tag)] = made
+        mine = [name for name in names if not images.exists(name)]
+        for name, there in names.items():
+            runner.run(["docker", "tag", there, name])
         try:
-            self.image(tag)
+            self.image(*names)
         finally:
-            if not known:
-                runner.run(["docker", "rmi", "--no-prune", tag])
+            if mine:
+                runner.run(["docker", "rmi", "--no-prune", *mine])
         versions = {name: mirrored.version(name) for name in NODE_TOOLS["kubeadm"]}
         own = CLUSTER_IMAGES if self.up.lab.distribution == "kubeadm" else ()
         for image in (*own, *STUDENT_IMAGES):
             name, _, version = image.reference(versions).rpartition(":")
             self.inside[images.mirror_item(tag)[0]].append(Package("docker", name, version))
 
-    def image(self, tag: str) -> None:
-        """An archive of an image, and what Debian has put into it."""
+    def image(self, tag: str, *more: str) -> None:
+        """An archive of an image, and of others made of it; and what Debian has put into it."""
         name, key = images.mirror_item(tag)
         archive = self.folder / "image.tar"
-        runner.run(["docker", "save", "--output", archive, tag], timeout=600)
+        runner.run(["docker", "save", "--output", archive, tag, *more], timeout=600)
         self.add(name, key, {f"{Path(name).name}.tar": archive}, "images")
         archive.unlink()
         query = ["docker", "run", "--rm", "--network", "none", "--entrypoint", "dpkg-query"]
-        listing = runner.run([*query, tag, "--show", f"--showformat={QUERY}"]).stdout
+        last = [tag, *more][-1]
+        listing = runner.run([*query, last, "--show", f"--showformat={QUERY}"]).stdout
         self.inside[name] = packages(listing)
 
     def wheels(self) -> None:

@@ -7,6 +7,7 @@ import json
 import tarfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -262,16 +263,43 @@ def test_something_else_is_not_replaced(lab: Lab, tmp_path: Path) -> None:
         bundle.make(lab, tmp_path / "thesis", Status(io.StringIO()))
 
 
-def test_no_bundle_of_a_virtual_machine(
-    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("provider", ["docker", "libvirt"])
+def test_the_images_of_a_bundle(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, provider: str
 ) -> None:
-    monkeypatch.setattr(bundle.lifecycle, "toolchain_of", lambda *_: Toolchain)
-    monkeypatch.setattr(Toolchain, "cache", tmp_path, raising=False)
-    monkeypatch.setattr(bundle.host, "gather", lambda cache: None)
-    settled = replace(lab, provider="libvirt")
-    monkeypatch.setattr(bundle.lifecycle, "settle", lambda *_: settled)
-    with pytest.raises(ConfigError, match="no bundles for provider libvirt"):
-        bundle.make(lab, tmp_path / "bundle", Status(io.StringIO()))
+    """Tagged for those who use the mirror, saved, and untagged again, except what was there."""
+    ran: list[list[str]] = []
+
+    def run(words: list[Any], **_: Any) -> Any:
+        ran.append([str(word) for word in words])
+        if words[1] == "save":
+            Path(words[3]).write_bytes(b"layers")
+        return SimpleNamespace(stdout="libc6 2.41 amd64\n")
+
+    monkeypatch.setattr(bundle.runner, "run", run)
+    monkeypatch.setattr(images, "exists", lambda tag: False)
+    monkeypatch.setattr(bundle.boxes, "make_image", lambda root, image, status: "lecture-lab/vm:1")
+    up: Any = SimpleNamespace(
+        lab=replace(lab, root=ROOT, provider=provider),
+        image="lecture-lab/node:own",
+        toolchain=SimpleNamespace(cache=tmp_path / "cache"),
+    )
+    filling = bundle._Filling(up, tmp_path, Status(io.StringIO()))
+    for name in NODE_TOOLS["kubeadm"]:
+        filling.items.append(Mirrored(name, "1.0", {name: entry(tmp_path, name, b"program")}))
+    filling.node_image()
+    (item,) = [item for item in filling.items if item.name == "image/node"]
+    node = f"lecture-lab/node:{item.version}"
+    expected = [node]
+    if provider == "libvirt":
+        expected.append(bundle.boxes.image_tag(ROOT, node))
+    saved = next(words for words in ran if words[1] == "save")
+    assert saved[4:] == expected
+    assert ran[0] == ["docker", "tag", "lecture-lab/node:own", node]
+    assert ran[-1] == ["docker", "rmi", "--no-prune", *expected]
+    assert Package("deb", "libc6", "2.41", "amd64") in filling.inside["image/node"]
+    assert Package("docker", "registry.k8s.io/etcd", "1.0-0") in filling.inside["image/node"]
+    assert not (tmp_path / "image.tar").exists()
 
 
 def test_a_bundle_is_replaced_by_the_next(folder: Path) -> None:
