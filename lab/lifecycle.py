@@ -17,7 +17,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lab import boxes, cluster, doctor, exercises, host, images, prerequisites, snapshots, wait
+from lab import (
+    boxes,
+    cluster,
+    doctor,
+    exercises,
+    host,
+    images,
+    outside,
+    prerequisites,
+    snapshots,
+    wait,
+)
 from lab.choices import FILE as CHOICES
 from lab.choices import Choice, neighbours, resolve, to_remember
 from lab.config import Lab, cache_folder
@@ -155,14 +166,19 @@ def start_machines(up: Bringup) -> None:
 
 
 def prepare_machines(up: Bringup) -> None:
-    """Names on every machine, and the registry on the first one."""
+    """Names and the way outside on every machine, and the registry on the first one."""
     first = up.lab.machines[0]
     scripts = up.lab.root / "vagrant"
     words = [str(up.lab.services)]
     words += [f"{machine.address} {machine.name}" for machine in up.lab.machines]
     words.append(f"{first.address} registry.lab")
     with up.status.step("names and registry"):
-        each(up.remotes, lambda remote: remote.script(scripts / "machine.sh", *words))
+
+        def prepare(remote: Remote) -> None:
+            known = remote.script(scripts / "machine.sh", *words).strip()
+            outside.tell(remote, up.lab, known)
+
+        each(up.remotes, prepare)
         up.remotes[0].script(scripts / "registry.sh")
 
 
