@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from invoke.exceptions import ParseError
-from invoke.parser import Parser
 
-import tasks
-from lab import containers, snapshots
+from lab import containers, lifecycle, snapshots
 from lab.config import Lab
 from lab.errors import ConfigError, NotFoundError, PrerequisiteError, ResourceError
+from lab.output import Status
 
 
 class Killed(BaseException):
@@ -164,13 +162,11 @@ def test_none_of_this_name(machines: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "name"), [(["list"], ""), (["save", "one"], "one"), (["delete", "list"], "list")]
+    "words", [["save"], ["list", "one"], ["save", "one", "two"], ["keep", "a"]]
 )
-def test_list_alone_needs_no_name(words: list[str], name: str) -> None:
-    (parsed,) = Parser(tasks.namespace.to_contexts()).parse_argv(["lab-snapshot", *words])
-    assert [parsed.args[key].value for key in ("action", "name")] == [words[0], name]
-    with pytest.raises(ParseError, match="name"):
-        Parser(tasks.namespace.to_contexts()).parse_argv(["lab-snapshot", "save"])
+def test_words_that_mean_nothing(lab: Lab, words: list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"takes save NAME, .* and not"):
+        lifecycle.snapshot(lab, words, Status())
 
 
 def test_the_storage_of_a_container() -> None:
