@@ -36,7 +36,8 @@ save() {
     for like in "${latest:+snapshots/$latest/$machine}" "${first:+snapshots/$name/$first}"; do
       [ ! -d "$like" ] || set -- "$@" "--link-dest=$PWD/$like"
     done
-    copy "$@" "machines/$machine/" "snapshots/$name/$machine/"
+    copy "$@" "machines/$machine/" "snapshots/$name/$machine/" &
+    wait $!
     first=${first:-$machine}
   done
 }
@@ -52,4 +53,6 @@ restore() {
   done
 }
 
+# A container's first process hears of a signal only if it asks, and while it waits.
+trap 'exit 143' TERM
 "$@"

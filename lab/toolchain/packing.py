@@ -6,21 +6,27 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from lab.errors import PrerequisiteError
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
 
 FORMAT = "zstd"
 # Half again as long as level 3 takes, a tenth smaller.
 LEVEL = 9
 
 
+def _zstandard() -> Any:
+    """The library, when it is needed: a bare `vagrant up` (lab/bare.py) has no packages."""
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        from backports import zstd
+    return zstd
+
+
 def pack(source: Path, target: Path) -> None:
     """Write `source` packed to `target`; the same content becomes the same bytes on every host."""
+    zstd = _zstandard()
     options: dict[int, int] = {
         zstd.CompressionParameter.compression_level: LEVEL,
         zstd.CompressionParameter.checksum_flag: 1,
@@ -33,6 +39,7 @@ def pack(source: Path, target: Path) -> None:
 
 def unpack(source: Path, target: Path) -> None:
     """Write the content of a packed file to `target`. Raises PrerequisiteError for another file."""
+    zstd = _zstandard()
     try:
         with zstd.open(source, "rb") as read, target.open("wb") as write:
             shutil.copyfileobj(read, write, 1 << 20)
