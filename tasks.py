@@ -393,7 +393,7 @@ def smoke(
 
 @task
 def test(c: Context, only: str = "") -> None:  # noqa: PT028
-    """Run everything that CI runs: lint, types, unit, integration, e2e; --only for one of them."""
+    """Run what CI runs: lint, types, unit, integration, e2e; --only NAME runs one suite."""
     from lab import selftest
 
     raise Exit(code=selftest.run(ROOT, only))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from infra.workloads.api import CannotCheck, Proxy
 from lab import runner, wait
 from lab.config import Lab
 from lab.errors import DeadlineExceeded, LabError, ResourceError
@@ -59,6 +61,22 @@ def client(lab: Lab, tools: Path) -> list[str]:
     """The words that every call of kubectl begins with."""
     config, cache = lab.state / "kubeconfig", lab.state / "kube-cache"
     return [str(tools / "kubectl"), f"--kubeconfig={config}", f"--cache-dir={cache}"]
+
+
+@contextmanager
+def proxy(lab: Lab, tools: Path) -> Iterator[Path]:
+    """The socket of a `kubectl proxy` while the block runs: to look without a kubectl every time.
+
+    Raises ResourceError when it does not start.
+    """
+    try:
+        started = Proxy(client(lab, tools))
+    except CannotCheck as error:
+        raise ResourceError(str(error)) from error
+    try:
+        yield started.socket
+    finally:
+        started.close()
 
 
 def listing(objects: Sequence[Mapping[str, Any]]) -> str:

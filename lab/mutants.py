@@ -8,6 +8,7 @@ they are go first, and must pass everything.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 import re
@@ -21,6 +22,7 @@ from typing import Any
 
 import yaml
 
+from infra.workloads.api import SOCKET, Api, CannotCheck
 from lab import cluster, grading, wait
 from lab.config import Lab
 from lab.errors import ChecksFailed, CommandError, LabError, ResourceError, answered
@@ -36,7 +38,14 @@ WIDE = "namespaces,persistentvolumes,clusterroles,clusterrolebindings"
 AT_ONCE = 5
 # Wrong answers have settled before they are checked: no check needs its whole time.
 PATIENCE = "0.3"
-WORKLOADS = "pods,deployments,replicasets,statefulsets,daemonsets"
+# Where a namespace's workloads are in the API.
+WORKLOADS = (
+    "/api/v1/namespaces/{}/pods",
+    *(
+        f"/apis/apps/v1/namespaces/{{}}/{kind}"
+        for kind in ("deployments", "replicasets", "statefulsets", "daemonsets")
+    ),
+)
 # What a container says when it will not run by itself any more.
 STUCK = {
     "CrashLoopBackOff",
@@ -228,6 +237,8 @@ class Laboratory:
         # Namespaces of an earlier run may still be on their way out.
         self._run = secrets.token_hex(2)
         self._numbers = itertools.count()
+        # Of the proxy by which everything is looked at, while `run` is at work.
+        self._socket = Path()
 
     def run(self, exercises: Sequence[Exercise]) -> list[Outcome]:
         """Every mutant of these exercises, several at once, heavy ones alone; outcomes in order.
@@ -241,13 +252,14 @@ class Laboratory:
         tried = [(exercise, mutant) for exercise in exercises for mutant in read(exercise)]
         self._sweep()
         outcomes: dict[int, Outcome] = {}
-        for heavy, at_once in ((False, AT_ONCE), (True, 1)):
-            group = [number for number, (one, _) in enumerate(tried) if one.heavy is heavy]
-            found = each(group, lambda number: self._try(*tried[number], PATIENCE), at_once)
-            outcomes |= dict(zip(group, found, strict=True))
-        for number, (exercise, mutant) in enumerate(tried):
-            if outcomes[number].problem:
-                outcomes[number] = self._try(exercise, mutant, "1")
+        with cluster.proxy(self._lab, self._tools) as self._socket:
+            for heavy, at_once in ((False, AT_ONCE), (True, 1)):
+                group = [number for number, (one, _) in enumerate(tried) if one.heavy is heavy]
+                found = each(group, lambda number: self._try(*tried[number], PATIENCE), at_once)
+                outcomes |= dict(zip(group, found, strict=True))
+            for number, (exercise, mutant) in enumerate(tried):
+                if outcomes[number].problem:
+                    outcomes[number] = self._try(exercise, mutant, "1")
         return [outcomes[number] for number in range(len(tried))]
 
     def _sweep(self) -> None:
@@ -271,7 +283,7 @@ class Laboratory:
         namespace = f"{PREFIX}{self._run}-{next(self._numbers)}"
         where = f"{namespace}-neighbour" if mutant.neighbour else namespace
         made = documents(mutant, manifests(exercise), where)
-        variables = {"LAB_NAMESPACE": namespace}
+        variables = {"LAB_NAMESPACE": namespace, SOCKET: str(self._socket)}
         if mutant.name != REFERENCE:
             variables["LAB_PATIENCE"] = patience
         try:
@@ -301,15 +313,22 @@ class Laboratory:
                 raise ResourceError(f"`{mutant.name}` of `{mutant.exercise}` was not refused")
 
     def _settle(self, namespace: str) -> None:
-        def still() -> bool | None:
-            items = cluster.get(self._lab, self._tools, WORKLOADS, "--namespace", namespace)
-            return settled(items) or None
+        with contextlib.closing(Api(self._socket)) as api:
 
-        try:
-            wait.until(still, what="a mutant to settle", timeout=20, interval=0.5)
-        except LabError:
-            # Some wrong answers never do: a probe that fails for ever.
-            return
+            def still() -> bool | None:
+                answers = [api.read(place.format(namespace)) for place in WORKLOADS]
+                items = [
+                    {"kind": document["kind"].removesuffix("List"), **item}
+                    for _, document in answers
+                    for item in document.get("items", [])
+                ]
+                return settled(items) or None
+
+            try:
+                wait.until(still, what="a mutant to settle", timeout=20, interval=0.5)
+            except (LabError, CannotCheck):
+                # Some wrong answers never do: a probe that fails for ever.
+                return
 
     def _kubectl(self, verb: str, made: Sequence[Object], *options: str) -> None:
         text = cluster.listing(made)

@@ -1,7 +1,8 @@
 """The cluster's API, asked without a kubectl for every question.
 
 Starting kubectl takes a tenth of a second of processor time, and checks look again and again. One
-`kubectl proxy` serves all looks of a process, so any cluster that kubectl reaches is reached.
+`kubectl proxy` serves all looks of a process, or of several, so any cluster that kubectl reaches is
+reached.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import atexit
 import functools
 import http.client
 import json
+import os
 import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -27,6 +30,8 @@ GROUPS = (
     "apis/networking.k8s.io/v1",
     "apis/storage.k8s.io/v1",
 )
+# Names the socket of a proxy that serves several processes.
+SOCKET = "LAB_API_SOCKET"
 # Seconds until the proxy listens, and until it has an answer.
 START = 15
 ANSWER = 20
@@ -49,43 +54,57 @@ class _Connection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-class Api:
-    """The API server that KUBECONFIG names, until `close`. Raises CannotCheck without kubectl."""
+class Proxy:
+    """A `kubectl proxy` until `close`: what answers at its socket is the cluster.
 
-    def __init__(self) -> None:
+    `command` is kubectl with the options that say which cluster. Raises CannotCheck without one.
+    """
+
+    def __init__(self, command: Sequence[str] = ("kubectl",)) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="lab-api-")
-        path = Path(self._folder.name) / "socket"
+        self.socket = Path(self._folder.name) / "socket"
         try:
-            self._proxy = subprocess.Popen(
-                ["kubectl", "proxy", f"--unix-socket={path}"],
+            self._process = subprocess.Popen(
+                [*command, "proxy", f"--unix-socket={self.socket}"],
+                stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 text=True,
             )
         except FileNotFoundError as error:
             raise CannotCheck(f"kubectl: {error}") from error
-        self._connection = _Connection(path)
         deadline = time.monotonic() + START
         # The socket is there a moment before anybody listens to it.
         while not self._listens():
-            if self._proxy.poll() is not None or time.monotonic() > deadline:
-                self._proxy.kill()
-                raise CannotCheck(f"kubectl proxy: {self._proxy.communicate()[1].strip()}")
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self._process.kill()
+                raise CannotCheck(f"kubectl proxy: {self._process.communicate()[1].strip()}")
             time.sleep(0.01)
+
+    def close(self) -> None:
+        """End the proxy."""
+        self._process.terminate()
+        self._process.communicate()
+        self._folder.cleanup()
 
     def _listens(self) -> bool:
         try:
-            self._connection.connect()
+            with socket.socket(socket.AF_UNIX) as one:
+                one.connect(str(self.socket))
         except OSError:
             return False
         return True
 
+
+class Api:
+    """Questions to the cluster by the socket of a proxy; for one thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = _Connection(path)
+
     def close(self) -> None:
-        """End the proxy."""
+        """Close the connection."""
         self._connection.close()
-        self._proxy.terminate()
-        self._proxy.communicate()
-        self._folder.cleanup()
 
     def ask(self, path: str) -> tuple[int, str]:
         """HTTP status and body of a GET. Raises CannotCheck when the cluster does not answer."""
@@ -141,7 +160,12 @@ class Api:
 
 @functools.cache
 def server() -> Api:
-    """The one that this process shares; ended with it."""
-    api = Api()
-    atexit.register(api.close)
-    return api
+    """The one of this process: by the socket that LAB_API_SOCKET names, or by a proxy of its own.
+
+    That proxy is for the cluster that KUBECONFIG names, and ends with the process.
+    """
+    given = os.environ.get(SOCKET)
+    if not given:
+        proxy = Proxy()
+        atexit.register(proxy.close)
+    return Api(Path(given) if given else proxy.socket)

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -76,9 +77,14 @@ class Invoke:
         assert answer["schema"] == 1
         return answer
 
+    @cached_property
+    def lab_env(self) -> str:
+        """What `lab-env` prints, asked once: a student keeps it for as long as the shell."""
+        return self("lab-env").out
+
     def shell(self, line: str, code: int = 0) -> str:
         """Run a shell line with what `lab-env` prints, as a student does by hand."""
-        script = f'eval "$({" ".join(["invoke", "lab-env"])})" && {line}'
+        script = f"{self.lab_env}\n{line}"
         environment = {**self.environment}
         environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
         done = subprocess.run(

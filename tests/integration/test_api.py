@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.workloads.api import Api, CannotCheck
+from infra.workloads.api import SOCKET, Api, CannotCheck, Proxy, server
 
 # Stands for `kubectl proxy --unix-socket=PATH`: the socket is there before anybody listens.
 LATE = """#!{python}
@@ -41,12 +41,28 @@ def kubectl(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_waits_until_the_proxy_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kubectl(tmp_path, LATE.format(python=sys.executable), monkeypatch)
-    api = Api()
+    proxy = Proxy()
+    api = Api(proxy.socket)
     try:
         assert api.ask("/readyz") == (200, "ok")
         assert api.ask("/readyz") == (200, "ok")
     finally:
         api.close()
+        proxy.close()
+
+
+def test_processes_share_a_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kubectl(tmp_path, LATE.format(python=sys.executable), monkeypatch)
+    proxy = Proxy()
+    kubectl(tmp_path, "#!/bin/sh\necho a second one >&2; exit 1\n", monkeypatch)
+    monkeypatch.setenv(SOCKET, str(proxy.socket))
+    server.cache_clear()
+    try:
+        assert server().ask("/readyz") == (200, "ok")
+        server().close()
+    finally:
+        server.cache_clear()
+        proxy.close()
 
 
 def test_a_proxy_that_ends_is_no_lost_point(
@@ -54,4 +70,4 @@ def test_a_proxy_that_ends_is_no_lost_point(
 ) -> None:
     kubectl(tmp_path, "#!/bin/sh\necho no configuration >&2; exit 1\n", monkeypatch)
     with pytest.raises(CannotCheck, match="no configuration"):
-        Api()
+        Proxy()

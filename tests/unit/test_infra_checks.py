@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 
 from infra.workloads import api, checks, conftest
-from infra.workloads.api import Api, CannotCheck
+from infra.workloads.api import Api, CannotCheck, Proxy
 from infra.workloads.checks import Cluster, answering, eventually, ready
 
 WORKLOADS = Path(checks.__file__).parent
@@ -199,7 +199,7 @@ def test_kubectl_that_does_not_run_is_no_lost_point(
     monkeypatch.setattr(api.subprocess, "Popen", run)
     if isinstance(problem, FileNotFoundError):
         with pytest.raises(CannotCheck):
-            Api()
+            Proxy()
 
 
 def test_a_missing_object_fails_and_says_where_to_look() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import threading
 import time
@@ -193,6 +194,7 @@ def test_heavy_mutants_are_tried_one_by_one(lab: Lab, monkeypatch: pytest.Monkey
     monkeypatch.setattr(mutants.Laboratory, "_try", try_)
     monkeypatch.setattr(mutants.Laboratory, "_sweep", lambda self: None)
     monkeypatch.setattr(mutants.Laboratory, "_refuse_rivals", lambda self, exercise: None)
+    monkeypatch.setattr(mutants.cluster, "proxy", lambda *_: contextlib.nullcontext(Path()))
     found = mutants.Laboratory(lab, Path(), Status()).run([heavy, light])
     assert most[heavy.name] == 1 and most[light.name] > 1
     assert [one.mutant for one in found] == [*mutants.read(heavy), *mutants.read(light)]

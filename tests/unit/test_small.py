@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 from invoke.exceptions import CommandTimedOut
 
-from lab import cluster, errors, exercises, grading, output, stacks, state, wait
+from lab import cluster, errors, exercises, grading, output, runner, selftest, stacks, state, wait
 from lab.config import Lab
 from lab.connection import Remote
 from lab.grading import Check, Report
@@ -246,3 +246,28 @@ def test_a_command_that_does_not_end_tells_its_last_words(tmp_path: Path) -> Non
         "  | kubelet is not healthy",
         "hint: invoke lab-logs",
     ]
+
+
+def test_a_suite_that_does_not_exist() -> None:
+    with pytest.raises(errors.ConfigError, match=r"no suite `unti`; there are: lint, .* homework"):
+        selftest.run(ROOT, "unti")
+
+
+def test_suites_that_run_beside_each_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All of them are told, and the one that needs a lab is for when they are green."""
+    attached: list[str] = []
+    codes = {"mypy": 1}
+
+    def run(command: list[str], **_: object) -> runner.Result:
+        return runner.Result(codes.get(command[2], 0), f"{command[2]} {command[-1]}\n", "")
+
+    monkeypatch.setattr(runner, "run", run)
+    monkeypatch.setattr(runner, "attach", lambda command, cwd: attached.append(command[-1]) or 0)
+    assert selftest.run(ROOT) == 1
+    assert "== unit\npytest tests/unit\n" in capsys.readouterr().out
+    assert attached == []
+    codes.clear()
+    assert selftest.run(ROOT) == 0
+    assert attached == ["e2e"]
