@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,12 @@ def task(body: Callable[..., Any]) -> Task[Any]:
 
 
 def load(**flags: Any) -> config.Lab:
-    """The lab that flags, LAB_* variables and lab.toml describe."""
-    return config.load(ROOT, flags)
+    """The lab that flags, LAB_* variables and lab.toml describe; children know its way outside."""
+    from lab import outside
+
+    lab = config.load(ROOT, flags)
+    os.environ.update(outside.environment(lab))
+    return lab
 
 
 @task
@@ -103,6 +108,36 @@ def lab_down(c: Context, lab: str | None = None) -> None:
     from lab import lifecycle
 
     lifecycle.down(load(name=lab), Status())
+
+
+@task
+def lab_suspend(c: Context, lab: str | None = None) -> None:
+    """Hold the machines where they are; lab-resume lets them go on."""
+    from lab import lifecycle
+
+    lifecycle.suspend(load(name=lab), Status())
+
+
+@task
+def lab_resume(c: Context, lab: str | None = None) -> None:
+    """Let machines go on that lab-suspend held, and wait until the nodes are Ready."""
+    from lab import lifecycle
+
+    lifecycle.resume(load(name=lab), Status())
+
+
+@task
+def lab_snapshot(c: Context, action: Words, lab: str | None = None, json_: bool = False) -> None:
+    """Snapshots of machines and cluster: save NAME, restore NAME, delete NAME, or list."""
+    from lab import lifecycle
+
+    found = lifecycle.snapshot(load(name=lab), action, Status())
+    rows = [(item.name, item.saved, ", ".join(item.machines)) for item in found]
+    print(
+        document({"snapshots": [asdict(item) for item in found]})
+        if json_
+        else table(("name", "saved", "machines"), rows)
+    )
 
 
 @task
@@ -389,6 +424,51 @@ def smoke(
     found = smoke_run.run(load(**given), exercise, Path(output), Status())
     print(found.text())
     found.raise_for_status()
+
+
+@task
+def bundle(
+    c: Context,
+    lab: str | None = None,
+    provider: str | None = None,
+    distribution: str | None = None,
+    output: str = "lab-bundle",
+    mnist: bool = False,
+    archive: bool = False,
+    json_: bool = False,
+) -> None:
+    """Write a folder with all that this lab needs, for hosts without the internet; --archive."""
+    from lab import bundle as bundles
+
+    wanted = load(name=lab, provider=provider, distribution=distribution)
+    made = bundles.make(wanted, Path(output), Status(), mnist=mnist, archive=archive)
+    print(document({"bundle": made.data()}) if json_ else made.text())
+
+
+@task
+def bundle_verify(c: Context, folder: str, json_: bool = False) -> None:
+    """Compare every file of a bundle with its manifest."""
+    from lab import bundle as bundles
+
+    verdict = bundles.verify(Path(folder), Status())
+    print(document({"bundle": verdict.data()}) if json_ else verdict.text())
+    verdict.raise_for_status()
+
+
+@task
+def mirror_serve(
+    c: Context,
+    folder: str,
+    address: str = "127.0.0.1",
+    port: int = 8443,
+    images: str = "",
+    images_port: int = 8444,
+) -> None:
+    """Serve a bundle to the room until Ctrl-C; --images REGISTRY pulls images through as well."""
+    from lab import room
+
+    place = room.Place(address, port, images_port)
+    room.serve(ROOT, Path(folder), place, images, Status())
 
 
 @task

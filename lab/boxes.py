@@ -53,16 +53,28 @@ def make(root: Path, cache: Path, image: str, status: Status) -> Box:
 
     Raises CommandError with the words of the tool that failed.
     """
-    source = root / "vagrant" / "vm"
-    key = digest(source, image, str(DISK))
+    key = image_tag(root, image).rpartition(":")[2]
     name = f"{REPOSITORY}/{key}"
     with alone(cache / "boxes" / f"{key}.lock"):
         # The volumes come last: where they are, everything is.
         if not (known(name) and set(BOOT) <= volumes(name).keys()):
             with status.step("box (kernel, disk)"), tempfile.TemporaryDirectory() as folder:
-                _make(name, source, image, Path(folder), status)
+                _make(name, make_image(root, image, status), Path(folder), status)
         stored = volumes(name)
     return Box(name, *(stored[file] for file in BOOT))
+
+
+def image_tag(root: Path, image: str) -> str:
+    """What a machine's image with a kernel is called; the box is named by the same digest."""
+    return f"{REPOSITORY}/vm:{digest(root / 'vagrant' / 'vm', image, str(DISK))}"
+
+
+def make_image(root: Path, image: str, status: Status) -> str:
+    """A machine's image with a kernel added, built where the host has it not yet; its tag."""
+    tag = image_tag(root, image)
+    if not exists(tag):
+        docker_build(tag, root / "vagrant" / "vm", {"MACHINE": image}, status)
+    return tag
 
 
 def known(name: str) -> bool:
@@ -91,10 +103,7 @@ def clear(cache: Path) -> None:
                     _virsh("vol-delete", word, "--pool", POOL)
 
 
-def _make(name: str, source: Path, image: str, folder: Path, status: Status) -> None:
-    tag = f"{REPOSITORY}/vm:{name.rpartition('/')[2]}"
-    if not exists(tag):
-        docker_build(tag, source, {"MACHINE": image}, status)
+def _make(name: str, tag: str, folder: Path, status: Status) -> None:
     container = runner.run(["docker", "create", tag]).stdout.strip()
     try:
         runner.run(["docker", "export", "--output", folder / "root.tar", container], timeout=300)

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,8 @@ def for_host(kubeconfig: str, lab: Lab) -> str:
 def kubectl(lab: Lab, tools: Path, *words: str, stdin: str = "", timeout: float = 15) -> str:
     """Run kubectl against this lab's cluster and no other."""
     given = stdin.encode() if stdin else None
-    return runner.run([*client(lab, tools), *words], stdin=given, timeout=timeout).stdout
+    command = [*client(lab, tools), *words]
+    return runner.run(command, stdin=given, timeout=wait.limit(timeout)).stdout
 
 
 def client(lab: Lab, tools: Path) -> list[str]:
@@ -97,10 +98,11 @@ def conditions(item: Mapping[str, Any]) -> dict[str, str]:
     return {condition["type"]: condition["status"] for condition in found}
 
 
-def nodes_ready(lab: Lab, tools: Path) -> bool | None:
+def nodes_ready(lab: Lab, tools: Path, since: datetime | None = None) -> bool | None:
     """True when every machine is a Ready node. Raises ResourceError that names one that is not.
 
-    A node stays Ready in the records for 40 s after its end: its last sign of life must be fresh.
+    A node stays Ready in the records for 40 s after its end: its last sign of life must be fresh,
+    or not older than `since`.
     """
     items = get(lab, tools, "nodes,leases", "--namespace", "kube-node-lease")
     found = {(item["kind"], item["metadata"]["name"]): item for item in items}
@@ -111,8 +113,9 @@ def nodes_ready(lab: Lab, tools: Path) -> bool | None:
             raise ResourceError(f"{machine.name} is not a node yet")
         if conditions(node).get("Ready") != "True":
             raise ResourceError(f"{machine.name} is not Ready")
-        age = (now - sign_of_life(node, found.get(("Lease", machine.name)))).total_seconds()
-        if age > LEASE_AGE:
+        life = sign_of_life(node, found.get(("Lease", machine.name)))
+        if life < (since or now - timedelta(seconds=LEASE_AGE)):
+            age = (now - life).total_seconds()
             raise ResourceError(f"{machine.name} gave its last sign of life {age:.0f} s ago")
     return True
 
@@ -168,14 +171,19 @@ def available(lab: Lab, tools: Path, namespace: str, workload: str) -> bool | No
     return True
 
 
-def wait_ready(lab: Lab, tools: Path) -> None:
-    """Wait until every node is Ready and the cluster's DNS serves."""
+def wait_nodes(lab: Lab, tools: Path, since: datetime | None = None) -> None:
+    """Wait until every node is Ready, and was heard of `since`."""
     wait.until(
-        lambda: nodes_ready(lab, tools),
+        lambda: nodes_ready(lab, tools, since),
         what="every node becoming Ready",
         timeout=120,
         hint="invoke lab-logs",
     )
+
+
+def wait_ready(lab: Lab, tools: Path) -> None:
+    """Wait until every node is Ready and the cluster's DNS serves."""
+    wait_nodes(lab, tools)
     _wait_available(lab, tools, "kube-system", "deployment/coredns", 120)
 
 

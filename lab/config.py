@@ -12,7 +12,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,15 @@ class Forward:
 
 
 @dataclass(frozen=True)
+class Proxies:
+    """The proxies of the environment, as addresses, and NO_PROXY; empty ones are not set."""
+
+    http: str = ""
+    https: str = ""
+    exceptions: str = ""
+
+
+@dataclass(frozen=True)
 class Lab:
     """A whole lab. None and "auto" stand for a choice that `lab.choices.resolve` has still to make.
 
@@ -82,6 +91,9 @@ class Lab:
     subnet: IPv4Network | None = None
     pods: IPv4Network = PODS
     services: IPv4Network = SERVICES
+    ca: str = ""
+    registry_mirror: str = ""
+    proxies: Proxies = Proxies()
     ports: Ports = Ports()
     forwards: tuple[Forward, ...] = ()
     # Not part of what a lab is: the same value from elsewhere means the same lab.
@@ -218,6 +230,10 @@ KEYS: Mapping[str, Rule] = {
     "network.subnet": _network(within=HOST_ONLY, auto=True),
     "network.pods": _network(),
     "network.services": _network(),
+    "network.registry_mirror": _matching(
+        r"(https?://[A-Za-z0-9.-]+(:\d+)?)?", "must be an http(s) address without a path"
+    ),
+    "network.ca": _matching(r".*", "must be a file of PEM certificates"),
     "ports.api": _number(1024, 65535, auto=True),
     "ports.http": _number(1024, 65535, auto=True),
     "ports.registry": _number(1024, 65535, auto=True),
@@ -262,6 +278,7 @@ def load(root: Path, flags: Mapping[str, Any], environ: Mapping[str, str] = os.e
                 where = "" if origin == file.name else f" (from {origin})"
                 problems.append(Problem(key, f"{value!r}{where} {error}", line))
     lab = _build(root, values, _forwards(forwards, text, problems), given)
+    lab = replace(lab, proxies=proxies(environ))
     problems += _clashes(lab)
     if problems:
         raise ConfigError(
@@ -270,6 +287,12 @@ def load(root: Path, flags: Mapping[str, Any], environ: Mapping[str, str] = os.e
             hint="docs/configuration.md lists every key with its default",
         )
     return lab
+
+
+def proxies(environ: Mapping[str, str]) -> Proxies:
+    """The proxies that an environment names, in capitals or not."""
+    names = ("http_proxy", "https_proxy", "no_proxy")
+    return Proxies(*(environ.get(name) or environ.get(name.upper(), "") for name in names))
 
 
 def _build(

@@ -10,6 +10,7 @@ from lab.config import Lab
 from lab.errors import PrerequisiteError
 from lab.host import INOTIFY_INSTANCES, Host
 from lab.output import table
+from lab.virtualbox import RANGES_FILE
 
 MIN_DISK = 10 * 1024
 # MiB of a worker; the memory of a VM is given to it whole.
@@ -45,6 +46,7 @@ def examine(
         *_programs(lab, host, packages),
         _engine(lab, host),
         _virtualisation(lab, host),
+        *_virtualbox(lab, host),
         _cgroup(host),
         _capabilities(host),
         _inotify(lab, host),
@@ -165,6 +167,21 @@ def _virtualisation(lab: Lab, host: Host) -> Finding:
         return Finding("virtualisation", "virtualisation", "ok", "KVM boots a guest")
     detail = "none that boots a guest"
     return Finding("virtualisation", "virtualisation", "note", f"{detail}: machines are containers")
+
+
+def _virtualbox(lab: Lab, host: Host) -> list[Finding]:
+    if not (found := host.virtualbox):
+        return []
+    detail, troubles = ".".join(map(str, found.version)), found.troubles
+    if lab.subnet and not found.allows(lab.subnet):
+        allow = f"add the line `* {lab.subnet}` to {RANGES_FILE}"
+        troubles.append((f"no host-only network may have {lab.subnet}", allow))
+    if not troubles:
+        return [Finding("virtualbox", "VirtualBox", "ok", detail)]
+    reasons, fixes = zip(*troubles, strict=True)
+    # The lab's own machines are others; a bare `vagrant up` takes VirtualBox.
+    text = f"{detail}: {'; '.join(reasons)}"
+    return [Finding("virtualbox", "VirtualBox", "note", text, "; ".join(filter(None, fixes)))]
 
 
 def _cgroup(host: Host) -> Finding:

@@ -20,6 +20,7 @@ from pathlib import Path
 from lab import runner
 from lab.errors import CommandError, LabError, PrerequisiteError
 from lab.output import Status
+from lab.outside import proxy_variables
 from lab.toolchain import NODE_TOOLS, Toolchain
 from lab.toolchain.release import reachable
 from lab.toolchain.store import place
@@ -134,6 +135,10 @@ NODE_IMAGES = {
     "kubeadm": (CLUSTER_IMAGES, STUDENT_IMAGES),
     "k3s": ((), (*STUDENT_IMAGES, PAUSE)),
 }
+# The folder of vagrant/ that a distribution's nodes are made of; their image is named after it.
+NODE_SOURCES = {"kubeadm": "node", "k3s": "k3s"}
+# The volume of images that a room pulls through this host, and the name of the container.
+ROOM = "lab-room-registry"
 # Folder of a node's build -> program of the toolchain -> its name there.
 LAYOUT = {
     "node": {
@@ -198,6 +203,8 @@ class Builder:
                 options = ["--variant=apt", "--include=ca-certificates"]
                 # Without root it would need subordinate ids, which not every user has.
                 sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
+                if sudo and (kept := proxy_variables()):
+                    sudo.append(f"--preserve-env={','.join(kept)}")
                 runner.run(
                     [*sudo, "mmdebstrap", *options, "trixie", archive, *_debian_mirror()],
                     timeout=600,
@@ -211,17 +218,22 @@ class Builder:
         source = self.root / "vagrant" / "machine"
         return self._build("machine", source, {"BASE": self.base()}, digest(source))
 
-    def node(self, distribution: str) -> str:
-        """A machine with Kubernetes and every image of the cluster inside."""
-        tools = NODE_TOOLS[distribution]
-        source = "node" if distribution == "kubeadm" else "k3s"
+    def node_tag(self, distribution: str) -> str:
+        """What the image of a distribution's nodes is called; nothing is made to know it."""
+        source = NODE_SOURCES[distribution]
         folders = [self.root / "vagrant" / name for name in ("machine", source, "images")]
         bake = (self.root / "vagrant" / "node" / "bake").read_text()
         recipes = [dockerfile(image) for image in (*CLUSTER_IMAGES, *STUDENT_IMAGES)]
-        key = digest(*folders, bake, *recipes, *(self.toolchain.key(name) for name in tools))
-        tag = f"{REPOSITORY}/{source}:{key}"
-        if exists(tag):
+        tools = [self.toolchain.key(name) for name in NODE_TOOLS[distribution]]
+        return f"{REPOSITORY}/{source}:{digest(*folders, bake, *recipes, *tools)}"
+
+    def node(self, distribution: str) -> str:
+        """A machine with Kubernetes and every image of the cluster inside."""
+        tag = self.node_tag(distribution)
+        if exists(tag) or load(tag, self.toolchain):
             return tag
+        tools = NODE_TOOLS[distribution]
+        source = NODE_SOURCES[distribution]
         pool = ThreadPoolExecutor(1)
         try:
             with self.status.step("node's programs"):
@@ -239,7 +251,7 @@ class Builder:
             self._save_images((*own, *served), programs, versions, context / "images.tar")
             self._bake(machine, [image.reference(versions) for image in served], context)
             (context / "images.tar").unlink()
-            return self._build(source, context, {"MACHINE": machine}, key)
+            return self._build(source, context, {"MACHINE": machine}, tag.rpartition(":")[2])
 
     def _lay_out(self, source: str, programs: Mapping[str, Path], context: Path) -> None:
         """Put the node's own files and programs where its Dockerfile expects them."""
@@ -312,6 +324,22 @@ def exists(reference: str) -> bool:
     return found.code == 0
 
 
+def mirror_item(tag: str) -> tuple[str, str]:
+    """The item and the version that a mirror has an image under: the version is its digest."""
+    name, _, key = tag.partition(":")
+    return f"image/{name.rpartition('/')[2]}", key
+
+
+def load(tag: str, toolchain: Toolchain) -> bool:
+    """Load an image from the mirror; False where the mirror has not exactly this one."""
+    with toolchain.mirrored(*mirror_item(tag)) as files:
+        for archive in files.values():
+            runner.run(["docker", "load", "--input", archive], timeout=600)
+        if files and not exists(tag):
+            raise PrerequisiteError(f"the mirror's archive of image {tag} has another image inside")
+        return bool(files)
+
+
 def pull(image: Image, tag: str) -> bool:
     """Pull a published image by its digest and name it; False where it cannot be had."""
     name = image.name.rpartition(":")[0]
@@ -326,7 +354,8 @@ def pull(image: Image, tag: str) -> bool:
 
 
 def clear() -> None:
-    """Remove every image of ours that no container uses."""
+    """Remove every image of ours that no container uses, and what a room has pulled."""
+    runner.run(["docker", "volume", "rm", "--force", ROOM], ok=(0, 1))
     listing = runner.run(["docker", "images", "--format", "{{.Repository}}:{{.Tag}}"]).stdout
     if ours := [name for name in listing.split() if name.startswith(f"{REPOSITORY}/")]:
         runner.run(["docker", "rmi", "--force", *ours], timeout=300, ok=(0, 1))
@@ -339,6 +368,9 @@ def docker_build(
     words = ["docker", "build", "--tag", tag]
     for name, value in arguments.items():
         words += ["--build-arg", f"{name}={value}"]
+    for name in proxy_variables():
+        # Its value is taken from the environment, and is no part of the image.
+        words += ["--build-arg", name]
     runner.run([*words, context], timeout=1200, on_line=status.note if status else None)
 
 

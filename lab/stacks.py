@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from lab import runner
+from lab import outside, runner, wait
 from lab.config import Lab
 from lab.errors import NotFoundError, ResourceError
 from lab.machines import environment as vagrant_environment
@@ -31,6 +31,7 @@ def environment(lab: Lab, tools: Path) -> dict[str, str]:
     python = Path(sys.prefix)
     return {
         **vagrant_environment(lab),
+        **outside.environment(lab),
         "PATH": f"{tools}:{python / 'bin'}:{os.environ['PATH']}",
         "VIRTUAL_ENV": str(python),
         "KUBECONFIG": str(lab.state / "kubeconfig"),
@@ -153,7 +154,7 @@ class Stacks:
             [self.tools / "pulumi", *words, *target, "--non-interactive"],
             cwd=self.lab.root,
             env=environment(self.lab, self.tools),
-            timeout=timeout,
+            timeout=wait.limit(timeout),
             on_line=lambda line: self.status.note(line.strip()),
         ).stdout
 

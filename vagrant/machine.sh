@@ -1,6 +1,7 @@
 #!/bin/sh
 # Every machine: know the other machines of the lab by name, and keep Services' addresses inside.
 # Arguments: the Services' network, then lines of /etc/hosts, the lab's registry among them.
+# Prints what outside.sh has told this machine last.
 set -eu
 services=$1
 shift
@@ -27,3 +28,4 @@ table inet lab {
 }
 EOT
 nft --file /etc/lab/services.nft
+cat /etc/lab/outside 2>/dev/null || :

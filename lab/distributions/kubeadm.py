@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lab import wait
 from lab.config import Lab, Machine
 from lab.connection import Remote
 from lab.distributions import by_role, machine_of, wait_for_api
@@ -58,7 +59,10 @@ def initial(
             "nodeRegistration": node_registration(machine),
             "certificateKey": certificate_key,
             # Shorter than the script may take, so that kubeadm itself says what did not come up.
-            "timeouts": {"kubeletHealthCheck": "2m0s", "controlPlaneComponentHealthCheck": "3m0s"},
+            "timeouts": {
+                "kubeletHealthCheck": f"{wait.limit(120):.0f}s",
+                "controlPlaneComponentHealthCheck": f"{wait.limit(180):.0f}s",
+            },
             "bootstrapTokens": [
                 {
                     "token": token,

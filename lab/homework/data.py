@@ -17,6 +17,7 @@ from lab import runner
 from lab.errors import CommandError, DeadlineExceeded, ResourceError
 from lab.output import Status
 from lab.state import write_aside
+from lab.toolchain import Toolchain
 
 RAW = "MNIST/raw"
 DIGITS = "digits (not MNIST)"
@@ -27,6 +28,8 @@ FILES = {
     "t10k-images-idx3-ubyte": (0x803, True),
     "t10k-labels-idx1-ubyte": (0x801, False),
 }
+# The item and the version that a mirror has the real one under.
+MIRRORED = ("mnist", "1998")
 # Pixels of a side: of an image, of the digit in it, and of a digit as it was scanned.
 SIDE, INNER, SCANNED = 28, 20, 8
 # A scanned pixel is 0 to this.
@@ -60,13 +63,13 @@ class DataSet:
         return sorted(path for path in (self.folder / RAW).iterdir() if path.is_file())
 
 
-def obtain(cache: Path, base: str, status: Status) -> DataSet:
-    """The real MNIST, downloaded once, else the digits; `base` is an image with torchvision.
+def obtain(cache: Path, base: str, status: Status, toolchain: Toolchain | None = None) -> DataSet:
+    """The real MNIST, from the toolchain's mirror or downloaded, once; else the digits.
 
-    Raises CommandError when Docker cannot run the image.
+    `base` is an image with torchvision. Raises CommandError when Docker cannot run it.
     """
     real = cache / "mnist" / "MNIST"
-    if whole(real):
+    if whole(real) or (toolchain and _take(real, toolchain)):
         return DataSet("MNIST", real)
     status.note("MNIST by torchvision")
     if found := download(real, base):
@@ -78,6 +81,13 @@ def obtain(cache: Path, base: str, status: Status) -> DataSet:
             command = ["docker", "run", "--rm", "--entrypoint", "gzip", base, "-cd", SCANS]
             write(made, DIGITS, digits(runner.run(command).stdout))
     return DataSet(DIGITS, made)
+
+
+def _take(folder: Path, toolchain: Toolchain) -> bool:
+    with toolchain.mirrored(*MIRRORED) as files:
+        if files:
+            write(folder, "MNIST", {name: files[name].read_bytes() for name in FILES})
+        return bool(files)
 
 
 def download(folder: Path, base: str) -> DataSet | None:

@@ -70,6 +70,21 @@ def sources(lab: Lab) -> Path:
     return lab.root / "infra" / "workloads" / "mnist"
 
 
+def base_tag(lab: Lab) -> str:
+    """What the image of PyTorch on Debian is called on the host."""
+    return f"{images.REPOSITORY}/pytorch:{images.digest(sources(lab) / 'base')}"
+
+
+def make_base(lab: Lab, status: Status) -> str:
+    """That image, loaded from the mirror or built where the host has it not yet; its tag."""
+    tag = base_tag(lab)
+    toolchain = toolchain_of(lab, status)
+    if not (images.exists(tag) or images.load(tag, toolchain)):
+        debian = images.Builder(lab.root, toolchain, run_arguments(()), status).base()
+        images.docker_build(tag, sources(lab) / "base", {"BASE": debian}, status)
+    return tag
+
+
 def up(lab: Lab, status: Status, base: str = "") -> Made:
     """Make everything that a run needs; `base` is another image to begin with than the lab's own.
 
@@ -118,7 +133,8 @@ class _Making:
     def all(self, base: str) -> Made:
         """Every step, in order."""
         host_base = self.base()
-        found = data.obtain(cache_folder(), host_base, self.status)
+        toolchain = toolchain_of(self.lab, self.status)
+        found = data.obtain(cache_folder(), host_base, self.status, toolchain)
         if not base:
             base = BASE
             self.publish(host_base)
@@ -138,15 +154,11 @@ class _Making:
 
     def base(self) -> str:
         """PyTorch on Debian, on the host."""
-        folder = sources(self.lab) / "base"
-        tag = f"{images.REPOSITORY}/pytorch:{images.digest(folder)}"
+        tag = base_tag(self.lab)
         if images.exists(tag):
             return tag
-        toolchain = toolchain_of(self.lab, self.status)
-        debian = images.Builder(self.lab.root, toolchain, run_arguments(()), self.status).base()
         with self.step("image `pytorch`", "base_seconds"):
-            images.docker_build(tag, folder, {"BASE": debian}, self.status)
-        return tag
+            return make_base(self.lab, self.status)
 
     def publish(self, base: str) -> None:
         """Into the lab's registry, by the port of the host that leads there, and to the machine."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -103,6 +104,27 @@ class Toolchain:
         the item, when no source makes it.
         """
         return {name: self._ensure(name) for name in names}
+
+    @contextmanager
+    def mirrored(self, name: str, version: str) -> Iterator[Mapping[str, Path]]:
+        """The files of an item that is no tool while the block runs, verified and unpacked.
+
+        None where there is no mirror, or it has not exactly this version. Raises PrerequisiteError
+        for a file that is not what the mirror's manifest says.
+        """
+        item = self._mirrored.get(name) if self.source in ("auto", "mirror") else None
+        if not item or item.version != version:
+            yield {}
+            return
+        folder = self.cache / "taken" / name.replace("/", "-")
+        with alone(folder.with_suffix(".lock")), self._status.step(f"{name} from the mirror"):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            try:
+                mirror.fetch(self.mirror, item, folder, self.cache / "downloads", self._status)
+                yield {file: folder / file for file in item.files}
+            finally:
+                shutil.rmtree(folder)
 
     def needs_compiler(self, names: Iterable[str]) -> bool:
         """Whether a C compiler is wanted, for an item of these that is still to be built."""

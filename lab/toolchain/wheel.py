@@ -27,10 +27,18 @@ def download(wheel: Wheel, folder: Path) -> Path:
     """The wheel's file; pip refuses one whose SHA-256 is not the locked one."""
     wanted = folder / "requirements.txt"
     wanted.write_text(f"{wheel.package}=={wheel.version} --hash=sha256:{wheel.digest}\n")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary"]
-    command += [":all:", "--require-hashes", "--dest", str(folder), "--requirement", str(wanted)]
-    runner.run(command, timeout=600)
+    pip_download(wanted, folder)
     return next(folder.glob("*.whl"))
+
+
+def pip_download(requirements: Path, folder: Path) -> None:
+    """The wheels of a file of requirements, each of which has to name a digest.
+
+    Raises CommandError with pip's words, also for a wheel with another digest.
+    """
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary"]
+    command += [":all:", "--require-hashes", "--dest", str(folder), "--requirement"]
+    runner.run([*command, str(requirements)], timeout=600)
 
 
 def unpack(archive: Path, folder: Path) -> None:

@@ -60,6 +60,8 @@ def web() -> Iterator[Web]:
                 return
             self.send_response(206 if start else 200)
             self.send_header("Content-Length", str(len(content) - start))
+            if self.path.endswith(".html"):
+                self.send_header("Content-Type", "text/html")
             self.end_headers()
             body = content[start:]
             if site.cut is not None:

