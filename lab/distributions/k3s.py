@@ -86,10 +86,12 @@ def address(first: Machine) -> str:
     return f"https://{first.address}:6443"
 
 
-def registries() -> dict[str, Any]:
-    """The lab's registry, also asked first for what is said to be on Docker Hub."""
-    endpoint = {"endpoint": [f"http://{HOST}"]}
-    return {"mirrors": {HOST: endpoint, "docker.io": endpoint}}
+def registries(lab: Lab) -> dict[str, Any]:
+    """The lab's registry, which is also asked first, and the room's second, for what is said to be
+    on Docker Hub."""
+    own = f"http://{HOST}"
+    both = [address for address in (own, lab.registry_mirror) if address]
+    return {"mirrors": {HOST: {"endpoint": [own]}, "docker.io": {"endpoint": both}}}
 
 
 def minor(version: str) -> int:
@@ -140,7 +142,8 @@ class K3s:
     def _run(self, remote: Remote, settings: dict[str, Any], unit: str) -> None:
         """Start a unit with these settings, unless it runs or comes up with them already."""
         script = self.lab.root / "vagrant" / "k3s.sh"
-        texts = {CONFIG: json.dumps(settings, indent=1), REGISTRIES: json.dumps(registries())}
+        given = registries(self.lab)
+        texts = {CONFIG: json.dumps(settings, indent=1), REGISTRIES: json.dumps(given, indent=1)}
         wanted = hashlib.sha256("".join([*texts.values(), script.read_text()]).encode()).hexdigest()
         before = remote.run(["cat", STARTED], sudo=True, ok=(0, 1)).strip()
         state = remote.run(["systemctl", "is-active", unit], ok=range(256)).strip()
