@@ -77,6 +77,15 @@ def resolve(
             problems.append(Problem(key, f"{given} is in use{_by(owner(given))}"))
     if provider == "virtualbox":
         problems.append(Problem("provider", "virtualbox has no box of the lab's yet; libvirt has"))
+    for key, wanted in (("provider", provider), ("distribution", distribution)):
+        if kept.get(key, wanted) != wanted:
+            problems.append(
+                Problem(key, f"{wanted} is wanted of a lab that is {kept[key]} already: --lab NAME")
+            )
+    if kept.get("control_planes", 1) > lab.control_planes:
+        problems.append(
+            Problem("machines.control_planes", "a lab of three cannot become one of one")
+        )
     kubernetes = versions.get(distribution, "")
     if not kubernetes:
         problems.append(Problem("distribution", f"no source has {distribution} for this host"))
