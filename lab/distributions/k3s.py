@@ -30,6 +30,8 @@ KUBECONFIG = "/etc/rancher/k3s/k3s.yaml"
 AGENT_TOKEN = "/var/lib/rancher/k3s/server/node-token"
 # A digest of what the unit was last started with.
 STARTED = "/etc/rancher/k3s/lab-started"
+# Seconds for a unit to say that it is ready; it unpacks its images before that.
+START = 300
 # From this minor version on a kubelet has to be told that cgroup v1 is meant.
 FAILS_ON_CGROUP_V1 = 35
 
@@ -151,7 +153,8 @@ class K3s:
             return
         for path, text in texts.items():
             remote.put(text, path, mode="0600")
-        remote.script(script, unit, timeout=480)
+        # Twice, where containerd's settings are to be changed.
+        remote.script(script, unit, f"{wait.limit(START):.0f}", timeout=3 * START)
         remote.put(wanted, STARTED)
 
     def _token(self) -> str:

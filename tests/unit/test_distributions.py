@@ -181,9 +181,9 @@ def test_k3s_joins_servers_first_and_agents_by_what_the_server_signs(lab: Lab) -
     lab, order, machines = three(lab, "k3s")
     K3s(lab).join(machines[0], machines[1:])
     assert order == [
-        "k3s.sh control-plane-2 k3s",
-        "k3s.sh control-plane-3 k3s",
-        "k3s.sh worker-1 k3s-agent",
+        "k3s.sh control-plane-2 k3s 300",
+        "k3s.sh control-plane-3 k3s 300",
+        "k3s.sh worker-1 k3s-agent 300",
     ]
     token = json.loads(machines[3].files[k3s.CONFIG])["token"]
     assert token == "K10ab::server:secret"
