@@ -30,6 +30,8 @@ KUBECONFIG = "/etc/rancher/k3s/k3s.yaml"
 AGENT_TOKEN = "/var/lib/rancher/k3s/server/node-token"
 # A digest of what the unit was last started with.
 STARTED = "/etc/rancher/k3s/lab-started"
+# Seconds for a unit to say that it is ready; it unpacks its images before that.
+START = 300
 # From this minor version on a kubelet has to be told that cgroup v1 is meant.
 FAILS_ON_CGROUP_V1 = 35
 
@@ -86,10 +88,12 @@ def address(first: Machine) -> str:
     return f"https://{first.address}:6443"
 
 
-def registries() -> dict[str, Any]:
-    """The lab's registry, also asked first for what is said to be on Docker Hub."""
-    endpoint = {"endpoint": [f"http://{HOST}"]}
-    return {"mirrors": {HOST: endpoint, "docker.io": endpoint}}
+def registries(lab: Lab) -> dict[str, Any]:
+    """The lab's registry, which is also asked first, and the room's second, for what is said to be
+    on Docker Hub."""
+    own = f"http://{HOST}"
+    both = [address for address in (own, lab.registry_mirror) if address]
+    return {"mirrors": {HOST: {"endpoint": [own]}, "docker.io": {"endpoint": both}}}
 
 
 def minor(version: str) -> int:
@@ -140,7 +144,8 @@ class K3s:
     def _run(self, remote: Remote, settings: dict[str, Any], unit: str) -> None:
         """Start a unit with these settings, unless it runs or comes up with them already."""
         script = self.lab.root / "vagrant" / "k3s.sh"
-        texts = {CONFIG: json.dumps(settings, indent=1), REGISTRIES: json.dumps(registries())}
+        given = registries(self.lab)
+        texts = {CONFIG: json.dumps(settings, indent=1), REGISTRIES: json.dumps(given, indent=1)}
         wanted = hashlib.sha256("".join([*texts.values(), script.read_text()]).encode()).hexdigest()
         before = remote.run(["cat", STARTED], sudo=True, ok=(0, 1)).strip()
         state = remote.run(["systemctl", "is-active", unit], ok=range(256)).strip()
@@ -148,7 +153,8 @@ class K3s:
             return
         for path, text in texts.items():
             remote.put(text, path, mode="0600")
-        remote.script(script, unit, timeout=480)
+        # Twice, where containerd's settings are to be changed.
+        remote.script(script, unit, f"{wait.limit(START):.0f}", timeout=3 * START)
         remote.put(wanted, STARTED)
 
     def _token(self) -> str:
