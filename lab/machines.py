@@ -17,10 +17,10 @@ from typing import Any
 
 import vagrant
 
-from lab import containers, keys, runner
+from lab import containers, keys, runner, wait
 from lab.boxes import Box
 from lab.config import Lab, Machine
-from lab.connection import connections
+from lab.connection import Remote, connections
 from lab.errors import CommandError, NotFoundError
 from lab.output import Status
 from lab.state import write_aside
@@ -118,6 +118,11 @@ def environment(lab: Lab) -> dict[str, str]:
         "VAGRANT_CHECKPOINT_DISABLE": "1",
         "VAGRANT_NO_COLOR": "1",
     }
+
+
+def _set_clock(remote: Remote) -> bool:
+    remote.run(["date", "--utc", "--set", f"@{time.time():.3f}"], sudo=True)
+    return True
 
 
 class Machines(vagrant.Vagrant):
@@ -248,7 +253,8 @@ class Machines(vagrant.Vagrant):
         if self.lab.provider == "docker":
             return
         for remote in connections(self.lab):
-            remote.run(["date", "--utc", "--set", f"@{time.time():.3f}"], sudo=True)
+            # It may be too busy to answer in the first moment.
+            wait.until(lambda one=remote: _set_clock(one), what="a clock", timeout=60)  # type: ignore[misc]
             remote.close()
 
     @property

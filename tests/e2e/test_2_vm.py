@@ -3,12 +3,10 @@ image, the same connection, Docker and Singularity usable in it."""
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import Future
 
 import pytest
 
-from lab import snapshots
 from lab.connection import Remote
 from tests.e2e.conftest import ROOT, Invoke, VirtualMachine
 from tests.unit.test_docs import rows
@@ -91,21 +89,6 @@ def test_how_it_differs_from_a_container(machine: Remote, invoke: Invoke) -> Non
     }
     extra = set(answers[0]["packages"].split("\n")) - set(answers[1]["packages"].split("\n"))
     assert not extra
-
-
-def test_a_snapshot(virtual: VirtualMachine) -> None:
-    """Disk and memory go back; the clock does not."""
-    machine = virtual.remote
-    machine.run(["sh", "-c", "echo before >state; echo before >/dev/shm/state; sync"])
-    snapshots.save(virtual.machines, "one")
-    machine.close()
-    machine.run(["sh", "-c", "echo after >state; echo after >/dev/shm/state"])
-    snapshots.restore(virtual.machines, "one")
-    machine.close()
-    assert machine.run(["cat", "state", "/dev/shm/state"]).split() == ["before"] * 2
-    assert abs(float(machine.run(["date", "+%s"])) - time.time()) < 5
-    snapshots.delete(virtual.machines, "one")
-    assert snapshots.listing(virtual.machines.lab) == []
 
 
 def test_the_lectures_busybox(machine: Remote) -> None:
