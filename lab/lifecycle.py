@@ -394,6 +394,8 @@ def destroy(lab: Lab, status: Status, *, cache: bool = False) -> None:
                     facts = host.gather(cache_folder())
                     if made.provider == "docker" and not facts.docker_engine:
                         prerequisites.start_docker(facts, cache_folder(), status)
+                    if made.provider == "libvirt":
+                        prerequisites.start_libvirt(facts, status)
                     Machines(made, status).remove()
             shutil.rmtree(lab.state)
         _forget_shared(lab.state.parent)
