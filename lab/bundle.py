@@ -15,7 +15,7 @@ import shutil
 import sys
 import tarfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
@@ -118,6 +118,8 @@ def make(
     output = output.absolute()
     if output.exists() and not (output / MANIFEST).exists():
         raise ConfigError(f"{output} exists and is no bundle", hint="choose another --output")
+    # No machine is started here that needed memory.
+    lab = replace(lab, workers=0)
     toolchain = lifecycle.toolchain_of(lab, status)
     facts = host.gather(toolchain.cache)
     up = Bringup(lab, lifecycle.settle(lab, facts, toolchain), status, facts, toolchain)
