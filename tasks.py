@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from invoke.exceptions import Exit
 from lab import config
 from lab.errors import LabBug, LabError
 from lab.output import Status, document, table
+from lab.words import Words, WordsTask
 
 ROOT = Path(__file__).resolve().parent
 
@@ -49,7 +51,7 @@ def task(body: Callable[..., Any]) -> Task[Any]:
             raise Exit(str(known), known.exit_code) from None
 
     several = [name for name, kind in body.__annotations__.items() if kind == "list[str]"]
-    return Task(call, auto_shortflags=False, iterable=several)
+    return WordsTask(call, auto_shortflags=False, iterable=several)
 
 
 def load(**flags: Any) -> config.Lab:
@@ -109,6 +111,36 @@ def lab_down(c: Context, lab: str | None = None) -> None:
 
 
 @task
+def lab_suspend(c: Context, lab: str | None = None) -> None:
+    """Hold the machines where they are; lab-resume lets them go on."""
+    from lab import lifecycle
+
+    lifecycle.suspend(load(name=lab), Status())
+
+
+@task
+def lab_resume(c: Context, lab: str | None = None) -> None:
+    """Let machines go on that lab-suspend held, and wait until the nodes are Ready."""
+    from lab import lifecycle
+
+    lifecycle.resume(load(name=lab), Status())
+
+
+@task
+def lab_snapshot(c: Context, action: Words, lab: str | None = None, json_: bool = False) -> None:
+    """Snapshots of machines and cluster: save NAME, restore NAME, delete NAME, or list."""
+    from lab import lifecycle
+
+    found = lifecycle.snapshot(load(name=lab), action, Status())
+    rows = [(item.name, item.saved, ", ".join(item.machines)) for item in found]
+    print(
+        document({"snapshots": [asdict(item) for item in found]})
+        if json_
+        else table(("name", "saved", "machines"), rows)
+    )
+
+
+@task
 def lab_destroy(c: Context, lab: str | None = None, cache: bool = False) -> None:
     """Remove everything of a lab; --cache also clears what labs share."""
     from lab import lifecycle
@@ -159,13 +191,13 @@ def exercise_list(c: Context, json_: bool = False) -> None:
 
 
 @task
-def exercise_up(c: Context, name: str, exercise: list[str], lab: str | None = None) -> None:
-    """Deploy NAME, every further --exercise, or --all: `pulumi up --stack NAME`, unasked."""
+def exercise_up(c: Context, names: Words, lab: str | None = None) -> None:
+    """Deploy these exercises, or --all: `pulumi up --stack NAME`, unasked."""
     from lab import practice
 
     status = Status()
-    practice.deploy(load(name=lab), [name, *exercise], status)
-    status.say(f"next: invoke check {name}")
+    practice.deploy(load(name=lab), names, status)
+    status.say(f"next: invoke check {' '.join(names)}")
 
 
 @task
@@ -177,27 +209,26 @@ def exercise_preview(c: Context, name: str, lab: str | None = None) -> None:
 
 
 @task
-def exercise_down(c: Context, name: str, exercise: list[str], lab: str | None = None) -> None:
-    """Delete everything that NAME, every further --exercise, or --all deployed."""
+def exercise_down(c: Context, names: Words, lab: str | None = None) -> None:
+    """Delete everything that these exercises, or --all, deployed."""
     from lab import practice
 
-    practice.withdraw(load(name=lab), [name, *exercise], Status())
+    practice.withdraw(load(name=lab), names, Status())
 
 
 @task
 def check(
     c: Context,
-    name: str,
-    exercise: list[str],
+    names: Words,
     lab: str | None = None,
     hint: int = 0,
     json_: bool = False,
     junit: str | None = None,
 ) -> None:
-    """Check NAME, every further --exercise, or --all: what works, and why not; --hint 1 to 3."""
+    """Check these exercises, or --all: what works, what does not, and why; --hint 1 to 3."""
     from lab import practice
 
-    report = practice.check(load(name=lab), [name, *exercise], Status())
+    report = practice.check(load(name=lab), names, Status())
     if junit:
         Path(junit).write_text(report.junit)
     print(document(report.data()) if json_ else report.text(hints=hint))
@@ -217,14 +248,12 @@ def grade(
 
 
 @task
-def mutants(
-    c: Context, name: str, exercise: list[str], lab: str | None = None, json_: bool = False
-) -> None:
-    """Try wrong answers to NAME, every further --exercise, or --all: each must fail its check."""
+def mutants(c: Context, names: Words, lab: str | None = None, json_: bool = False) -> None:
+    """Try wrong answers to these exercises, or --all: each must fail its check."""
     from lab import mutants as laboratory
     from lab import practice
 
-    outcomes = practice.try_mutants(load(name=lab), [name, *exercise], Status())
+    outcomes = practice.try_mutants(load(name=lab), names, Status())
     rows = list(laboratory.table(outcomes))
     print(
         document({"mutants": [outcome.data() for outcome in outcomes]})
@@ -345,17 +374,16 @@ def mnist_submit(
 @task
 def lint(
     c: Context,
-    path: str,
-    file: list[str],
+    paths: Words,
     fix: bool = False,
     server: bool = False,
     lab: str | None = None,
     json_: bool = False,
 ) -> None:
-    """Find mistakes in manifests: a file, a folder, a quoted pattern, or - for stdin."""
+    """Find mistakes in manifests: files, folders, quoted patterns, or - for stdin."""
     from lab import manifests
 
-    report = manifests.lint(load(name=lab), [path, *file], Status(), fix=fix, server=server)
+    report = manifests.lint(load(name=lab), paths, Status(), fix=fix, server=server)
     print(document(report.data()) if json_ else report.text())
     report.raise_for_status()
 
@@ -380,13 +408,22 @@ def experiment(c: Context, name: str, lab: str | None = None, json_: bool = Fals
 
 
 @task
-def smoke(c: Context, exercise: list[str], lab: str | None = None, output: str = "smoke") -> None:
-    """For CI: lab up, every --exercise (or all) run, JUnit and logs left, what was made removed."""
+def smoke(
+    c: Context,
+    exercise: list[str],
+    lab: str | None = None,
+    distribution: str | None = None,
+    source: str | None = None,
+    mirror: str | None = None,
+    output: str = "smoke",
+) -> None:
+    """For CI: up, the conformance list, every --exercise (or all), reports left, all removed."""
     from lab import smoke as smoke_run
 
-    report = smoke_run.run(load(name=lab), exercise, Path(output), Status())
-    print(report.text())
-    report.raise_for_status()
+    given = {"name": lab, "distribution": distribution, "source": source, "mirror": mirror}
+    found = smoke_run.run(load(**given), exercise, Path(output), Status())
+    print(found.text())
+    found.raise_for_status()
 
 
 @task

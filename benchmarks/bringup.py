@@ -131,6 +131,8 @@ def bring_up(lab: Lab, workers: int) -> dict[str, float]:
     found["again"] = invoke("lab-up")
     time.sleep(15)
     found["memory"] = memory()
+    found["save a snapshot"] = invoke("lab-snapshot", "save", "bench")
+    found["restore it"] = invoke("lab-snapshot", "restore", "bench")
     found["destroy"] = invoke("lab-destroy")
     return found
 

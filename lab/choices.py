@@ -19,8 +19,10 @@ from lab.errors import ConfigError, Problem
 from lab.host import Host
 
 DEFAULT_PORTS = {"api": 6443, "http": 8080, "registry": 5000, "ssh": 2222}
-# MiB that must be free for two workers to be started beside the control plane.
+# MiB that must be free for two workers to be started beside the control plane, and what a further
+# control plane adds to that.
 MEMORY_FOR_WORKERS = 4096
+MEMORY_FOR_CONTROL_PLANE = 1200
 FILE = "choices.json"
 
 
@@ -59,7 +61,7 @@ def resolve(
 
     provider = choose("provider", lab.provider, lambda: _provider(host))
     distribution = choose("distribution", lab.distribution, lambda: _distribution(versions))
-    workers = choose("workers", lab.workers, lambda: _workers(host))
+    workers = choose("workers", lab.workers, lambda: _workers(lab, host))
     subnet = IPv4Network(choose("subnet", lab.subnet, lambda: _subnet(host, lab, problems)))
     ports: dict[str, int] = {}
     taken = {forward.host for forward in lab.forwards}
@@ -149,13 +151,11 @@ def _distribution(versions: Mapping[str, str]) -> tuple[str, str]:
     return "kubeadm", "no source has a k3s release"
 
 
-def _workers(host: Host) -> tuple[int, str]:
-    if host.memory_free >= MEMORY_FOR_WORKERS:
+def _workers(lab: Lab, host: Host) -> tuple[int, str]:
+    need = MEMORY_FOR_WORKERS + (lab.control_planes - 1) * MEMORY_FOR_CONTROL_PLANE
+    if host.memory_free >= need:
         return 2, f"{host.memory_free} MiB of memory are free"
-    return (
-        0,
-        f"only {host.memory_free} MiB of memory are free, two workers want {MEMORY_FOR_WORKERS}",
-    )
+    return 0, f"only {host.memory_free} MiB of memory are free, two workers want {need}"
 
 
 def _subnet(host: Host, lab: Lab, problems: list[Problem]) -> tuple[str, str]:

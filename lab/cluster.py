@@ -7,14 +7,14 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from infra.workloads.api import CannotCheck, Proxy
 from lab import runner, wait
 from lab.config import Lab
-from lab.errors import LabError, ResourceError
+from lab.errors import DeadlineExceeded, LabError, ResourceError
 
 # Kubelets renew their leases every 10 s.
 LEASE_AGE = 20
@@ -54,7 +54,8 @@ def for_host(kubeconfig: str, lab: Lab) -> str:
 def kubectl(lab: Lab, tools: Path, *words: str, stdin: str = "", timeout: float = 15) -> str:
     """Run kubectl against this lab's cluster and no other."""
     given = stdin.encode() if stdin else None
-    return runner.run([*client(lab, tools), *words], stdin=given, timeout=timeout).stdout
+    command = [*client(lab, tools), *words]
+    return runner.run(command, stdin=given, timeout=wait.limit(timeout)).stdout
 
 
 def client(lab: Lab, tools: Path) -> list[str]:
@@ -97,10 +98,11 @@ def conditions(item: Mapping[str, Any]) -> dict[str, str]:
     return {condition["type"]: condition["status"] for condition in found}
 
 
-def nodes_ready(lab: Lab, tools: Path) -> bool | None:
+def nodes_ready(lab: Lab, tools: Path, since: datetime | None = None) -> bool | None:
     """True when every machine is a Ready node. Raises ResourceError that names one that is not.
 
-    A node stays Ready in the records for 40 s after its end: its last sign of life must be fresh.
+    A node stays Ready in the records for 40 s after its end: its last sign of life must be fresh,
+    or not older than `since`.
     """
     items = get(lab, tools, "nodes,leases", "--namespace", "kube-node-lease")
     found = {(item["kind"], item["metadata"]["name"]): item for item in items}
@@ -111,8 +113,9 @@ def nodes_ready(lab: Lab, tools: Path) -> bool | None:
             raise ResourceError(f"{machine.name} is not a node yet")
         if conditions(node).get("Ready") != "True":
             raise ResourceError(f"{machine.name} is not Ready")
-        age = (now - sign_of_life(node, found.get(("Lease", machine.name)))).total_seconds()
-        if age > LEASE_AGE:
+        life = sign_of_life(node, found.get(("Lease", machine.name)))
+        if life < (since or now - timedelta(seconds=LEASE_AGE)):
+            age = (now - life).total_seconds()
             raise ResourceError(f"{machine.name} gave its last sign of life {age:.0f} s ago")
     return True
 
@@ -136,6 +139,30 @@ def lacking(item: Mapping[str, Any]) -> str:
     return "" if available else f"{ready} of {wanted} pods ready"
 
 
+def complaint(pod: Mapping[str, Any]) -> str:
+    """Why a pod is not Ready, in the kubelet's or the scheduler's words."""
+    status = pod.get("status", {})
+    for container in status.get("initContainerStatuses", []) + status.get("containerStatuses", []):
+        state = container.get("state", {}).get("waiting", {})
+        if state.get("reason") not in (None, "PodInitializing", "ContainerCreating"):
+            return f"{state['reason']}: {state.get('message', container['image'])}"
+    said = [one["message"] for one in status.get("conditions") or [] if one.get("message")]
+    return "; ".join(dict.fromkeys(said)) or str(status.get("phase", "unknown"))
+
+
+def complaints(lab: Lab, tools: Path, namespace: str) -> list[str]:
+    """A line for each pod of a namespace that should be Ready and is not; none without an API."""
+    try:
+        pods = get(lab, tools, "pods", "--namespace", namespace)
+    except LabError:
+        return []
+    return [
+        f"{pod['metadata']['name']}: {complaint(pod)}"
+        for pod in pods
+        if conditions(pod).get("Ready") != "True" and pod["status"].get("phase") != "Succeeded"
+    ]
+
+
 def available(lab: Lab, tools: Path, namespace: str, workload: str) -> bool | None:
     """True when a workload, such as deployment/traefik, serves. Raises ResourceError if not."""
     (item,) = get(lab, tools, workload, "--namespace", namespace)
@@ -144,32 +171,40 @@ def available(lab: Lab, tools: Path, namespace: str, workload: str) -> bool | No
     return True
 
 
-def wait_ready(lab: Lab, tools: Path) -> None:
-    """Wait until every node is Ready and the cluster's DNS serves."""
+def wait_nodes(lab: Lab, tools: Path, since: datetime | None = None) -> None:
+    """Wait until every node is Ready, and was heard of `since`."""
     wait.until(
-        lambda: nodes_ready(lab, tools),
+        lambda: nodes_ready(lab, tools, since),
         what="every node becoming Ready",
         timeout=120,
         hint="invoke lab-logs",
     )
-    wait.until(
-        lambda: available(lab, tools, "kube-system", "deployment/coredns"),
-        what="the cluster's DNS",
-        timeout=120,
-        hint="invoke lab-logs",
-    )
+
+
+def wait_ready(lab: Lab, tools: Path) -> None:
+    """Wait until every node is Ready and the cluster's DNS serves."""
+    wait_nodes(lab, tools)
+    _wait_available(lab, tools, "kube-system", "deployment/coredns", 120)
+
+
+def _wait_available(lab: Lab, tools: Path, namespace: str, workload: str, timeout: int) -> None:
+    """Wait for a workload. Raises DeadlineExceeded with what the namespace's pods complain of."""
+    try:
+        wait.until(
+            lambda: available(lab, tools, namespace, workload),
+            what=f"add-on {workload.split('/')[1]}",
+            timeout=timeout,
+        )
+    except DeadlineExceeded as error:
+        listing = "".join(f"\n  | {line}" for line in complaints(lab, tools, namespace))
+        raise DeadlineExceeded(error.message + listing, hint="invoke lab-logs") from error
 
 
 def wait_addons(lab: Lab, tools: Path) -> None:
     """Wait until every add-on of the baseline is available."""
     for namespace, names in ADDONS[lab.distribution].items():
         for name in names:
-            wait.until(
-                lambda n=namespace, d=name: available(lab, tools, n, d),  # type: ignore[misc]
-                what=f"add-on {name.split('/')[1]}",
-                timeout=180,
-                hint="invoke lab-logs",
-            )
+            _wait_available(lab, tools, namespace, name, 180)
     wait.until(
         lambda: metrics_served(lab, tools),
         what="metrics-server's API",

@@ -169,6 +169,12 @@ def _number(low: int, high: int, *, auto: bool = False) -> Rule:
     return rule
 
 
+def _control_planes(value: Any) -> int:
+    if isinstance(value, bool) or str(value) not in ("1", "3"):
+        raise ValueError("must be 1 or 3: etcd goes on while more than half of its members do")
+    return int(value)
+
+
 def _memory(value: Any) -> int:
     found = re.fullmatch(r"(\d+) ?(M|MB|MiB|G|GB|GiB)?", str(value), re.IGNORECASE)
     if isinstance(value, bool) or not found:
@@ -217,7 +223,7 @@ KEYS: Mapping[str, Rule] = {
     "kubernetes": _matching(r"auto|\d+\.\d+\.\d+", 'must be "auto" or a version such as "1.34.4"'),
     "source": _choice(SOURCES),
     "mirror": _matching(r".*", "must be a folder or an http(s) address"),
-    "machines.control_planes": _number(1, 1),
+    "machines.control_planes": _control_planes,
     "machines.workers": _number(0, 5, auto=True),
     "machines.cpus": _number(1, 64),
     "machines.memory": _memory,
@@ -316,6 +322,10 @@ def _clashes(lab: Lab) -> list[Problem]:
                 )
     if lab.source == "mirror" and not lab.mirror:
         problems.append(Problem("mirror", 'must name a folder or an address for source = "mirror"'))
+    most = MOST_MACHINES - lab.control_planes
+    if (lab.workers or 0) > most:
+        rule = f"{lab.workers} is too many: {lab.control_planes} control planes leave room for"
+        problems.append(Problem("machines.workers", f"{rule} {most}"))
     taken: dict[int, str] = {}
     wanted = {f"ports.{name}": port for name, port in vars(lab.ports).items() if port}
     wanted |= {f"forward[{i}].host": forward.host for i, forward in enumerate(lab.forwards)}

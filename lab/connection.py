@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from lab import wait
 from lab.config import Lab
 from lab.errors import CommandError, DeadlineExceeded, ResourceError, tail
 
@@ -41,19 +42,20 @@ class Remote:
         """Run a command on the machine and return its standard output.
 
         Raises CommandError for an exit code not in `ok`, DeadlineExceeded after `timeout` seconds
-        and ResourceError when the machine cannot be reached.
+        (more on slow machines) and ResourceError when the machine cannot be reached.
         """
         from invoke.exceptions import CommandTimedOut
 
         words = ["sudo", *argv] if sudo else list(argv)
+        longest = round(wait.limit(timeout))
         try:
             with reached(self.name):
                 result = self._connection.run(
-                    shlex.join(words), hide=True, warn=True, in_stream=False, timeout=timeout
+                    shlex.join(words), hide=True, warn=True, in_stream=False, timeout=longest
                 )
         except CommandTimedOut as error:
             raise DeadlineExceeded(
-                f"`{shlex.join(argv)}` on {self.name} did not end within {timeout} s"
+                f"`{shlex.join(argv)}` on {self.name} did not end within {longest} s"
                 f"{tail(said(error.result))}",
                 hint="invoke lab-logs",
             ) from error

@@ -7,12 +7,15 @@ and because a volume that is filled beforehand lets all containers be created at
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from lab import runner, wait
 from lab.config import Lab
-from lab.errors import ConfigError
+from lab.errors import ConfigError, PrerequisiteError
+from lab.keys import public
 from lab.parallel import each
 
 # systemd 257 has to be told that a host with cgroup v1 only is meant to be.
@@ -48,13 +51,24 @@ def run_arguments(missing_capabilities: Sequence[str]) -> list[str]:
     return arguments
 
 
-def machine_arguments(lab: Lab, key: Path, resolver: Path) -> list[str]:
+def machine_arguments(lab: Lab, key: Path) -> list[str]:
     """Further arguments that all machines of one lab share: its network, key and label."""
+    return ["--network", network(lab), *_labels(lab), *access_arguments(key)]
+
+
+def access_arguments(key: Path) -> list[str]:
+    """Arguments by which a machine knows the key that opens it, and the host's name servers."""
     return [
-        *["--network", network(lab), *_labels(lab), "--tty"],
-        *["--volume", f"{key}.pub:/etc/lab/authorized_keys:ro"],
-        *["--volume", f"{resolver}:/etc/lab/host-resolv.conf:ro"],
+        "--tty",
+        *["--volume", f"{public(key)}:/etc/lab/authorized_keys:ro"],
+        *["--volume", f"{resolver()}:/etc/lab/host-resolv.conf:ro"],
     ]
+
+
+def resolver() -> Path:
+    """The host's list of name servers; behind systemd's local one, those it asks itself."""
+    systemd = Path("/run/systemd/resolve/resolv.conf")
+    return systemd if systemd.exists() else Path("/etc/resolv.conf")
 
 
 def boot_command(cgroup_version: int) -> list[str]:
@@ -128,6 +142,89 @@ def remove(lab: Lab) -> None:
     }.items():
         if found := _list(*listing, *_filters(lab)):
             runner.run(["docker", *removal, *found], timeout=120)
+
+
+def pause(lab: Lab) -> bool:
+    """Hold every process of the machines that run; whether there were any."""
+    found = _list("ps", "--format", "{{.ID}}", "--filter=status=running", *_filters(lab))
+    if found:
+        runner.run(["docker", "pause", *found])
+    return bool(found)
+
+
+def resume(lab: Lab) -> None:
+    """Let go on what `pause` holds."""
+    if found := _list("ps", "--format", "{{.ID}}", "--filter=status=paused", *_filters(lab)):
+        runner.run(["docker", "unpause", *found])
+
+
+def save(lab: Lab, name: str, kept: Collection[str]) -> None:
+    """Copy the storage of all machines, which are held or stopped, as a snapshot.
+
+    `kept` are the snapshots that there are: whatever else is stored, a killed task left.
+    """
+    _snapshot(lab, "save", name, *kept)
+
+
+def forget(lab: Lab, kept: Collection[str]) -> None:
+    """Remove every snapshot but those that are kept."""
+    _snapshot(lab, "keep", *kept)
+
+
+def restore(lab: Lab, name: str) -> None:
+    """Put the storage of all machines back as a snapshot has it, and start them.
+
+    They are stopped as by a power cut: what they would still write is of no use.
+    """
+    if running := _list("ps", "--format", "{{.ID}}", *_filters(lab)):
+        runner.run(["docker", "kill", *running], ok=(0, 1))
+    _snapshot(lab, "restore", name)
+    each(
+        [container(lab, machine.name) for machine in lab.machines],
+        lambda machine: runner.run(["docker", "start", machine]),
+    )
+
+
+def storage(inspected: Mapping[str, Any]) -> dict[str, str]:
+    """What a container keeps, out of `docker inspect`: place in a snapshot -> volume or folder.
+
+    Raises PrerequisiteError where Docker does not tell where a container's own layer is.
+    """
+    layer = ((inspected.get("GraphDriver") or {}).get("Data") or {}).get("UpperDir")
+    if not layer:
+        raise PrerequisiteError(
+            "snapshots need Docker's storage driver overlay2, which this engine does not use",
+            hint='{"features": {"containerd-snapshotter": false}} in /etc/docker/daemon.json',
+        )
+    volumes = {
+        f"volumes{mount['Destination']}": mount["Name"]
+        for mount in inspected["Mounts"]
+        if mount["Type"] == "volume"
+    }
+    return {"layer": layer, **volumes}
+
+
+def _snapshot(lab: Lab, *words: str) -> None:
+    """Run vagrant/snapshot.sh in a container that sees the storage of all machines."""
+    helper = f"{lab.name}-snapshot"
+    # A killed task's may still be copying.
+    runner.run(["docker", "rm", "--force", helper], ok=(0, 1))
+    names = [container(lab, machine.name) for machine in lab.machines]
+    found = json.loads(runner.run(["docker", "inspect", *names]).stdout)
+    runner.run(["docker", "volume", "create", *_labels(lab), f"{lab.name}-snapshots"])
+    volumes = {
+        f"{lab.name}-snapshots": "/snapshots",
+        str(lab.root / "vagrant" / "snapshot.sh"): "/snapshot.sh:ro",
+    }
+    for machine, inspected in zip(lab.machines, found, strict=True):
+        for place, source in storage(inspected).items():
+            volumes[source] = f"/machines/{machine.name}/{place}"
+    # A layer's attributes are of the kind that only the host's administrator may read.
+    options = [*_labels(lab), "--network=none", "--workdir=/", "--cap-add=SYS_ADMIN"]
+    options += ["--security-opt=apparmor=unconfined"]
+    options += [f"--volume={source}:{place}" for source, place in volumes.items()]
+    command = ["docker", "run", "--rm", "--name", helper, *options, found[0]["Image"]]
+    runner.run([*command, "/snapshot.sh", *words], timeout=600)
 
 
 def _make_network(lab: Lab) -> bool:

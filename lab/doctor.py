@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from lab.choices import Choice
+from lab.choices import MEMORY_FOR_CONTROL_PLANE, Choice
 from lab.config import Lab
 from lab.errors import PrerequisiteError
 from lab.host import INOTIFY_INSTANCES, Host
 from lab.output import table
+from lab.virtualbox import RANGES_FILE
 
 MIN_DISK = 10 * 1024
-# MiB: a control plane with its add-ons, and a worker; the memory of a VM is given to it whole.
-MIN_CONTROL_PLANE = 1200
+# MiB of a worker; the memory of a VM is given to it whole.
 MIN_WORKER = 400
 INOTIFY_PER_MACHINE = 40
 
@@ -46,6 +46,7 @@ def examine(
         *_programs(lab, host, packages),
         _engine(lab, host),
         _virtualisation(lab, host),
+        *_virtualbox(lab, host),
         _cgroup(host),
         _capabilities(host),
         _inotify(lab, host),
@@ -110,7 +111,8 @@ def _cpus(host: Host) -> Finding:
 def _memory(lab: Lab, host: Host) -> Finding:
     machines = len(lab.machines)
     if lab.provider == "docker":
-        need = MIN_CONTROL_PLANE + (machines - 1) * MIN_WORKER
+        planes = lab.control_planes
+        need = planes * MEMORY_FOR_CONTROL_PLANE + (machines - planes) * MIN_WORKER
     else:
         need = machines * lab.memory
     detail = f"{host.memory_free} MiB free, {machines} machine(s) need {need}"
@@ -165,6 +167,21 @@ def _virtualisation(lab: Lab, host: Host) -> Finding:
         return Finding("virtualisation", "virtualisation", "ok", "KVM boots a guest")
     detail = "none that boots a guest"
     return Finding("virtualisation", "virtualisation", "note", f"{detail}: machines are containers")
+
+
+def _virtualbox(lab: Lab, host: Host) -> list[Finding]:
+    if not (found := host.virtualbox):
+        return []
+    detail, troubles = ".".join(map(str, found.version)), found.troubles
+    if lab.subnet and not found.allows(lab.subnet):
+        allow = f"add the line `* {lab.subnet}` to {RANGES_FILE}"
+        troubles.append((f"no host-only network may have {lab.subnet}", allow))
+    if not troubles:
+        return [Finding("virtualbox", "VirtualBox", "ok", detail)]
+    reasons, fixes = zip(*troubles, strict=True)
+    # The lab's own machines are others; a bare `vagrant up` takes VirtualBox.
+    text = f"{detail}: {'; '.join(reasons)}"
+    return [Finding("virtualbox", "VirtualBox", "note", text, "; ".join(filter(None, fixes)))]
 
 
 def _cgroup(host: Host) -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
@@ -11,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lab import runner
+from lab import runner, wait
 from lab.config import Lab
 from lab.errors import ChecksFailed, ResourceError, answered
 from lab.exercises import Exercise
@@ -130,14 +131,19 @@ def _grade(lab: Lab, tools: Path, exercise: Exercise, variables: Mapping[str, st
         result = runner.run(
             [*command, f"--junitxml={xml}", *files],
             cwd=lab.root,
-            env={**environment(lab, tools), **variables},
-            timeout=600,
+            env={**patience(), **environment(lab, tools), **variables},
+            timeout=wait.limit(600),
             ok=range(256),
         )
         if result.code not in RAN:
             tail = "\n".join((result.stdout + result.stderr).strip().splitlines()[-15:])
             raise ResourceError(f"the checks did not run (pytest {result.code}):\n{tail}")
         return xml.read_text()
+
+
+def patience() -> dict[str, str]:
+    """How long checks wait, unless the user says it."""
+    return {"LAB_PATIENCE": os.environ.get("LAB_PATIENCE", str(wait.limit(1)))}
 
 
 def parse(xml: str) -> list[Check]:

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from lab import kvm, runner
+from lab import kvm, runner, virtualbox
 from lab.errors import LabError
+from lab.virtualbox import VirtualBox
 
 # Names of the kernel's capabilities by number (linux/capability.h).
 CAPABILITY_NAMES = """
@@ -54,7 +55,7 @@ class Host:
     docker_trouble: str
     vagrant: str | None
     vagrant_libvirt: bool
-    virtualbox: str | None
+    virtualbox: VirtualBox | None
     mmdebstrap: bool
     c_compiler: bool
     kvm: bool
@@ -84,7 +85,7 @@ def gather(cache: Path) -> Host:
     with ThreadPoolExecutor() as pool:
         docker = pool.submit(_docker)
         vagrant = pool.submit(_answer, "vagrant", "--version")
-        virtualbox = pool.submit(_answer, "VBoxManage", "--version")
+        vbox = pool.submit(virtualbox.gather, _answer)
         sudo = pool.submit(_answer, "sudo", "-n", "true")
     engine, trouble = docker.result()
     memory, free = parse_meminfo(_read("/proc/meminfo"))
@@ -112,7 +113,7 @@ def gather(cache: Path) -> Host:
         docker_trouble=trouble,
         vagrant=parse_version(vagrant.result()),
         vagrant_libvirt=_vagrant_libvirt(),
-        virtualbox=parse_version(virtualbox.result()),
+        virtualbox=vbox.result(),
         mmdebstrap=shutil.which("mmdebstrap") is not None,
         c_compiler=shutil.which("gcc") is not None,
         kvm=kvm.works(cache),

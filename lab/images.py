@@ -15,7 +15,6 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from lab import runner
@@ -65,6 +64,8 @@ def _kubernetes(program: str, part: str = "") -> Image:
     )
 
 
+# What every pod begins with; k3s has its own, if it came with its images.
+PAUSE = Image("registry.k8s.io/pause:3.10.1", "", {}, "pause", ("/pause", "-P"))
 CLUSTER_IMAGES = (
     _kubernetes("kube-apiserver"),
     _kubernetes("kube-controller-manager"),
@@ -78,7 +79,7 @@ CLUSTER_IMAGES = (
         "certificates",
         ("/coredns",),
     ),
-    Image("registry.k8s.io/pause:3.10.1", "", {}, "pause", ("/pause", "-P")),
+    PAUSE,
     Image(
         "ghcr.io/flannel-io/flannel:v{version}",
         "flannel",
@@ -129,6 +130,11 @@ STUDENT_IMAGES = (
         "sha256:41b194461e4bae16f9b25d68b0976ed4735b89ca625c89aad88e1c1c3b7e8860",
     ),
 )
+# Distribution -> the images that a node runs of ours, and those that the lab's registry has.
+NODE_IMAGES = {
+    "kubeadm": (CLUSTER_IMAGES, STUDENT_IMAGES),
+    "k3s": ((), (*STUDENT_IMAGES, PAUSE)),
+}
 # The folder of vagrant/ that a distribution's nodes are made of; their image is named after it.
 NODE_SOURCES = {"kubeadm": "node", "k3s": "k3s"}
 # The volume of images that a room pulls through this host, and the name of the container.
@@ -141,8 +147,6 @@ LAYOUT = {
     },
     "k3s": {"bin": {"k3s": "k3s"}, "images": {}},
 }
-# Archives of images that k3s imports by itself; without them it pulls what it needs.
-AIRGAP_IMAGES = "k3s-airgap-images"
 
 
 def dockerfile(image: Image) -> str:
@@ -241,17 +245,13 @@ class Builder:
             pool.shutdown(wait=False, cancel_futures=True)
         with tempfile.TemporaryDirectory(prefix="lab-node-") as folder:
             context = Path(folder)
-            own = CLUSTER_IMAGES if distribution == "kubeadm" else ()
-            images = (*own, *STUDENT_IMAGES)
+            own, served = NODE_IMAGES[distribution]
+            versions = {name: self.toolchain.version(name) for name in tools}
             self._lay_out(source, programs, context)
-            self._save_images(images, programs, context / "images.tar")
-            self._bake(machine, context)
+            self._save_images((*own, *served), programs, versions, context / "images.tar")
+            self._bake(machine, [image.reference(versions) for image in served], context)
             (context / "images.tar").unlink()
             return self._build(source, context, {"MACHINE": machine}, tag.rpartition(":")[2])
-
-    @cached_property
-    def _versions(self) -> dict[str, str]:
-        return {name: self.toolchain.version(name) for name in NODE_TOOLS["kubeadm"]}
 
     def _lay_out(self, source: str, programs: Mapping[str, Path], context: Path) -> None:
         """Put the node's own files and programs where its Dockerfile expects them."""
@@ -262,12 +262,19 @@ class Builder:
             for name, target in names.items():
                 place(programs[name], context / folder / target)
         if source == "k3s":
-            for name in programs:
-                if name.startswith(AIRGAP_IMAGES):
-                    place(programs[name], context / "images" / name)
+            # k3s imports them by itself.
+            archives = [name for name in programs if ".tar" in name]
+            for name in archives:
+                place(programs[name], context / "images" / name)
+            if not archives:
+                self.status.say("  k3s comes without its images: it pulls them from Docker Hub")
 
     def _save_images(
-        self, images: Sequence[Image], programs: Mapping[str, Path], archive: Path
+        self,
+        images: Sequence[Image],
+        programs: Mapping[str, Path],
+        versions: Mapping[str, str],
+        archive: Path,
     ) -> None:
         """Build images and write them all into one archive."""
         source = self.root / "vagrant" / "images" / "parts"
@@ -275,7 +282,7 @@ class Builder:
         tags = []
         with self.status.step(f"images of the cluster ({len(images)})"):
             for image in images:
-                reference = image.reference(self._versions)
+                reference = image.reference(versions)
                 self.status.note(reference)
                 tags.append(f"{ON_HOST}/{reference}")
                 if not pull(image, tags[-1]):
@@ -291,13 +298,15 @@ class Builder:
             (Path(folder) / "Dockerfile").write_text(dockerfile(image))
             docker_build(tag, Path(folder), {"PARTS": parts})
 
-    def _bake(self, machine: str, context: Path) -> None:
-        """Unpack the images in a throw-away machine; leaves containerd.tar and registry.tar."""
-        students = " ".join(image.reference(self._versions) for image in STUDENT_IMAGES)
+    def _bake(self, machine: str, served: Sequence[str], context: Path) -> None:
+        """Unpack the images in a throw-away machine; leaves containerd.tar and registry.tar.
+
+        `served` are the images that the lab's registry has.
+        """
         arguments = [*self.run_args, "--volume", f"{context}:/build"]
         with self.status.step("unpack the images into the node"):
             runner.run(
-                ["docker", "run", "--rm", *arguments, machine, "/build/bake", students],
+                ["docker", "run", "--rm", *arguments, machine, "/build/bake", " ".join(served)],
                 timeout=300,
             )
 

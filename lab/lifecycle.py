@@ -12,22 +12,34 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lab import boxes, cluster, doctor, exercises, host, images, outside, prerequisites
+from lab import (
+    boxes,
+    cluster,
+    doctor,
+    exercises,
+    host,
+    images,
+    outside,
+    prerequisites,
+    snapshots,
+    wait,
+)
 from lab.choices import FILE as CHOICES
 from lab.choices import Choice, neighbours, resolve, to_remember
 from lab.config import Lab, cache_folder
 from lab.connection import Remote, connections
 from lab.containers import run_arguments
 from lab.distributions import distribution
-from lab.errors import NotFoundError, PrerequisiteError
+from lab.errors import ConfigError, NotFoundError, PrerequisiteError
 from lab.host import Host
 from lab.images import Builder
 from lab.lock import locked
-from lab.machines import Machines, docker_settings, libvirt_settings, rendering
+from lab.machines import Machines, docker_settings, libvirt_settings, rendering, slowness
 from lab.output import Status
 from lab.parallel import each
 from lab.stacks import Stacks
@@ -113,6 +125,13 @@ def remember_choices(up: Bringup) -> None:
     write_aside(up.lab.state / CHOICES, json.dumps(to_remember(up.lab), indent=2))
 
 
+def finish_restore(up: Bringup) -> None:
+    """The restore of a snapshot that was cut off, before anything is built on it."""
+    if name := snapshots.unfinished(up.lab):
+        with up.status.step(f"restore snapshot `{name}`, which was cut off"):
+            snapshots.restore(up.machines, name)
+
+
 def make_node_image(up: Bringup) -> None:
     """The image of the machines, everything inside; the host's tools are made beside it."""
     up.tools = up.pool.submit(up.toolchain.bin_folder)
@@ -175,12 +194,15 @@ def start_control_plane(up: Bringup) -> None:
         up.baseline = up.pool.submit(lambda: up.stacks.up("cluster"))
 
 
-def join_workers(up: Bringup) -> None:
+def join_machines(up: Bringup) -> None:
     """The other machines become nodes."""
-    first, *workers = up.remotes
-    if workers:
-        with up.status.step(f"workers ({len(workers)})"):
-            up.distribution.join(first, workers)
+    first, *others = up.remotes
+    if others:
+        planes = up.lab.control_planes - 1
+        what = [f"control planes ({planes})"] if planes else []
+        what += [f"workers ({up.lab.workers})"] if up.lab.workers else []
+        with up.status.step(", ".join(what)):
+            up.distribution.join(first, others)
 
 
 def wait_for_nodes(up: Bringup) -> None:
@@ -206,11 +228,12 @@ STEPS: Sequence[Callable[[Bringup], None]] = (
     examine_host,
     install_prerequisites,
     remember_choices,
+    finish_restore,
     make_node_image,
     start_machines,
     prepare_machines,
     start_control_plane,
-    join_workers,
+    join_machines,
     wait_for_nodes,
     deploy_baseline,
 )
@@ -245,8 +268,10 @@ def up(lab: Lab, status: Status, *, may_install: bool = True) -> Lab:
 
 
 def settle(lab: Lab, facts: Host, toolchain: Toolchain) -> Lab:
-    """The lab with every `auto` replaced."""
-    return resolve_on(lab, facts, toolchain)[0]
+    """The lab with every `auto` replaced; from here on its machines are known to be slow or not."""
+    settled = resolve_on(lab, facts, toolchain)[0]
+    wait.expect(slowness(settled, kvm=facts.kvm))
+    return settled
 
 
 def resolve_on(lab: Lab, facts: Host, toolchain: Toolchain) -> tuple[Lab, list[Choice]]:
@@ -303,6 +328,57 @@ def down(lab: Lab, status: Status) -> None:
         (lab.state / READY).unlink(missing_ok=True)
         with status.step("stop the machines"):
             Machines(lab, status).stop()
+
+
+def suspend(lab: Lab, status: Status) -> None:
+    """Hold the machines where they are: their memory is kept, their processors are free."""
+    with locked(lab, "lab-suspend", status):
+        lab = known(lab)
+        with status.step("suspend the machines"):
+            Machines(lab, status).hold()
+
+
+def resume(lab: Lab, status: Status) -> None:
+    """Let the machines go on, and wait until every node is Ready again."""
+    with locked(lab, "lab-resume", status):
+        lab = known(lab)
+        with status.step("resume the machines"):
+            Machines(lab, status).release()
+        _wait_for_nodes_since(datetime.now(UTC), lab, status)
+
+
+def snapshot(lab: Lab, words: Sequence[str], status: Status) -> list[snapshots.Snapshot]:
+    """What `words` say: save, restore or delete and a name, or list; the snapshots that there are.
+
+    Restored is a lab when every node is Ready. Raises ConfigError for any other words.
+    """
+    changes = {
+        "save": snapshots.save,
+        "restore": snapshots.restore,
+        "delete": snapshots.delete,
+    }
+    action, *names = words
+    if action == "list" and not names:
+        return snapshots.listing(known(lab))
+    if action not in changes or len(names) != 1:
+        raise ConfigError(
+            f"lab-snapshot takes save NAME, restore NAME, delete NAME or list, "
+            f"and not {' '.join(words)!r}"
+        )
+    (name,) = names
+    with locked(lab, f"lab-snapshot {action} {name}", status):
+        lab = known(lab)
+        begin = datetime.now(UTC)
+        with status.step(f"{action} snapshot `{name}`"):
+            changes[action](Machines(lab, status), name)
+        if action == "restore":
+            _wait_for_nodes_since(begin, lab, status)
+    return snapshots.listing(lab)
+
+
+def _wait_for_nodes_since(begin: datetime, lab: Lab, status: Status) -> None:
+    with status.step("nodes ready"):
+        cluster.wait_nodes(lab, toolchain_of(lab, status).bin_folder(), begin)
 
 
 def destroy(lab: Lab, status: Status, *, cache: bool = False) -> None:

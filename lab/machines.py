@@ -10,15 +10,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import vagrant
 
-from lab import containers, runner
+from lab import containers, keys, runner
 from lab.boxes import Box
 from lab.config import Lab, Machine
+from lab.connection import connections
 from lab.errors import CommandError, NotFoundError
 from lab.output import Status
 from lab.state import write_aside
@@ -27,6 +29,10 @@ from lab.state import write_aside
 # on behalf of another machine even, makes it give up. And one that a killed Vagrant asked for may
 # come to be after it was looked for. The next `vagrant up` goes on from there.
 RACES = ("No such object", "is already in use by container")
+# The state of a machine that is suspended in memory.
+HELD = "paused"
+# A processor that is emulated is about ten times slower, but not everything waits for it.
+EMULATED = 6
 # Where Traefik listens on the first machine: k3s' load balancer takes port 80 of every node.
 INGRESS = {"kubeadm": 30080, "k3s": 80}
 
@@ -74,15 +80,20 @@ def docker_settings(
 ) -> dict[str, Any]:
     """The Vagrantfile's settings for machines that are containers."""
     arguments = containers.run_arguments(missing_capabilities)
-    arguments += containers.machine_arguments(lab, key_file(lab), resolver())
+    arguments += containers.machine_arguments(lab, key_file(lab))
     command = containers.boot_command(cgroup_version)
     return {"docker": {"image": image, "create_args": arguments, "command": command}}
 
 
 def libvirt_settings(lab: Lab, box: Box, *, kvm: bool) -> dict[str, Any]:
     """The Vagrantfile's settings for machines that are virtual."""
-    key = Path(f"{key_file(lab)}.pub").read_text()
+    key = keys.public(key_file(lab)).read_text()
     return {"box": {"name": box.name}, "libvirt": box.libvirt(kvm=kvm, key=key)}
+
+
+def slowness(lab: Lab, *, kvm: bool) -> float:
+    """How many times longer than usual things may take on these machines."""
+    return EMULATED if lab.provider == "libvirt" and not kvm else 1
 
 
 def find(lab: Lab, name: str) -> Machine:
@@ -91,12 +102,6 @@ def find(lab: Lab, name: str) -> Machine:
     if name not in found:
         raise NotFoundError(f"there is no machine `{name}`; there are: {', '.join(found)}")
     return found[name]
-
-
-def resolver() -> Path:
-    """The host's list of name servers; behind systemd's local one, those it asks itself."""
-    systemd = Path("/run/systemd/resolve/resolv.conf")
-    return systemd if systemd.exists() else Path("/etc/resolv.conf")
 
 
 def key_file(lab: Lab) -> Path:
@@ -126,15 +131,7 @@ class Machines(vagrant.Vagrant):
 
     def make_key(self) -> None:
         """The lab's key pair, the first time."""
-        key = key_file(self.lab)
-        if not key.exists():
-            key.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            new = key.with_suffix(".new")
-            for path in (new, Path(f"{new}.pub")):
-                path.unlink(missing_ok=True)
-            runner.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", new])
-            os.replace(f"{new}.pub", f"{key}.pub")
-            os.replace(new, key)
+        keys.make(key_file(self.lab))
 
     def render(self, settings: Mapping[str, Any]) -> bool:
         """Write what the Vagrantfile reads; True when it changed."""
@@ -148,7 +145,8 @@ class Machines(vagrant.Vagrant):
         self._end_reservations()
         for last in (False, True):
             if self.lab.provider == "docker":
-                containers.prepare(self.lab, image, self.known())
+                containers.prepare(self.lab, image, self.known().values())
+                containers.resume(self.lab)
             try:
                 self.up(provider=self.lab.provider, no_provision=True)
                 return
@@ -158,7 +156,53 @@ class Machines(vagrant.Vagrant):
 
     def stop(self) -> None:
         """Halt every machine; what is in it is kept."""
+        # What is held does not hear that it shall end.
+        self.release()
         self.halt()
+
+    def hold(self) -> bool:
+        """Hold every machine where it is, in memory; whether there was one that ran."""
+        if self.lab.provider == "docker":
+            return containers.pause(self.lab)
+        if "running" not in self.states().values():
+            return False
+        super().suspend()
+        return True
+
+    def release(self) -> None:
+        """Let every machine go on that is held."""
+        if self.lab.provider == "docker":
+            containers.resume(self.lab)
+        elif HELD in self.states().values():
+            super().resume()
+            self._set_clocks()
+
+    def save(self, name: str, kept: Sequence[str]) -> None:
+        """Take a snapshot of every machine, all of them held or stopped.
+
+        `kept` are the snapshots that there are; others may be removed.
+        """
+        if self.lab.provider == "docker":
+            containers.save(self.lab, name, kept)
+        else:
+            # One of that name was left by somebody who was killed.
+            self._run_vagrant_command(["snapshot", "save", "--force", name])
+
+    def restore(self, name: str) -> None:
+        """Put every machine back to a snapshot, and have it run."""
+        if self.lab.provider == "docker":
+            containers.restore(self.lab, name)
+            return
+        self._run_vagrant_command(["snapshot", "restore", name])
+        self.up(provider=self.lab.provider, no_provision=True)
+        self._set_clocks()
+
+    def forget(self, name: str, kept: Sequence[str]) -> None:
+        """Remove a snapshot; `kept` are the others."""
+        if self.lab.provider == "docker":
+            containers.forget(self.lab, kept)
+        else:
+            self._run_vagrant_command(["snapshot", "delete", name])
 
     def remove(self) -> None:
         """Destroy every machine, and what was made around them.
@@ -174,10 +218,10 @@ class Machines(vagrant.Vagrant):
         with contextlib.suppress(CommandError):
             self._run_vagrant_command(forget)
 
-    def known(self) -> set[str]:
-        """The ids of the machines that Vagrant remembers to have made."""
+    def known(self) -> dict[str, str]:
+        """The machines that Vagrant remembers to have made: name -> id."""
         folder = self.lab.state / "vagrant" / "machines"
-        return {path.read_text().strip() for path in folder.glob("*/*/id")}
+        return {path.parts[-3]: path.read_text().strip() for path in folder.glob("*/*/id")}
 
     def connect(self) -> Path:
         """Ask Vagrant how the machines are reached; the path of the ssh-config that says it."""
@@ -185,16 +229,27 @@ class Machines(vagrant.Vagrant):
         # A container is reached at the port that the lab names; a VM may get another address.
         if self.lab.provider != "docker" or not path.exists():
             write_aside(path, self.ssh_config())
+        self._set_clocks()
         return path
 
     def states(self) -> dict[str, str]:
-        """Machine name -> running, stopped, not_created, ... as it is now.
+        """Machine name -> running, paused, stopped, not_created, ... as it is now.
 
         Docker is asked directly: Vagrant takes three seconds for the same.
         """
         if self.lab.provider == "docker":
             return containers.states(self.lab)
-        return {machine.name: machine.state for machine in self.status()}
+        # Docker's word for both.
+        words = {self.SAVED: HELD}
+        return {item.name: words.get(item.state, item.state) for item in self.status()}
+
+    def _set_clocks(self) -> None:
+        """A virtual machine's clock stands still while it is held; a container has its host's."""
+        if self.lab.provider == "docker":
+            return
+        for remote in connections(self.lab):
+            remote.run(["date", "--utc", "--set", f"@{time.time():.3f}"], sudo=True)
+            remote.close()
 
     @property
     def _ssh_config(self) -> Path:

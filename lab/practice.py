@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lab import cluster, exercises, grading, mutants, registry, report
+from lab import cluster, exercises, grading, mutants, registry, report, snapshots
 from lab.config import Lab
 from lab.errors import PrerequisiteError, ResourceError
 from lab.exercises import Exercise
@@ -30,6 +30,7 @@ def opened(lab: Lab) -> tuple[Lab, Path]:
 def running(lab: Lab) -> tuple[Lab, Path]:
     """Like `opened`. Raises ResourceError when its cluster does not answer."""
     resolved, tools = opened(lab)
+    snapshots.refuse_unfinished(resolved)
     if not cluster.healthy(resolved, tools):
         raise ResourceError(
             f"the cluster of lab `{lab.name}` does not answer", hint="invoke lab-up"

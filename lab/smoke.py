@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from lab import lifecycle, logs, practice
+from lab import conformance, lifecycle, logs, practice
 from lab.config import Lab
+from lab.conformance import Conformance
 from lab.grading import Report
 from lab.output import Status
 
 
-def run(lab: Lab, names: Sequence[str], folder: Path, status: Status) -> Report:
-    """Bring the lab up, deploy and check these exercises (none: all), remove what this run made.
+@dataclass(frozen=True)
+class Smoke:
+    """What a run has found: of the lab itself, and of the exercises in it."""
 
-    `folder` gets junit.xml and the logs, on failure too. Raises as the steps do; lost points are
-    the caller's to judge.
+    conformance: Conformance
+    report: Report
+
+    def text(self) -> str:
+        """Both for people."""
+        return f"{self.conformance.text()}\n\n{self.report.text()}"
+
+    def raise_for_status(self) -> None:
+        """Raises ChecksFailed when the lab or a check is not as it must be."""
+        self.conformance.raise_for_status()
+        self.report.raise_for_status()
+
+
+def run(lab: Lab, names: Sequence[str], folder: Path, status: Status) -> Smoke:
+    """Bring the lab up, look whether it is as it must be, deploy and check these exercises (none:
+    all), remove what this run made.
+
+    `folder` gets conformance.xml, junit.xml and the logs, on failure too. Raises as the steps do;
+    what was found is the caller's to judge.
     """
     folder.mkdir(parents=True, exist_ok=True)
     existed = (lab.state / lifecycle.READY).exists()
@@ -24,10 +44,12 @@ def run(lab: Lab, names: Sequence[str], folder: Path, status: Status) -> Report:
     try:
         lifecycle.up(lab, status)
         before = practice.deployed(lab)
+        found = conformance.run(*practice.running(lab), status)
+        (folder / "conformance.xml").write_text(found.junit)
         practice.deploy(lab, wanted, status)
         report = practice.check(lab, wanted, status)
         (folder / "junit.xml").write_text(report.junit)
-        return report
+        return Smoke(found, report)
     finally:
         if (lab.state / lifecycle.CHOICES).exists():
             logs.collect(lab, folder / "logs", status)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from lab import outside, runner
+from lab import outside, runner, wait
 from lab.config import Lab
 from lab.errors import NotFoundError, ResourceError
 from lab.machines import environment as vagrant_environment
@@ -154,7 +154,7 @@ class Stacks:
             [self.tools / "pulumi", *words, *target, "--non-interactive"],
             cwd=self.lab.root,
             env=environment(self.lab, self.tools),
-            timeout=timeout,
+            timeout=wait.limit(timeout),
             on_line=lambda line: self.status.note(line.strip()),
         ).stdout
 

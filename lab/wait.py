@@ -1,4 +1,4 @@
-"""Waiting with a limit: the only place that sleeps."""
+"""Waiting with a limit: the only place that sleeps, and that knows how long is too long."""
 
 from __future__ import annotations
 
@@ -9,6 +9,19 @@ from typing import TypeVar
 from lab.errors import DeadlineExceeded, LabError
 
 T = TypeVar("T")
+# How many times longer than on a usual machine everything may take.
+_slowness = 1.0
+
+
+def expect(slowness: float) -> None:
+    """Make every limit of this process so many times longer, for machines that are slow."""
+    global _slowness
+    _slowness = slowness
+
+
+def limit(seconds: float) -> float:
+    """So many seconds on a usual machine, as the lab's machines are."""
+    return seconds * _slowness
 
 
 def until(
@@ -25,8 +38,10 @@ def until(
     A LabError from the probe counts as "not yet" and becomes the reason named at the end. The
     pause starts at `interval` seconds and grows by half up to `longest`.
 
-    Raises DeadlineExceeded after `timeout` seconds, naming `what` and the last reason seen.
+    Raises DeadlineExceeded after `timeout` seconds (more on slow machines), naming `what` and the
+    last reason seen.
     """
+    timeout = limit(timeout)
     deadline = time.monotonic() + timeout
     reason = "no answer yet"
     while True:

@@ -230,6 +230,16 @@ def eventually(probe: Callable[[], T | None], seconds: float = 20) -> T | None:
         pause = min(pause * 1.3, 0.5)
 
 
+def lasts(probe: Callable[[], Any], seconds: float = 2) -> bool:
+    """Whether `probe` is true at every look for so long: what starts and ends again is not."""
+    deadline = time.monotonic() + seconds
+    while probe():
+        if time.monotonic() > deadline:
+            return True
+        time.sleep(0.2)
+    return False
+
+
 def answering(fetch: Fetch, url: str) -> tuple[int, str] | None:
     """The answer from an address when it is a good one."""
     found = fetch(url)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from lab import wait
-from lab.config import Lab
+from lab.config import Lab, Machine
 from lab.connection import Remote
 
 
@@ -16,11 +16,22 @@ class Distribution(Protocol):
     def start(self, first: Remote) -> None:
         """Make the first machine a control plane; returns when its API server answers."""
 
-    def join(self, first: Remote, workers: Sequence[Remote]) -> None:
-        """Make the other machines nodes of the cluster."""
+    def join(self, first: Remote, others: Sequence[Remote]) -> None:
+        """Make the other machines nodes of the cluster, control planes or workers by their role."""
 
     def kubeconfig(self, first: Remote) -> str:
         """The administrator's kubeconfig, as it lies on the first machine."""
+
+
+def machine_of(lab: Lab, remote: Remote) -> Machine:
+    """What the configuration says of a machine that is talked to."""
+    return next(machine for machine in lab.machines if machine.name == remote.name)
+
+
+def by_role(lab: Lab, others: Sequence[Remote]) -> tuple[list[Remote], list[Remote]]:
+    """Further machines as control planes and workers."""
+    planes = [one for one in others if machine_of(lab, one).role == "control-plane"]
+    return planes, [one for one in others if one not in planes]
 
 
 def distribution(lab: Lab, versions: dict[str, str]) -> Distribution:

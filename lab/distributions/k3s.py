@@ -1,70 +1,101 @@
-"""k3s from its official release: server and agents, configured by files and not by flags.
+"""k3s from its official release: servers and agents, configured by files and not by flags.
 
-Keys are those of k3s' documented configuration file; Traefik, local-path, servicelb and
-metrics-server stay as k3s brings them.
+Keys are those of k3s' documented configuration file that releases from 1.21 on know; Traefik,
+local-path, servicelb and metrics-server stay as k3s brings them.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lab import wait
 from lab.config import Lab, Machine
 from lab.connection import Remote
-from lab.distributions import wait_for_api
+from lab.distributions import by_role, machine_of, wait_for_api
+from lab.images import PAUSE
 from lab.parallel import each
+from lab.registry import HOST
 from lab.state import remembered
 
 CONFIG = "/etc/rancher/k3s/config.yaml"
 REGISTRIES = "/etc/rancher/k3s/registries.yaml"
 KUBECONFIG = "/etc/rancher/k3s/k3s.yaml"
+# The token with the digest of the cluster's CA in it, by which an agent knows the server.
+AGENT_TOKEN = "/var/lib/rancher/k3s/server/node-token"
+# A digest of what the unit was last started with.
+STARTED = "/etc/rancher/k3s/lab-started"
+# From this minor version on a kubelet has to be told that cgroup v1 is meant.
+FAILS_ON_CGROUP_V1 = 35
 
 
-def common(machine: Machine, token: str) -> dict[str, Any]:
-    """What servers and agents share. @CARD@ and @KUBELET_ARGS@ are the machine's to fill in."""
+def common(lab: Lab, machine: Machine, token: str) -> dict[str, Any]:
+    """What servers and agents share. What stands between @ is the machine's to fill in, and
+    `pause-image` to leave out: see vagrant/k3s.sh."""
     return {
         "token": token,
         "node-name": machine.name,
         "node-ip": machine.address,
         "flannel-iface": "@CARD@",
+        "pause-image": f"{HOST}/{PAUSE.name}",
         "kubelet-arg": [
             "@KUBELET_ARGS@",
             "fail-swap-on=false",
+            # Not by k3s' own key, which passes on only what it likes itself.
             "resolv-conf=/run/lab/resolv.conf",
+            # A node shares the disk of a laptop: a rather full one is no reason to evict pods.
+            "eviction-hard=nodefs.available<1%",
+            "image-gc-high-threshold=100",
+            *(["fail-cgroupv1=false"] if minor(lab.kubernetes) >= FAILS_ON_CGROUP_V1 else ()),
         ],
+        # The kernel's table sizes belong to the host; a container may not set them.
+        "kube-proxy-arg": ["conntrack-max-per-core=0"],
     }
 
 
 def server(lab: Lab, machine: Machine, token: str) -> dict[str, Any]:
-    """The configuration of the first machine."""
-    return {
-        **common(machine, token),
+    """The configuration of a control plane. Three of them keep their state in etcd, which the first
+    one begins and the others join; a single one has a file."""
+    first, *_ = lab.machines
+    settings = {
+        **common(lab, machine, token),
         "write-kubeconfig-mode": "0600",
         "advertise-address": machine.address,
         "tls-san": ["127.0.0.1", machine.address],
         "cluster-cidr": str(lab.pods),
         "service-cidr": str(lab.services),
         "cluster-dns": str(lab.services.network_address + 10),
-        "kube-proxy-arg": ["conntrack-max-per-core=0"],
     }
+    if machine != first:
+        return {**settings, "server": address(first)}
+    return {**settings, "cluster-init": True} if lab.control_planes > 1 else settings
 
 
-def agent(machine: Machine, token: str, first: Machine) -> dict[str, Any]:
-    """The configuration of a further machine."""
-    return {
-        **common(machine, token),
-        "server": f"https://{first.address}:6443",
-        "kube-proxy-arg": ["conntrack-max-per-core=0"],
-    }
+def agent(lab: Lab, machine: Machine, token: str) -> dict[str, Any]:
+    """The configuration of a worker."""
+    return {**common(lab, machine, token), "server": address(lab.machines[0])}
+
+
+def address(first: Machine) -> str:
+    """Where further machines find the cluster."""
+    return f"https://{first.address}:6443"
 
 
 def registries() -> dict[str, Any]:
-    """The lab's registry, also asked for what is said to be on Docker Hub."""
-    endpoint = {"endpoint": ["http://registry.lab:5000"]}
-    return {"mirrors": {"registry.lab:5000": endpoint, "docker.io": endpoint}}
+    """The lab's registry, also asked first for what is said to be on Docker Hub."""
+    endpoint = {"endpoint": [f"http://{HOST}"]}
+    return {"mirrors": {HOST: endpoint, "docker.io": endpoint}}
+
+
+def minor(version: str) -> int:
+    """34 for 1.34.2+k3s1; 0 for what is no such version."""
+    found = re.match(r"v?1\.(\d+)", version)
+    return int(found[1]) if found else 0
 
 
 @dataclass(frozen=True)
@@ -75,17 +106,29 @@ class K3s:
 
     def start(self, first: Remote) -> None:
         """A k3s server on the first machine."""
-        machine = self._machine(first)
-        self._run(first, server(self.lab, machine, self._token()), "k3s")
+        settings = server(self.lab, machine_of(self.lab, first), self._token())
+        self._run(first, settings, "k3s")
         wait_for_api(first, "k3s", "kubectl")
 
-    def join(self, first: Remote, workers: Sequence[Remote]) -> None:
-        """k3s agents on every further machine at once."""
-        server_machine = self._machine(first)
+    def join(self, first: Remote, others: Sequence[Remote]) -> None:
+        """Servers one after the other, because etcd takes in one member at a time, then all
+        agents at once."""
+        planes, workers = by_role(self.lab, others)
+        for plane in planes:
+            settings = server(self.lab, machine_of(self.lab, plane), self._token())
+            self._run(plane, settings, "k3s")
+            wait_for_api(plane, "k3s", "kubectl")
+        if not workers:
+            return
+        token = wait.until(
+            lambda: first.run(["cat", AGENT_TOKEN], sudo=True).strip() or None,
+            what=f"{AGENT_TOKEN} on {first.name}",
+            timeout=60,
+        )
 
         def join_one(worker: Remote) -> None:
-            machine = self._machine(worker)
-            self._run(worker, agent(machine, self._token(), server_machine), "k3s-agent")
+            settings = agent(self.lab, machine_of(self.lab, worker), token)
+            self._run(worker, settings, "k3s-agent")
 
         each(workers, join_one)
 
@@ -95,19 +138,18 @@ class K3s:
         return text.replace(": default", f": lab-{self.lab.name}")
 
     def _run(self, remote: Remote, settings: dict[str, Any], unit: str) -> None:
-        """Start a unit with these settings, unless it runs with them already."""
-        text = json.dumps(settings, indent=1)
-        before = remote.run(["cat", f"{CONFIG}.wanted"], sudo=True, ok=(0, 1))
-        active = remote.run(["systemctl", "is-active", unit], ok=range(256)).strip() == "active"
-        if before == text and active:
+        """Start a unit with these settings, unless it runs or comes up with them already."""
+        script = self.lab.root / "vagrant" / "k3s.sh"
+        texts = {CONFIG: json.dumps(settings, indent=1), REGISTRIES: json.dumps(registries())}
+        wanted = hashlib.sha256("".join([*texts.values(), script.read_text()]).encode()).hexdigest()
+        before = remote.run(["cat", STARTED], sudo=True, ok=(0, 1)).strip()
+        state = remote.run(["systemctl", "is-active", unit], ok=range(256)).strip()
+        if before == wanted and state in ("active", "activating"):
             return
-        remote.put(text, CONFIG, mode="0600")
-        remote.put(json.dumps(registries(), indent=1), REGISTRIES, mode="0600")
-        remote.script(self.lab.root / "vagrant" / "k3s.sh", unit, timeout=240)
-        remote.put(text, f"{CONFIG}.wanted", mode="0600")
-
-    def _machine(self, remote: Remote) -> Machine:
-        return next(machine for machine in self.lab.machines if machine.name == remote.name)
+        for path, text in texts.items():
+            remote.put(text, path, mode="0600")
+        remote.script(script, unit, timeout=480)
+        remote.put(wanted, STARTED)
 
     def _token(self) -> str:
         return remembered(self.lab.state / "token", lambda: secrets.token_hex(24))

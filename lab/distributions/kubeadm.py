@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lab import wait
 from lab.config import Lab, Machine
 from lab.connection import Remote
-from lab.distributions import wait_for_api
+from lab.distributions import by_role, machine_of, wait_for_api
 from lab.parallel import each
 from lab.state import remembered
 
@@ -39,17 +40,29 @@ def node_registration(machine: Machine) -> dict[str, Any]:
 
 
 def initial(
-    lab: Lab, machine: Machine, token: str, versions: Mapping[str, str], systemd_cgroup: bool
+    lab: Lab,
+    machine: Machine,
+    token: str,
+    certificate_key: str,
+    versions: Mapping[str, str],
+    systemd_cgroup: bool,
 ) -> list[dict[str, Any]]:
-    """The documents that `kubeadm init` reads for the first machine."""
+    """The documents that `kubeadm init` reads for the first machine.
+
+    `certificate_key` encrypts what further control planes are given: 64 hex digits.
+    """
     return [
         {
             "apiVersion": KUBEADM_API,
             "kind": "InitConfiguration",
             "localAPIEndpoint": {"advertiseAddress": machine.address, "bindPort": 6443},
             "nodeRegistration": node_registration(machine),
+            "certificateKey": certificate_key,
             # Shorter than the script may take, so that kubeadm itself says what did not come up.
-            "timeouts": {"kubeletHealthCheck": "2m0s", "controlPlaneComponentHealthCheck": "3m0s"},
+            "timeouts": {
+                "kubeletHealthCheck": f"{wait.limit(120):.0f}s",
+                "controlPlaneComponentHealthCheck": f"{wait.limit(180):.0f}s",
+            },
             "bootstrapTokens": [
                 {
                     "token": token,
@@ -95,10 +108,17 @@ def initial(
     ]
 
 
-def joining(machine: Machine, endpoint: str, token: str, ca_digest: str) -> list[dict[str, Any]]:
+def joining(
+    machine: Machine, endpoint: str, token: str, ca_digest: str, certificate_key: str
+) -> list[dict[str, Any]]:
     """The document that `kubeadm join` reads on a further machine."""
+    plane = {
+        "localAPIEndpoint": {"advertiseAddress": machine.address, "bindPort": 6443},
+        "certificateKey": certificate_key,
+    }
     return [
         {
+            **({"controlPlane": plane} if machine.role == "control-plane" else {}),
             "apiVersion": KUBEADM_API,
             "kind": "JoinConfiguration",
             "nodeRegistration": node_registration(machine),
@@ -133,35 +153,54 @@ class Kubeadm:
 
     def start(self, first: Remote) -> None:
         """`kubeadm init` on the first machine, then flannel."""
-        machine = self._machine(first)
+        machine = machine_of(self.lab, first)
         systemd_cgroup = first.run(["stat", "-fc", "%T", "/sys/fs/cgroup"]).strip() == "cgroup2fs"
-        parts = initial(self.lab, machine, self._token(), self.versions, systemd_cgroup)
+        parts = initial(
+            self.lab,
+            machine,
+            self._token(),
+            self._certificate_key(),
+            self.versions,
+            systemd_cgroup,
+        )
         first.put(documents(parts), "/etc/lab/kubeadm.json", mode="0600")
         first.put(self._flannel(machine), "/etc/lab/flannel.yaml")
         first.script(self._script("kubeadm-control-plane.sh"), timeout=360)
         wait_for_api(first, "kubectl", f"--kubeconfig={KUBECONFIG}")
 
-    def join(self, first: Remote, workers: Sequence[Remote]) -> None:
-        """`kubeadm join` on every further machine at once."""
+    def join(self, first: Remote, others: Sequence[Remote]) -> None:
+        """`kubeadm join`: control planes one after the other, because etcd takes in one member at
+        a time, then all workers at once."""
         ca_digest = first.script(self._script("kubeadm-discovery.sh")).strip()
-        endpoint = f"{self._machine(first).address}:6443"
+        endpoint = f"{machine_of(self.lab, first).address}:6443"
+        planes, workers = by_role(self.lab, others)
 
-        def join_one(worker: Remote) -> None:
-            parts = joining(self._machine(worker), endpoint, self._token(), ca_digest)
-            worker.put(documents(parts), "/etc/lab/kubeadm.json", mode="0600")
-            worker.script(self._script("kubeadm-worker.sh"), timeout=120)
+        def join_one(remote: Remote) -> None:
+            parts = joining(
+                machine_of(self.lab, remote),
+                endpoint,
+                self._token(),
+                ca_digest,
+                self._certificate_key(),
+            )
+            remote.put(documents(parts), "/etc/lab/kubeadm.json", mode="0600")
+            remote.script(self._script("kubeadm-join.sh"), timeout=240)
 
+        if planes:
+            first.script(self._script("kubeadm-certificates.sh"))
+        for plane in planes:
+            join_one(plane)
         each(workers, join_one)
 
     def kubeconfig(self, first: Remote) -> str:
         """kubeadm's own administrator kubeconfig."""
         return first.run(["cat", KUBECONFIG], sudo=True)
 
-    def _machine(self, remote: Remote) -> Machine:
-        return next(machine for machine in self.lab.machines if machine.name == remote.name)
-
     def _token(self) -> str:
         return remembered(self.lab.state / "token", new_token)
+
+    def _certificate_key(self) -> str:
+        return remembered(self.lab.state / "certificate-key", lambda: secrets.token_hex(32))
 
     def _script(self, name: str) -> Path:
         return self.lab.root / "vagrant" / name

@@ -102,6 +102,11 @@ def plan(lab: Lab, name: str) -> tuple[Part, Machine]:
                 hint="invoke lab-up --lab second --distribution kubeadm",
             )
         part = Part("k3s-agent", part.health, True, "systemctl stop k3s-agent")
+    if lab.control_planes > 1 and not part.worker:
+        raise PrerequisiteError(
+            f"another control plane takes over from {part.program}: there is nothing to see",
+            hint="invoke lab-up --lab second, with control_planes = 1",
+        )
     machines = [machine for machine in lab.machines if (machine.role == "worker") == part.worker]
     if not machines:
         raise PrerequisiteError(

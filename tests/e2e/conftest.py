@@ -15,11 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from lab import boxes, config, host, lifecycle, prerequisites
+from lab import config, host, lifecycle, prerequisites
 from lab.connection import Remote
-from lab.containers import run_arguments
-from lab.images import Builder
-from lab.machines import Machines, libvirt_settings, rendering
+from lab.machines import Machines
 from lab.output import Status
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -210,32 +208,35 @@ def booting(checkout: Path, engine: None) -> Iterator[Future[VirtualMachine]]:
             future.result().machines.remove()
 
 
+# Of lab-up, all but Kubernetes: emulated, that alone takes minutes (tests/vm).
+STEPS = (
+    lifecycle.install_prerequisites,
+    lifecycle.remember_choices,
+    lifecycle.make_node_image,
+    lifecycle.start_machines,
+    lifecycle.prepare_machines,
+)
+
+
 def boot(checkout: Path) -> VirtualMachine:
-    """Make a virtual machine without Kubernetes by Vagrant's libvirt provider."""
-    lab = config.load(
-        checkout, {"name": "vm", "provider": "libvirt", "machines.workers": 0}, environ={}
-    )
+    """Make a virtual machine by Vagrant's libvirt provider, with the lab's registry."""
+    asked = {"name": "vm", "provider": "libvirt", "machines.workers": 0}
+    lab = config.load(checkout, asked, environ={})
     status = Status()
     toolchain = lifecycle.toolchain_of(lab, status)
     facts = host.gather(toolchain.cache)
-    if missing := prerequisites.missing(lab, facts):
-        prerequisites.install(missing, facts, status)
-    prerequisites.start_libvirt(facts, status)
-    lab = lifecycle.settle(lab, facts, toolchain)
-    arguments = run_arguments(facts.missing_capabilities)
-    image = Builder(lab.root, toolchain, arguments, status).machine()
-    box = boxes.make(lab.root, toolchain.cache, image, status)
-    machines = Machines(lab, status)
-    machines.make_key()
-    settings = libvirt_settings(lab, box, kvm=facts.kvm)
-    machines.render(rendering(lab, settings, cpus=0 if facts.kvm else 1))
+    settled = lifecycle.settle(lab, facts, toolchain)
+    up = lifecycle.Bringup(lab, settled, status, facts, toolchain)
     try:
-        machines.start(image)
-        machines.connect()
+        for step in STEPS:
+            step(up)
     except BaseException:
-        machines.remove()
+        if (settled.state / "machines.json").exists():
+            up.machines.remove()
         raise
-    return VirtualMachine(machines, Remote("control-plane-1", lab.state / "ssh_config"))
+    finally:
+        up.pool.shutdown(wait=False)
+    return VirtualMachine(up.machines, up.remotes[0])
 
 
 def names(items: object, key: str = "name") -> Sequence[str]:

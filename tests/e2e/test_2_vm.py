@@ -3,12 +3,15 @@ image, the same connection, Docker and Singularity usable in it."""
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import Future
 
 import pytest
 
+from lab import snapshots
 from lab.connection import Remote
-from tests.e2e.conftest import VirtualMachine
+from tests.e2e.conftest import ROOT, Invoke, VirtualMachine
+from tests.unit.test_docs import rows
 
 pytestmark = pytest.mark.e2e
 
@@ -42,19 +45,75 @@ def test_only_the_labs_key_opens_it(machine: Remote) -> None:
     machine.run(["test", "!", "-e", "/home/vagrant/.ssh/authorized_keys"])
 
 
-def test_docker_and_singularity(machine: Remote) -> None:
-    """An image of busybox, built by Docker, run by Docker and by Singularity."""
-    build = (
-        "mkdir image && cp /usr/bin/busybox image/ 2>/dev/null || cp /bin/sh image/busybox;"
-        " cd image && for lib in $(ldd busybox | grep -oE '/[^ ]+'); do"
-        " mkdir -p .$(dirname $lib) && cp $lib .$lib; done;"
-        " printf 'FROM scratch\\nCOPY . /\\nENTRYPOINT [\"/busybox\"]\\n' >Dockerfile &&"
-        " docker build --quiet --tag mine . && docker save --output ../mine.tar mine"
-    )
-    machine.run(["sh", "-c", build], timeout=240)
-    run = ["docker", "run", "--rm", "mine", "-c", "echo from docker"]
+# What both kinds of machine are asked. Rows of the table in docs/machines.md are those that differ.
+QUESTIONS = {
+    "virtualisation": "systemd-detect-virt",
+    "kernel": "uname -r",
+    "cgroup": "stat -fc %T /sys/fs/cgroup",
+    "processors": "nproc",
+    "root": "findmnt -no FSTYPE /",
+    "cards": "ls -d /sys/class/net/e* | wc -l",
+    "resolver": "grep nameserver /etc/resolv.conf",
+    "services": "systemctl list-unit-files --state=enabled --no-legend --plain"
+    ' | awk \'$1 != "kubelet.service" && $1 != "lab-registry.service" { print $1 }\'',
+    "packages": "dpkg-query -W",
+    "modules": "test -d /lib/modules/$(uname -r) && echo its own || echo none",
+    "release": "cat /etc/os-release",
+    "users": "cat /etc/passwd /etc/group && id vagrant && sudo -l",
+    "ssh": "sudo sshd -T | grep -v '^hostkeyagent' | sort && wc -l </etc/lab/authorized_keys",
+    "docker": "docker info --format '{{.ServerVersion}} {{.Driver}} {{.RegistryConfig.Mirrors}}'"
+    " && cat /etc/docker/daemon.json",
+    "containerd": "containerd --version"
+    " && grep -vE 'OOM|oom|SystemdCgroup' /etc/containerd/config.toml",
+    "singularity": "singularity --version && cat /etc/apptainer/apptainer.conf | sha256sum",
+    "temporary": "findmnt -no FSTYPE /run",
+    "forwarding": "sysctl -n net.ipv4.ip_forward net.ipv4.conf.all.rp_filter",
+    "shell": "echo $SHELL $HOME && umask",
+    "name": "hostname && hostname --fqdn | cut -d. -f1",
+    "first process": "cat /proc/1/comm",
+    "failed units": "systemctl list-units --failed --plain --no-legend",
+    "time zone": "date +%Z",
+}
+
+
+def test_how_it_differs_from_a_container(machine: Remote, invoke: Invoke) -> None:
+    """In what docs/machines.md says, and in nothing else that is asked."""
+    container = Remote("control-plane-1", invoke.checkout / ".lab" / invoke.lab / "ssh_config")
+    answers = [
+        {name: remote.run(["sh", "-c", line]) for name, line in QUESTIONS.items()}
+        for remote in (container, machine)
+    ]
+    container.close()
+    different = {name for name in QUESTIONS if answers[0][name] != answers[1][name]}
+    told = {row[0].strip("`") for row in rows(ROOT / "docs" / "machines.md", "what")}
+    # A host may have what the virtual machine has.
+    assert different | {"cgroup", "processors"} == told, {
+        name: [answer[name] for answer in answers] for name in different ^ told
+    }
+    extra = set(answers[0]["packages"].split("\n")) - set(answers[1]["packages"].split("\n"))
+    assert not extra
+
+
+def test_a_snapshot(virtual: VirtualMachine) -> None:
+    """Disk and memory go back; the clock does not."""
+    machine = virtual.remote
+    machine.run(["sh", "-c", "echo before >state; echo before >/dev/shm/state; sync"])
+    snapshots.save(virtual.machines, "one")
+    machine.close()
+    machine.run(["sh", "-c", "echo after >state; echo after >/dev/shm/state"])
+    snapshots.restore(virtual.machines, "one")
+    machine.close()
+    assert machine.run(["cat", "state", "/dev/shm/state"]).split() == ["before"] * 2
+    assert abs(float(machine.run(["date", "+%s"])) - time.time()) < 5
+    snapshots.delete(virtual.machines, "one")
+    assert snapshots.listing(virtual.machines.lab) == []
+
+
+def test_the_lectures_busybox(machine: Remote) -> None:
+    """`docker run busybox`, and the same image by Singularity, out of the lab's registry."""
+    run = ["docker", "run", "--rm", "busybox", "echo", "from docker"]
     assert machine.run(run, timeout=240).strip() == "from docker"
-    convert = ["singularity", "build", "mine.sif", "docker-archive:mine.tar"]
-    machine.run(["env", "APPTAINER_TMPDIR=/var/tmp", *convert], timeout=240)
-    execute = ["singularity", "exec", "mine.sif", "/busybox", "-c", "echo from singularity"]
-    assert machine.run(execute, timeout=240).strip() == "from singularity"
+    image = "docker://registry.lab:5000/library/busybox"
+    execute = ["singularity", "--quiet", "exec", "--no-https", image, "echo", "from singularity"]
+    words = ["env", "APPTAINER_TMPDIR=/var/tmp", *execute]
+    assert machine.run(words, timeout=240).strip() == "from singularity"

@@ -103,9 +103,11 @@ def test_a_repair_and_a_second_look(tmp_path: Path, known: schema.Schema) -> Non
 def test_several_files_are_one_whole(tmp_path: Path) -> None:
     (tmp_path / "pod.yaml").write_text(POD)
     (tmp_path / "service.yaml").write_text(SERVICE)
-    both = (str(tmp_path / "service.yaml"), "--file", str(tmp_path / "pod.yaml"))
+    both = (str(tmp_path / "service.yaml"), str(tmp_path / "pod.yaml"))
     assert "service-selector" not in lint(both[0]).stdout
     assert "service-selector" in lint(*both).stdout
+    found = lint(both[0], "-", "--json", stdin=POD.encode())
+    assert "service-selector" in found.stdout and json.loads(found.stdout)
 
 
 def test_codes_of_what_cannot_be_linted(tmp_path: Path) -> None:

@@ -15,9 +15,11 @@ from lab.choices import FILE, neighbours, resolve, to_remember
 from lab.config import Forward, Lab, Ports
 from lab.errors import ConfigError
 from lab.host import Host
+from lab.virtualbox import DEFAULT_RANGES, VirtualBox
 
 BOTH = {"kubeadm": "1.34.4", "k3s": "1.34.2+k3s1"}
 ONE = {"kubeadm": "1.34.4"}
+VIRTUALBOX = VirtualBox((7, 0, 14), True, True, DEFAULT_RANGES, (), False, (6, 1))
 
 
 def settle(lab: Lab, host: Host, versions: Any = ONE, busy: Any = ()) -> Lab:
@@ -43,7 +45,7 @@ def test_defaults(open_lab: Lab, host: Callable[..., Host]) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"virtualbox": "7.0.1"}, {"vagrant_libvirt": True, "kvm": True}]
+    "changes", [{}, {"virtualbox": VIRTUALBOX}, {"vagrant_libvirt": True, "kvm": True}]
 )
 def test_machines_are_containers_unless_asked_for(
     open_lab: Lab, host: Callable[..., Host], changes: Any
@@ -54,7 +56,7 @@ def test_machines_are_containers_unless_asked_for(
 
 def test_virtualbox_has_no_box_yet(open_lab: Lab, host: Callable[..., Host]) -> None:
     with pytest.raises(ConfigError, match="virtualbox has no box of the lab's yet"):
-        settle(replace(open_lab, provider="virtualbox"), host(virtualbox="7.0.1"))
+        settle(replace(open_lab, provider="virtualbox"), host(virtualbox=VIRTUALBOX))
 
 
 def test_k3s_where_its_release_can_be_had(open_lab: Lab, host: Callable[..., Host]) -> None:
@@ -62,11 +64,14 @@ def test_k3s_where_its_release_can_be_had(open_lab: Lab, host: Callable[..., Hos
     assert (lab.distribution, lab.kubernetes) == ("k3s", "1.34.2+k3s1")
 
 
-@pytest.mark.parametrize(("free", "workers"), [(4096, 2), (4095, 0)])
+@pytest.mark.parametrize(
+    ("planes", "free", "workers"), [(1, 4096, 2), (1, 4095, 0), (3, 6496, 2), (3, 6495, 0)]
+)
 def test_workers_by_memory(
-    open_lab: Lab, host: Callable[..., Host], free: int, workers: int
+    open_lab: Lab, host: Callable[..., Host], planes: int, free: int, workers: int
 ) -> None:
-    assert settle(open_lab, host(memory_free=free)).workers == workers
+    wanted = replace(open_lab, control_planes=planes)
+    assert settle(wanted, host(memory_free=free)).workers == workers
 
 
 def test_first_free_network(open_lab: Lab, host: Callable[..., Host]) -> None:
@@ -105,7 +110,9 @@ def test_a_lab_keeps_its_choices(open_lab: Lab, host: Callable[..., Host]) -> No
     first = settle(open_lab, host(), busy={8080})
     open_lab.state.mkdir(parents=True)
     (open_lab.state / FILE).write_text(json.dumps(to_remember(first)))
-    later = host(virtualbox="7.0", memory_free=1000, networks=(IPv4Network("192.168.56.0/24"),))
+    later = host(
+        virtualbox=VIRTUALBOX, memory_free=1000, networks=(IPv4Network("192.168.56.0/24"),)
+    )
     again = settle(open_lab, later, BOTH, busy={8081, 6443, 5000, 2222})
     assert again == first
     # Its own ports are in use by itself when they are also in the file.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,8 @@ def test_every_problem_with_its_line(tmp_path: Path) -> None:
     ("text", "expected"),
     [
         ("[machines]\ncontrol_planes = 0", "machines.control_planes: 0 must be"),
+        ("[machines]\ncontrol_planes = 2", "machines.control_planes: 2 must be 1 or 3"),
+        ("[machines]\ncontrol_planes = 3\nworkers = 4", "3 control planes leave room for 3"),
         ("[machines]\nworkers = -1", "machines.workers: -1 must be"),
         ("[machines]\nworkers = 1.5", "machines.workers: 1.5 must be"),
         ('[machines]\nmemory = "512"', "machines.memory: '512' must be at least 1024 MiB"),
@@ -145,6 +148,12 @@ def test_machines_have_names_roles_and_addresses(lab: Lab) -> None:
         ("worker-2", "worker", "192.168.56.22"),
     ]
     assert lab.address_pool == "192.168.56.200-192.168.56.239"
+    planes = replace(lab, control_planes=3).machines[:3]
+    assert [(machine.name, machine.address) for machine in planes] == [
+        ("control-plane-1", "192.168.56.11"),
+        ("control-plane-2", "192.168.56.12"),
+        ("control-plane-3", "192.168.56.13"),
+    ]
 
 
 def test_an_unresolved_lab_has_no_addresses() -> None:

@@ -16,13 +16,14 @@ from lab.distributions import distribution, k3s, kubeadm
 from lab.distributions.k3s import K3s
 from lab.distributions.kubeadm import Kubeadm
 from lab.errors import CommandError
+from tests.unit import k3s_keys
 
 VERSIONS = {"kubernetes": "1.34.4", "coredns": "1.12.4", "etcd": "3.6.7", "flannel": "0.26.7"}
 
 
 def kinds(lab: Lab, systemd_cgroup: bool = True) -> dict[str, dict[str, object]]:
     parts = kubeadm.initial(
-        lab, lab.machines[0], "abcdef.0123456789abcdef", VERSIONS, systemd_cgroup
+        lab, lab.machines[0], "abcdef.0123456789abcdef", "0f", VERSIONS, systemd_cgroup
     )
     return {str(part["kind"]): part for part in parts}
 
@@ -50,13 +51,24 @@ def test_cgroup_driver(lab: Lab) -> None:
 
 
 def test_worker(lab: Lab) -> None:
-    (part,) = kubeadm.joining(lab.machines[1], "192.168.56.11:6443", "t.oken", "ab12")
+    (part,) = kubeadm.joining(lab.machines[1], "192.168.56.11:6443", "t.oken", "ab12", "0f")
     token = part["discovery"]["bootstrapToken"]
     assert token["caCertHashes"] == ["sha256:ab12"]
     assert token["apiServerEndpoint"] == "192.168.56.11:6443"
     assert part["nodeRegistration"]["kubeletExtraArgs"] == [
         {"name": "node-ip", "value": "192.168.56.21"}
     ]
+    assert "controlPlane" not in part
+
+
+def test_a_further_control_plane_decrypts_what_the_first_one_left(lab: Lab) -> None:
+    lab = replace(lab, control_planes=3)
+    (part,) = kubeadm.joining(lab.machines[1], "192.168.56.11:6443", "t.oken", "ab12", "0f")
+    assert part["controlPlane"] == {
+        "localAPIEndpoint": {"advertiseAddress": "192.168.56.12", "bindPort": 6443},
+        "certificateKey": "0f",
+    }
+    assert kinds(lab)["InitConfiguration"]["certificateKey"] == "0f"
 
 
 def test_documents_are_json_apart() -> None:
@@ -75,20 +87,121 @@ def test_k3s_server(lab: Lab) -> None:
     assert settings["node-ip"] == settings["advertise-address"] == "192.168.56.11"
     assert settings["cluster-dns"] == "10.96.0.10"
     assert settings["write-kubeconfig-mode"] == "0600"
-    assert "server" not in settings
+    assert not {"server", "cluster-init"} & settings.keys()
 
 
 def test_k3s_agent(lab: Lab) -> None:
-    settings = k3s.agent(lab.machines[2], "secret", lab.machines[0])
+    settings = k3s.agent(lab, lab.machines[2], "secret")
     assert settings["server"] == "https://192.168.56.11:6443"
     assert settings["node-name"] == "worker-2"
     assert "cluster-cidr" not in settings
+
+
+def test_three_k3s_servers_share_an_etcd(lab: Lab) -> None:
+    lab = replace(lab, control_planes=3)
+    first, second, third, *_ = (k3s.server(lab, machine, "secret") for machine in lab.machines)
+    assert first["cluster-init"] is True and "server" not in first
+    for settings in (second, third):
+        assert settings["server"] == "https://192.168.56.11:6443"
+        assert "cluster-init" not in settings
+    # Values that k3s wants to be the same on every server.
+    for key in ("token", "cluster-cidr", "service-cidr", "cluster-dns"):
+        assert first[key] == second[key] == third[key]
+
+
+@pytest.mark.parametrize("age", ["old", "new"])
+def test_k3s_knows_every_key(lab: Lab, age: str) -> None:
+    """One that it does not know ends an old release, and is passed over by a new one."""
+    lab = replace(lab, control_planes=3)
+    for machine in lab.machines:
+        assert k3s.server(lab, machine, "").keys() <= k3s_keys.SERVER[age]
+        assert k3s.agent(lab, machine, "").keys() <= k3s_keys.AGENT[age]
+
+
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [("1.21.2+k3s1", False), ("1.34.2+k3s1", False), ("1.35.0+k3s1", True), ("?", False)],
+)
+def test_a_kubelet_is_told_of_cgroup_v1_once_it_knows_the_word(
+    lab: Lab, version: str, told: bool
+) -> None:
+    settings = k3s.agent(replace(lab, kubernetes=version), lab.machines[1], "")
+    assert ("fail-cgroupv1=false" in settings["kubelet-arg"]) is told
 
 
 def test_k3s_asks_the_labs_registry_first() -> None:
     mirrors = k3s.registries()["mirrors"]
     for name in ("docker.io", "registry.lab:5000"):
         assert mirrors[name] == {"endpoint": ["http://registry.lab:5000"]}
+
+
+class Talked(Remote):
+    """A machine that notes what is asked of it, and answers from `files`."""
+
+    def __init__(self, name: str, order: list[str], files: dict[str, str]) -> None:
+        super().__init__(name, Path("none"))
+        self.order, self.files = order, files
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        sudo: bool = False,
+        timeout: int = 60,
+        ok: Sequence[int] = (0,),
+    ) -> str:
+        if argv[0] == "cat":
+            return self.files.get(argv[1], "")
+        return "active\n" if argv[0] == "systemctl" else "ok"
+
+    def script(self, path: Path, *arguments: str, timeout: int = 60) -> str:
+        self.order.append(" ".join([path.name, self.name, *arguments]))
+        return "ab12"
+
+    def put(self, content: str | bytes, path: str, mode: str = "0644", owner: str = "root") -> None:
+        assert isinstance(content, str)
+        self.files[path] = content
+
+
+def three(lab: Lab, name: str) -> tuple[Lab, list[str], list[Talked]]:
+    """A lab of three control planes and a worker, what is asked of them in order, and they."""
+    lab = replace(lab, control_planes=3, workers=1, distribution=name)
+    (lab.root / "vagrant").mkdir()
+    (lab.root / "vagrant" / "k3s.sh").write_text("start")
+    order: list[str] = []
+    files = {k3s.AGENT_TOKEN: "K10ab::server:secret\n"}
+    return lab, order, [Talked(machine.name, order, dict(files)) for machine in lab.machines]
+
+
+def test_k3s_joins_servers_first_and_agents_by_what_the_server_signs(lab: Lab) -> None:
+    lab, order, machines = three(lab, "k3s")
+    K3s(lab).join(machines[0], machines[1:])
+    assert order == [
+        "k3s.sh control-plane-2 k3s",
+        "k3s.sh control-plane-3 k3s",
+        "k3s.sh worker-1 k3s-agent",
+    ]
+    token = json.loads(machines[3].files[k3s.CONFIG])["token"]
+    assert token == "K10ab::server:secret"
+    # Again, as every lab-up does on a lab that was changed: what runs is left alone.
+    K3s(lab).join(machines[0], machines[1:])
+    assert len(order) == 3
+    (lab.root / "vagrant" / "k3s.sh").write_text("start otherwise")
+    K3s(lab).join(machines[0], machines[1:])
+    assert len(order) == 6
+
+
+def test_kubeadm_joins_control_planes_one_by_one(lab: Lab) -> None:
+    lab, order, machines = three(lab, "kubeadm")
+    Kubeadm(lab, VERSIONS).join(machines[0], machines[1:])
+    assert order == [
+        "kubeadm-discovery.sh control-plane-1",
+        "kubeadm-certificates.sh control-plane-1",
+        "kubeadm-join.sh control-plane-2",
+        "kubeadm-join.sh control-plane-3",
+        "kubeadm-join.sh worker-1",
+    ]
+    assert "controlPlane" not in machines[3].files["/etc/lab/kubeadm.json"]
 
 
 class Restarted(Remote):
@@ -123,7 +236,8 @@ class Restarted(Remote):
 @pytest.mark.parametrize("name", ["kubeadm", "k3s"])
 def test_start_ends_when_the_api_server_answers(lab: Lab, name: str) -> None:
     (lab.root / "vagrant").mkdir()
-    (lab.root / "vagrant" / "flannel.yaml").write_text("")
+    for script in ("flannel.yaml", "k3s.sh"):
+        (lab.root / "vagrant" / script).write_text("")
     machine = Restarted(refusals=2)
     distribution(replace(lab, distribution=name), VERSIONS).start(machine)
     assert machine.refusals < 0

@@ -66,6 +66,12 @@ def test_probe(
     assert finding.fix or status in ("ok", "note", "install")
 
 
+def test_a_control_plane_takes_more_than_a_worker(lab: Lab, host: Callable[..., Host]) -> None:
+    found = findings(replace(lab, control_planes=3, workers=1), host(memory_free=3999))
+    assert found["memory"].detail == "3999 MiB free, 4 machine(s) need 4000"
+    assert found["memory"].status == "fail"
+
+
 def test_virtual_machines_take_all_of_their_memory(lab: Lab, host: Callable[..., Host]) -> None:
     found = findings(replace(lab, provider="libvirt"), host(memory_free=6000))
     assert found["memory"].detail == "6000 MiB free, 3 machine(s) need 6144"

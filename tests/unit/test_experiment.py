@@ -53,6 +53,13 @@ def test_a_kubelet_of_k3s_is_its_agent(lab: Lab) -> None:
     assert machine.name == "worker-2"
 
 
+def test_three_control_planes_take_over_from_each_other(lab: Lab) -> None:
+    three = replace(lab, control_planes=3)
+    with pytest.raises(PrerequisiteError, match="another control plane takes over from kube-sch"):
+        experiment.plan(three, "scheduler")
+    assert experiment.plan(three, "kubelet")[1].name == "worker-2"
+
+
 def test_a_worker_is_needed(lab: Lab) -> None:
     alone = replace(lab, workers=0)
     with pytest.raises(PrerequisiteError, match="the lab has none"):

@@ -281,3 +281,12 @@ def test_a_fixture_without_its_environment_is_an_error(
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(CannotCheck, match="lab-env"):
         getattr(conftest, fixture).__wrapped__()
+
+
+def test_what_comes_and_goes_does_not_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(100))
+    monkeypatch.setattr(checks.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(checks.time, "sleep", lambda _: None)
+    looks = iter([True, True, False])
+    assert not checks.lasts(lambda: next(looks), seconds=5)
+    assert checks.lasts(lambda: True, seconds=5)

@@ -6,15 +6,29 @@ import io
 import json
 import os
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from invoke.exceptions import CommandTimedOut
 
-from lab import cluster, errors, exercises, grading, output, runner, selftest, stacks, state, wait
+from lab import (
+    cluster,
+    errors,
+    exercises,
+    grading,
+    machines,
+    output,
+    runner,
+    selftest,
+    stacks,
+    state,
+    wait,
+)
 from lab.config import Lab
 from lab.connection import Remote
+from lab.errors import DeadlineExceeded, ResourceError
 from lab.grading import Check, Report
 from tests.unit.conftest import ROOT
 
@@ -145,6 +159,22 @@ def test_a_new_node_has_no_lease_yet() -> None:
     assert cluster.sign_of_life(node, lease).second == 7
 
 
+def test_a_node_must_have_been_heard_of_since(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Records of before a restore say Ready of machines that have not started yet."""
+    now = datetime.now(UTC)
+    ready = {"type": "Ready", "status": "True", "lastHeartbeatTime": f"{now:%FT%TZ}"}
+    nodes = [
+        {"kind": "Node", "metadata": {"name": item.name}, "status": {"conditions": [ready]}}
+        for item in lab.machines
+    ]
+    monkeypatch.setattr(cluster, "get", lambda *_: nodes)
+    assert cluster.nodes_ready(lab, tmp_path)
+    with pytest.raises(ResourceError, match="control-plane-1 gave its last sign of life"):
+        cluster.nodes_ready(lab, tmp_path, since=now + timedelta(seconds=1))
+
+
 def test_what_a_workload_lacks() -> None:
     agent = {"kind": "DaemonSet", "status": {"desiredNumberScheduled": 3, "numberReady": 2}}
     assert cluster.lacking(agent) == "2 of 3 pods ready"
@@ -270,4 +300,17 @@ def test_suites_that_run_beside_each_other(
     assert attached == []
     codes.clear()
     assert selftest.run(ROOT) == 0
-    assert attached == ["e2e"]
+    assert attached == ["tests/e2e"]
+
+
+def test_slow_machines_have_longer(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wait, "_slowness", 1.0)
+    monkeypatch.setattr(wait.time, "sleep", lambda _: None)
+    emulated = replace(lab, provider="libvirt")
+    assert machines.slowness(lab, kvm=False) == machines.slowness(emulated, kvm=True) == 1
+    wait.expect(machines.slowness(emulated, kvm=False))
+    assert wait.limit(10) == 60
+    clock = iter([0.0, *range(5, 100)])
+    monkeypatch.setattr(wait.time, "monotonic", lambda: next(clock))
+    with pytest.raises(DeadlineExceeded, match="did not happen within 6 s"):
+        wait.until(lambda: None, what="it", timeout=1)

@@ -16,7 +16,7 @@ from lab import toolchain as package
 from lab.errors import ConfigError, PrerequisiteError
 from lab.output import Status
 from lab.toolchain import HOST_TOOLS, NODE_TOOLS, Toolchain, mirror, modules
-from lab.toolchain.lock import Modules, Wheel, read_lock
+from lab.toolchain.lock import Item, Modules, Wheel, read_lock
 from tests.unit.conftest import ROOT
 
 LOCK = ROOT / "toolchain" / "lock.toml"
@@ -62,6 +62,27 @@ def test_every_pin_is_a_whole_digest() -> None:
                 assert download.members or download.file
             if item.wheel:
                 assert re.fullmatch(r"[0-9a-f]{64}", item.wheel.digest)
+
+
+def shape(item: Item) -> object:
+    """What an item has, without what differs between architectures."""
+    files = [(one.version, one.file, one.members.keys()) for one in item.release]
+    return item.version, files, item.wheel and (item.wheel.version, item.wheel.members)
+
+
+def test_whatever_is_pinned_is_pinned_for_both_architectures() -> None:
+    """k3s' two files, too; modules are built for whichever it is."""
+    amd64, arm64 = (read_lock(LOCK, f"linux-{name}") for name in ("amd64", "arm64"))
+    assert amd64.keys() == arm64.keys()
+    for name, item in amd64.items():
+        other = arm64[name]
+        assert shape(item) == shape(other), name
+        assert item.release or item.wheel or item.modules, name
+        # One address for both is one file for both, such as Kubernetes' OpenAPI document.
+        for one, two in zip(item.release, other.release, strict=True):
+            assert (one.url == two.url) is (one.digest == two.digest), name
+        assert not item.wheel or item.wheel.digest != other.wheel.digest  # type: ignore[union-attr]
+    assert [one.file for one in arm64["k3s"].release] == ["k3s", "k3s-airgap-images.tar.zst"]
 
 
 def test_every_set_of_modules_is_locked() -> None:

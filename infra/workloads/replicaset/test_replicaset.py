@@ -2,7 +2,7 @@
 
 import pytest
 
-from infra.workloads.checks import Cluster, Object, eventually, ready_pods
+from infra.workloads.checks import Cluster, Object, eventually, lasts, ready_pods
 
 
 def owned(cluster: Cluster) -> list[Object]:
@@ -18,10 +18,9 @@ def owned(cluster: Cluster) -> list[Object]:
 )
 def test_three_pods(cluster: Cluster) -> None:
     """Three pods of the ReplicaSet are ready"""
-    eventually(lambda: len(owned(cluster)) == 3)
-    pods = owned(cluster)
-    assert len(pods) == 3, (
-        f"expected 3 ready pods that belong to `myapp-rs`, saw {len(pods)}\n"
+    good = eventually(lambda: len(owned(cluster)) == 3 and lasts(lambda: len(owned(cluster)) == 3))
+    assert good, (
+        f"expected 3 pods that belong to `myapp-rs` and stay ready, saw {len(owned(cluster))}\n"
         f"{cluster.look('get replicaset,pods')}"
     )
 

@@ -3,10 +3,12 @@
 set -eu
 done=/etc/kubernetes/lab-joined
 [ -f $done ] && exit 0
-# A join that was cut off may have got as far as the node's own certificate: then it is done.
+# A join that was cut off may have got as far as the node's own certificate: then a worker is done. A
+# control plane has its etcd and its API server still to come.
 own=/etc/kubernetes/kubelet.conf
 if [ -f $own ]; then
-  if kubectl --kubeconfig $own --request-timeout 10s get node "$(hostname)" >/dev/null 2>&1; then
+  if ! grep -q controlPlane /etc/lab/kubeadm.json &&
+    kubectl --kubeconfig $own --request-timeout 10s get node "$(hostname)" >/dev/null 2>&1; then
     systemctl start kubelet
     touch $done
     exit 0

@@ -1,0 +1,48 @@
+"""A bare `vagrant up --provider docker`, without Invoke: its machine's image, its key, and what a
+container needs on this host to be a machine.
+
+The Vagrantfile runs this with any Python 3.11, so nothing here needs a package. Virtual machines of
+a public box need none of it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from lab import config, containers, host, keys
+from lab.errors import LabError, PrerequisiteError
+from lab.images import Builder
+from lab.output import Status
+from lab.state import write_aside
+from lab.toolchain import Toolchain
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def main(file: Path) -> None:
+    """Write the docker settings of the Vagrantfile to `file`, its key beside it.
+
+    Raises PrerequisiteError without a Docker engine.
+    """
+    status, cache = Status(), config.cache_folder()
+    facts = host.gather(cache)
+    if not facts.docker_engine:
+        reason = facts.docker_trouble or "it does not answer"
+        raise PrerequisiteError(f"this needs a Docker engine: {reason}", hint="start Docker")
+    key = file.with_name("id_ed25519")
+    keys.make(key)
+    arguments = containers.run_arguments(facts.missing_capabilities)
+    image = Builder(ROOT, Toolchain(ROOT, cache, status), arguments, status).machine()
+    arguments += [*containers.access_arguments(key), "--volume", containers.STORE]
+    command = containers.boot_command(facts.cgroup)
+    docker = {"image": image, "create_args": arguments, "command": command, "key": str(key)}
+    write_aside(file, json.dumps({"docker": docker}, indent=2))
+
+
+if __name__ == "__main__":
+    try:
+        main(Path(sys.argv[1]))
+    except LabError as error:
+        sys.exit(str(error))

@@ -1,0 +1,123 @@
+"""The Vagrantfile as Vagrant itself evaluates it, for providers that cannot run here too."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab import machines
+from lab.config import HOST_ONLY, Forward, Lab, Ports
+from tests.e2e.conftest import ROOT
+
+pytestmark = pytest.mark.e2e
+# HashiCorp's packages bring a Ruby of their own.
+RUBY = next(iter(Path("/opt/vagrant/embedded/bin").glob("ruby")), Path("ruby"))
+
+
+@pytest.fixture
+def lab(checkout: Path, engine: None) -> Lab:
+    return Lab(
+        root=checkout,
+        name="two",
+        provider="virtualbox",
+        distribution="kubeadm",
+        workers=1,
+        memory=3072,
+        subnet=IPv4Network("192.168.57.0/24"),
+        ports=Ports(api=6443, http=8080, registry=5000, ssh=2222),
+        forwards=(Forward(9000, 80, "worker-1"),),
+    )
+
+
+def evaluated(checkout: Path, provider: str, file: Path) -> list[dict[str, Any]]:
+    """Every machine's configuration for one provider."""
+    done = subprocess.run(
+        [RUBY, ROOT / "tests/e2e/machine_config.rb", provider],
+        cwd=checkout,
+        env={**os.environ, "LAB_MACHINES_FILE": str(file), "VAGRANT_HOME": str(file.parent)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    found: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def forwarded(guest: int, host: int, name: str = "") -> dict[str, Any]:
+    identity = name or f"127.0.0.1tcp{host}"
+    ports = {"guest": guest, "host": host, "host_ip": "127.0.0.1", "protocol": "tcp"}
+    return {"kind": "forwarded_port", "id": identity, **ports}
+
+
+def test_virtualbox(lab: Lab, tmp_path: Path) -> None:
+    file = tmp_path / "machines.json"
+    box = {"box": {"name": "lecture-lab/box"}}
+    file.write_text(json.dumps(machines.rendering(lab, box)))
+    first, second = evaluated(lab.root, "virtualbox", file)
+    for machine, address in ((first, "192.168.57.11"), (second, "192.168.57.21")):
+        private = [item for item in machine["networks"] if item["kind"] == "private_network"]
+        assert [item["ip"] for item in private] == [address]
+        assert IPv4Network(address).subnet_of(HOST_ONLY)
+        assert machine["box"] == "lecture-lab/box"
+        assert machine["key"] == [str(lab.state / "id_ed25519")]
+        assert machine["folders"]["/vagrant"]["disabled"]
+        assert machine["provisioners"] == []
+        settings = machine["provider"]
+        assert settings["name"] == f"two-{machine['name']}"
+        assert settings["linked_clone"] and not settings["gui"]
+        sizes = [words[2:] for _, words in settings["customizations"]]
+        assert sizes == [["--cpus", 2], ["--memory", "3072"]]
+    ports = [item for item in first["networks"] if item["kind"] == "forwarded_port"]
+    assert ports == [
+        forwarded(22, 2222, "ssh"),
+        forwarded(6443, 6443),
+        forwarded(30080, 8080),
+        forwarded(5000, 5000),
+    ]
+    assert forwarded(80, 9000) in second["networks"]
+
+
+def test_docker_has_the_same_machines(lab: Lab, tmp_path: Path) -> None:
+    """Names, ports, keys and sizes are the machine's; only the provider's own settings differ."""
+    file = tmp_path / "machines.json"
+    key = lab.state / "id_ed25519"
+    docker = machines.docker_settings(
+        lab, image="node:1", missing_capabilities=(), cgroup_version=2
+    )
+    rendered = machines.rendering(lab, {**docker, "box": {"name": "lecture-lab/box"}})
+    file.write_text(json.dumps(rendered))
+    virtual = evaluated(lab.root, "virtualbox", file)
+    for machine, other in zip(evaluated(lab.root, "docker", file), virtual, strict=True):
+        settings = machine.pop("provider")
+        assert settings["image"] == "node:1" and settings["has_ssh"]
+        assert not settings["privileged"]
+        words = " ".join(settings["create_args"])
+        (private,) = (item for item in other["networks"] if item["kind"] == "private_network")
+        assert f"--ip {private['ip']} " in words and "--memory 3072m" in words
+        other["networks"].remove(private)
+        del other["provider"], other["box"], machine["box"]
+        assert machine == other
+    assert key.name in words
+
+
+@pytest.mark.parametrize("provider", ["virtualbox", "docker"])
+def test_a_clone_has_one_machine(lab: Lab, tmp_path: Path, provider: str) -> None:
+    """As the homework: 2 processors, 2 GiB, port 8001, the folder, parts to provision."""
+    (machine,) = evaluated(lab.root, provider, tmp_path / "none")
+    assert forwarded(8001, 8001) in machine["networks"]
+    assert not machine["folders"]["/vagrant"]["disabled"]
+    assert machine["provisioners"] == ["docker", "singularity"]
+    assert machine["key"] is None
+    if provider == "virtualbox":
+        assert machine["box"] == "debian/trixie64"
+        sizes = [words[2:] for _, words in machine["provider"]["customizations"]]
+        assert sizes == [["--cpus", 2], ["--memory", "2048"]]
+    else:
+        assert machine["provider"]["create_args"] == ["--memory", "2048m"]

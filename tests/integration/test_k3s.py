@@ -1,0 +1,227 @@
+"""k3s up to the start of its program: fetched, laid out, its units and settings ready. What the
+program then does is for the conformance list to say."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lab import runner
+from lab.errors import ConfigError, PrerequisiteError
+from lab.images import Builder
+from lab.output import Status
+from lab.toolchain import Toolchain
+from lab.toolchain.lock import Download, Item
+from tests.integration.conftest import ROOT, Web
+
+VAGRANT = ROOT / "vagrant"
+SYSTEMD = Path("/usr/lib/systemd/system")
+VERSION = "1.21.2+k3s1"
+IMAGES = "k3s-airgap-images.tar.zst"
+CONTENT = {"k3s": os.urandom(300_000), IMAGES: os.urandom(700_000)}
+
+
+@dataclass
+class Place:
+    """A mirror that tests fill: a folder, or the same by its address."""
+
+    address: str
+    put: Callable[[str, bytes], None]
+
+    def fill(self, served: dict[str, bytes], digests: dict[str, str]) -> None:
+        """Files as they are served, and the manifest's digests; one that is empty is left out."""
+        lines = [f'[k3s]\nversion = "{VERSION}"\n[k3s.linux-amd64]']
+        for name, digest in digests.items():
+            sha256 = f', sha256 = "{digest}"' if digest else ""
+            lines.append(f'"{name}" = {{ path = "files/{name}"{sha256} }}')
+        self.put("manifest.toml", "\n".join(lines).encode())
+        for name, content in served.items():
+            self.put(f"files/{name}", content)
+
+
+@pytest.fixture(params=["folder", "address"])
+def place(request: pytest.FixtureRequest, web: Web, tmp_path: Path) -> Place:
+    folder = tmp_path / "mirror"
+
+    def write(name: str, content: bytes) -> None:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+
+    if request.param == "folder":
+        return Place(str(folder), write)
+    return Place(f"{web.address}/m", lambda name, content: void(web.put(f"/m/{name}", content)))
+
+
+def void(value: object) -> None:
+    """For its effect only."""
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+RIGHT = {name: sha256(content) for name, content in CONTENT.items()}
+
+
+def tools(cache: Path, status: Status, address: str) -> Toolchain:
+    made = Toolchain(ROOT, cache, status, "mirror", address)
+    made._platform = "linux-amd64"
+    # No other source: a mirror that cannot be used has to say so.
+    made.items = {**made.items, "k3s": Item("k3s", "1.34.2+k3s1")}
+    return made
+
+
+def test_both_files_of_a_mirror(place: Place, tmp_path: Path, status: Status) -> None:
+    place.fill(CONTENT, RIGHT)
+    tool = tools(tmp_path / "cache", status, place.address).ensure(["k3s"])["k3s"]
+    assert (tool.source, tool.version) == ("mirror", VERSION)
+    assert {name: path.read_bytes() for name, path in tool.files.items()} == CONTENT
+
+
+@pytest.mark.parametrize("name", list(CONTENT))
+@pytest.mark.parametrize("fault", ["changed", "truncated", "absent"])
+def test_a_faulty_file_of_a_mirror(
+    place: Place, tmp_path: Path, status: Status, name: str, fault: str
+) -> None:
+    faulty = {"changed": b"x" + CONTENT[name][1:], "truncated": CONTENT[name][:-1]}
+    served = {**CONTENT, name: faulty.get(fault, b"")}
+    if fault == "absent":
+        del served[name]
+    place.fill(served, RIGHT)
+    with pytest.raises(PrerequisiteError, match=rf"k3s.*files/{name}") as caught:
+        tools(tmp_path / "cache", status, place.address).ensure(["k3s"])
+    if fault != "absent":
+        assert f"expected sha256:{RIGHT[name]}" in caught.value.message
+    # Nothing of it is in the store, and the next one with the right file works.
+    assert not list((tmp_path / "cache" / "tools").glob("k3s-*"))
+    place.fill(CONTENT, RIGHT)
+    assert tools(tmp_path / "cache", status, place.address).ensure(["k3s"])
+
+
+@pytest.mark.parametrize("name", list(CONTENT))
+def test_a_mirror_without_a_digest(place: Place, tmp_path: Path, status: Status, name: str) -> None:
+    place.fill(CONTENT, {**RIGHT, name: ""})
+    with pytest.raises(ConfigError, match=r"no usable manifest\.toml: KeyError\('sha256'\)"):
+        tools(tmp_path / "cache", status, place.address).version("k3s")
+
+
+def release(web: Web, digests: dict[str, str]) -> Item:
+    """k3s as the lock file has it, with addresses on loopback."""
+    downloads = [
+        Download(web.put(f"/release/{name}", content)[0], f"sha256:{digests[name]}", file=name)
+        for name, content in CONTENT.items()
+    ]
+    return Item("k3s", "1.34.2+k3s1", tuple(downloads))
+
+
+def test_both_files_of_the_release(web: Web, tmp_path: Path, status: Status) -> None:
+    made = Toolchain(ROOT, tmp_path, status, "release")
+    made.items = {**made.items, "k3s": release(web, RIGHT)}
+    # The line breaks once: the rest is asked for.
+    web.cut = 100_000
+    tool = made.ensure(["k3s"])["k3s"]
+    assert (tool.source, tool.version) == ("release", "1.34.2+k3s1")
+    assert {name: path.read_bytes() for name, path in tool.files.items()} == CONTENT
+    assert web.requests[1] == ("/release/k3s", "bytes=100000-")
+
+
+@pytest.mark.parametrize("name", list(CONTENT))
+def test_a_release_with_another_content(
+    web: Web, tmp_path: Path, status: Status, name: str
+) -> None:
+    made = Toolchain(ROOT, tmp_path, status, "release")
+    made.items = {**made.items, "k3s": release(web, {**RIGHT, name: "0" * 64})}
+    with pytest.raises(PrerequisiteError, match=f"release/{name} cannot be used: expected"):
+        made.ensure(["k3s"])
+    assert not list((tmp_path / "tools").glob("k3s-*"))
+
+
+@pytest.mark.parametrize("images", [IMAGES, "k3s-airgap-images.tar.gz", ""])
+def test_a_node_has_them_in_their_places(
+    tmp_path: Path, status: Status, story: io.StringIO, images: str
+) -> None:
+    programs = {}
+    for name in filter(None, ["k3s", images]):
+        programs[name] = tmp_path / name
+        programs[name].write_bytes(name.encode())
+        programs[name].chmod(0o755)
+    context = tmp_path / "context"
+    toolchain = Toolchain(ROOT, tmp_path / "cache", status)
+    Builder(ROOT, toolchain, (), status)._lay_out("k3s", programs, context)
+    assert (context / "bin" / "k3s").read_bytes() == b"k3s"
+    assert os.access(context / "bin" / "k3s", os.X_OK)
+    assert [path.name for path in (context / "images").iterdir()] == [images] * bool(images)
+    assert ("without its images" in story.getvalue()) is not bool(images)
+    recipe = (context / "Dockerfile").read_text()
+    assert "COPY bin/ /usr/local/bin/" in recipe
+    assert "COPY images/ /var/lib/rancher/k3s/agent/images/" in recipe
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="the host has no systemd")
+@pytest.mark.parametrize("unit", ["k3s", "k3s-agent"])
+def test_systemd_has_nothing_to_say_of_the_units(tmp_path: Path, unit: str) -> None:
+    """In a root of their own, with the targets that every Debian has."""
+    targets = tmp_path / "root" / "usr/lib/systemd/system"
+    shutil.copytree(
+        SYSTEMD,
+        targets,
+        ignore=lambda folder, names: [name for name in names if not name.endswith(".target")],
+    )
+    for source in ("machine", "k3s"):
+        shutil.copytree(VAGRANT / source / "rootfs", tmp_path / "root", dirs_exist_ok=True)
+    program = tmp_path / "root" / "usr/local/bin/k3s"
+    program.parent.mkdir(parents=True, exist_ok=True)
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    file = tmp_path / "root" / f"etc/systemd/system/{unit}.service"
+
+    def verify() -> subprocess.CompletedProcess[str]:
+        command = ["systemd-analyze", "verify", "--man=no", f"--root={tmp_path / 'root'}"]
+        return subprocess.run([*command, file.name], capture_output=True, text=True, timeout=30)
+
+    found = verify()
+    assert (found.returncode, found.stderr) == (0, "")
+    # The same, with a mistake in it: it is looked at.
+    file.write_text(file.read_text().replace("Restart=", "Restrat="))
+    assert "Restrat" in verify().stderr
+
+
+V1 = "[plugins.opt]\n  path = 1\n[plugins.cri]\n  stream_server_port = 1\n"
+V2 = 'version = 2\n[plugins."io.containerd.grpc.v1.cri"]\n  a = 1\n'
+V3 = "version = 3\n[plugins.'io.containerd.cri.v1.runtime']\n  a = 1\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "section"),
+    [
+        (V1, ["plugins", "cri"]),
+        (V2, ["plugins", "io.containerd.grpc.v1.cri"]),
+        (V3, ["plugins", "io.containerd.cri.v1.runtime"]),
+        (f"{V3}  restrict_oom_score_adj = false\n", ["plugins", "io.containerd.cri.v1.runtime"]),
+    ],
+)
+def test_containerd_is_kept_from_oom_scores(text: str, section: list[str]) -> None:
+    """The formats of containerd 1.4, 1.7 and 2 as releases of k3s write them."""
+    before, after = tomllib.loads(text), tomllib.loads(restricted(text))
+    for name in section:
+        before, after = before[name], after[name]
+    assert after == {**before, "restrict_oom_score_adj": True}
+
+
+def restricted(text: str) -> str:
+    script = VAGRANT / "k3s/rootfs/usr/local/lib/lab/restrict-oom"
+    return runner.run([script], stdin=text.encode()).stdout
+
+
+def test_a_containerd_of_an_unknown_format_is_an_error() -> None:
+    with pytest.raises(Exception, match="containerd has no section for its CRI"):
+        restricted("version = 9\n")
