@@ -86,10 +86,12 @@ def address(first: Machine) -> str:
     return f"https://{first.address}:6443"
 
 
-def registries() -> dict[str, Any]:
-    """The lab's registry, also asked first for what is said to be on Docker Hub."""
-    endpoint = {"endpoint": [f"http://{HOST}"]}
-    return {"mirrors": {HOST: endpoint, "docker.io": endpoint}}
+def registries(mirror: str = "") -> dict[str, Any]:
+    """The lab's registry, also asked first for what is said to be on Docker Hub, and before Docker
+    Hub the configuration's mirror, where there is one."""
+    own = f"http://{HOST}"
+    hub = [own, mirror] if mirror else [own]
+    return {"mirrors": {HOST: {"endpoint": [own]}, "docker.io": {"endpoint": hub}}}
 
 
 def minor(version: str) -> int:
@@ -140,7 +142,8 @@ class K3s:
     def _run(self, remote: Remote, settings: dict[str, Any], unit: str) -> None:
         """Start a unit with these settings, unless it runs or comes up with them already."""
         script = self.lab.root / "vagrant" / "k3s.sh"
-        texts = {CONFIG: json.dumps(settings, indent=1), REGISTRIES: json.dumps(registries())}
+        mirrors = json.dumps(registries(self.lab.registry_mirror))
+        texts = {CONFIG: json.dumps(settings, indent=1), REGISTRIES: mirrors}
         wanted = hashlib.sha256("".join([*texts.values(), script.read_text()]).encode()).hexdigest()
         before = remote.run(["cat", STARTED], sudo=True, ok=(0, 1)).strip()
         state = remote.run(["systemctl", "is-active", unit], ok=range(256)).strip()

@@ -135,6 +135,12 @@ def test_k3s_asks_the_labs_registry_first() -> None:
         assert mirrors[name] == {"endpoint": ["http://registry.lab:5000"]}
 
 
+def test_k3s_asks_a_mirror_after_the_labs_own_registry() -> None:
+    mirrors = k3s.registries("https://10.1.2.3:8444")["mirrors"]
+    assert mirrors["docker.io"]["endpoint"] == ["http://registry.lab:5000", "https://10.1.2.3:8444"]
+    assert mirrors["registry.lab:5000"]["endpoint"] == ["http://registry.lab:5000"]
+
+
 class Talked(Remote):
     """A machine that notes what is asked of it, and answers from `files`."""
 
