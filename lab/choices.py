@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Network
+from pathlib import Path
 from typing import Any
 
 from lab.config import AUTO, HOST_ONLY, MOST_MACHINES, Lab, Ports
@@ -48,6 +49,7 @@ def resolve(
     `versions` has the version of each distribution that can be had.
     Raises ConfigError with every clash between an explicit value and the host.
     """
+    lab = as_brought_up(lab)
     kept = remembered(lab)
     problems: list[Problem] = []
     choices: list[Choice] = []
@@ -75,6 +77,15 @@ def resolve(
             problems.append(Problem(key, f"{given} is in use{_by(owner(given))}"))
     if provider == "virtualbox":
         problems.append(Problem("provider", "virtualbox has no box of the lab's yet; libvirt has"))
+    for key, wanted in (("provider", provider), ("distribution", distribution)):
+        if kept.get(key, wanted) != wanted:
+            problems.append(
+                Problem(key, f"{wanted} is wanted of a lab that is {kept[key]} already: --lab NAME")
+            )
+    if kept.get("control_planes", 1) > lab.control_planes:
+        problems.append(
+            Problem("machines.control_planes", "a lab of three cannot become one of one")
+        )
     kubernetes = versions.get(distribution, "")
     if not kubernetes:
         problems.append(Problem("distribution", f"no source has {distribution} for this host"))
@@ -100,6 +111,25 @@ def resolve(
         ports=Ports(**ports),
     )
     return resolved, choices
+
+
+def as_brought_up(lab: Lab) -> Lab:
+    """The lab with the control planes, the source and the mirror that its last lab-up was told of,
+    where nothing else is said now: nobody repeats a flag to look at a lab."""
+    kept = remembered(lab)
+
+    def said(key: str) -> bool:
+        return lab.origins.get(key, "default") != "default"
+
+    if not said("machines.control_planes"):
+        planes = kept.get("control_planes", lab.control_planes)
+        lab = dataclasses.replace(lab, control_planes=planes)
+    if not (said("source") or said("mirror")):
+        source, mirror = kept.get("source", lab.source), kept.get("mirror", lab.mirror)
+        lab = dataclasses.replace(lab, source=source, mirror=mirror)
+    if lab.mirror and "://" not in lab.mirror:
+        lab = dataclasses.replace(lab, mirror=str(Path(lab.mirror).expanduser().absolute()))
+    return lab
 
 
 def remembered(lab: Lab) -> dict[str, Any]:
@@ -133,6 +163,9 @@ def to_remember(lab: Lab) -> Mapping[str, Any]:
     return {
         "provider": lab.provider,
         "distribution": lab.distribution,
+        "source": lab.source,
+        "mirror": lab.mirror,
+        "control_planes": lab.control_planes,
         "workers": lab.workers,
         "subnet": str(lab.subnet),
         **{f"ports.{name}": port for name, port in vars(lab.ports).items()},

@@ -18,6 +18,8 @@ from lab.errors import DeadlineExceeded, LabError, ResourceError
 
 # Kubelets renew their leases every 10 s.
 LEASE_AGE = 20
+# Seconds for nodes to be Ready, and for each add-on: k3s unpacks its images before that.
+PATIENCE = 240
 METRICS = "v1beta1.metrics.k8s.io"
 # Distribution -> namespace -> workloads of the baseline. k3s brings its own.
 ADDONS: Mapping[str, Mapping[str, Sequence[str]]] = {
@@ -176,7 +178,7 @@ def wait_nodes(lab: Lab, tools: Path, since: datetime | None = None) -> None:
     wait.until(
         lambda: nodes_ready(lab, tools, since),
         what="every node becoming Ready",
-        timeout=120,
+        timeout=PATIENCE,
         hint="invoke lab-logs",
     )
 
@@ -184,16 +186,16 @@ def wait_nodes(lab: Lab, tools: Path, since: datetime | None = None) -> None:
 def wait_ready(lab: Lab, tools: Path) -> None:
     """Wait until every node is Ready and the cluster's DNS serves."""
     wait_nodes(lab, tools)
-    _wait_available(lab, tools, "kube-system", "deployment/coredns", 120)
+    _wait_available(lab, tools, "kube-system", "deployment/coredns")
 
 
-def _wait_available(lab: Lab, tools: Path, namespace: str, workload: str, timeout: int) -> None:
+def _wait_available(lab: Lab, tools: Path, namespace: str, workload: str) -> None:
     """Wait for a workload. Raises DeadlineExceeded with what the namespace's pods complain of."""
     try:
         wait.until(
             lambda: available(lab, tools, namespace, workload),
             what=f"add-on {workload.split('/')[1]}",
-            timeout=timeout,
+            timeout=PATIENCE,
         )
     except DeadlineExceeded as error:
         listing = "".join(f"\n  | {line}" for line in complaints(lab, tools, namespace))
@@ -204,11 +206,11 @@ def wait_addons(lab: Lab, tools: Path) -> None:
     """Wait until every add-on of the baseline is available."""
     for namespace, names in ADDONS[lab.distribution].items():
         for name in names:
-            _wait_available(lab, tools, namespace, name, 180)
+            _wait_available(lab, tools, namespace, name)
     wait.until(
         lambda: metrics_served(lab, tools),
         what="metrics-server's API",
-        timeout=180,
+        timeout=PATIENCE,
         hint="invoke lab-logs",
     )
 

@@ -30,7 +30,7 @@ from lab import (
     wait,
 )
 from lab.choices import FILE as CHOICES
-from lab.choices import Choice, neighbours, resolve, to_remember
+from lab.choices import Choice, as_brought_up, neighbours, resolve, to_remember
 from lab.config import Lab, cache_folder
 from lab.connection import Remote, connections
 from lab.containers import run_arguments
@@ -317,7 +317,8 @@ def known(lab: Lab) -> Lab:
 
 
 def toolchain_of(lab: Lab, status: Status) -> Toolchain:
-    """The tools as the lab's `source` and `mirror` say."""
+    """The tools as the lab's `source` and `mirror` say, or as they did for its last lab-up."""
+    lab = as_brought_up(lab)
     return Toolchain(lab.root, cache_folder(), status, lab.source, lab.mirror)
 
 
@@ -386,13 +387,14 @@ def destroy(lab: Lab, status: Status, *, cache: bool = False) -> None:
     if lab.state.exists():
         with locked(lab, "lab-destroy", status):
             (lab.state / READY).unlink(missing_ok=True)
-            if (lab.state / "machines.json").exists():
+            if (rendered := lab.state / "machines.json").exists():
                 with status.step(f"destroy lab `{lab.name}`"):
+                    # Nothing else is asked: neither the host nor a mirror need be as they were.
+                    made = replace(lab, provider=json.loads(rendered.read_text())["provider"])
                     facts = host.gather(cache_folder())
-                    settled = settle(lab, facts, toolchain_of(lab, status))
-                    if settled.provider == "docker" and not facts.docker_engine:
+                    if made.provider == "docker" and not facts.docker_engine:
                         prerequisites.start_docker(facts, cache_folder(), status)
-                    Machines(settled, status).remove()
+                    Machines(made, status).remove()
             shutil.rmtree(lab.state)
         _forget_shared(lab.state.parent)
     if cache:

@@ -1,7 +1,9 @@
 #!/bin/sh
-# Every machine: start k3s with /etc/rancher/k3s/config.yaml. $1 is the unit, k3s or k3s-agent.
+# Every machine: start k3s with /etc/rancher/k3s/config.yaml. $1 is the unit, k3s or k3s-agent,
+# and $2 how many seconds it may take to say that it is ready.
 set -eu
 unit=$1
+limit=$2
 state=/var/lib/rancher/k3s/agent
 containerd=$state/etc/containerd
 
@@ -15,7 +17,7 @@ sed -i -e "s/@CARD@/$card/" -e "s#@KUBELET_ARGS@#${LAB_KUBELET_ARGS#--}#" -e '/^
 ! ls $state/images/*.tar* >/dev/null 2>&1 || sed -i '/^ *"pause-image"/d' $config
 
 start() {
-  timeout 200 systemctl restart "$unit" && return
+  timeout "$limit" systemctl restart "$unit" && return
   journalctl --unit "$unit" --lines 15 --no-pager --output cat >&2
   exit 1
 }

@@ -176,7 +176,7 @@ def pod_network(scene: Scene) -> tuple[object, object]:
     pods = scene.probes()
     addresses = " ".join(pod["status"].get("podIP", "") for pod in pods.values())
     line = f"for one in {addresses}; do wget -q -T 5 -O - http://$one:8080/ || echo none; done"
-    seen = {machine: scene.inside(name(pod), line).split() for machine, pod in pods.items()}
+    seen = {machine: sorted(scene.inside(name(pod), line).split()) for machine, pod in pods.items()}
     return dict.fromkeys(_machines(scene.lab), _machines(scene.lab)), seen
 
 

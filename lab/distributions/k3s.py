@@ -30,6 +30,8 @@ KUBECONFIG = "/etc/rancher/k3s/k3s.yaml"
 AGENT_TOKEN = "/var/lib/rancher/k3s/server/node-token"
 # A digest of what the unit was last started with.
 STARTED = "/etc/rancher/k3s/lab-started"
+# Seconds for a unit to say that it is ready; it unpacks its images before that.
+START = 300
 # From this minor version on a kubelet has to be told that cgroup v1 is meant.
 FAILS_ON_CGROUP_V1 = 35
 
@@ -86,12 +88,12 @@ def address(first: Machine) -> str:
     return f"https://{first.address}:6443"
 
 
-def registries(mirror: str = "") -> dict[str, Any]:
-    """The lab's registry, also asked first for what is said to be on Docker Hub, and before Docker
-    Hub the configuration's mirror, where there is one."""
+def registries(lab: Lab) -> dict[str, Any]:
+    """The lab's registry, which is also asked first, and the room's second, for what is said to be
+    on Docker Hub."""
     own = f"http://{HOST}"
-    hub = [own, mirror] if mirror else [own]
-    return {"mirrors": {HOST: {"endpoint": [own]}, "docker.io": {"endpoint": hub}}}
+    both = [address for address in (own, lab.registry_mirror) if address]
+    return {"mirrors": {HOST: {"endpoint": [own]}, "docker.io": {"endpoint": both}}}
 
 
 def minor(version: str) -> int:
@@ -142,8 +144,8 @@ class K3s:
     def _run(self, remote: Remote, settings: dict[str, Any], unit: str) -> None:
         """Start a unit with these settings, unless it runs or comes up with them already."""
         script = self.lab.root / "vagrant" / "k3s.sh"
-        mirrors = json.dumps(registries(self.lab.registry_mirror))
-        texts = {CONFIG: json.dumps(settings, indent=1), REGISTRIES: mirrors}
+        given = registries(self.lab)
+        texts = {CONFIG: json.dumps(settings, indent=1), REGISTRIES: json.dumps(given, indent=1)}
         wanted = hashlib.sha256("".join([*texts.values(), script.read_text()]).encode()).hexdigest()
         before = remote.run(["cat", STARTED], sudo=True, ok=(0, 1)).strip()
         state = remote.run(["systemctl", "is-active", unit], ok=range(256)).strip()
@@ -151,7 +153,8 @@ class K3s:
             return
         for path, text in texts.items():
             remote.put(text, path, mode="0600")
-        remote.script(script, unit, timeout=480)
+        # Twice, where containerd's settings are to be changed.
+        remote.script(script, unit, f"{wait.limit(START):.0f}", timeout=3 * START)
         remote.put(wanted, STARTED)
 
     def _token(self) -> str:

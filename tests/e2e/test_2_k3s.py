@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,7 +89,13 @@ def test_units_on_the_machine(lab: Invoke) -> None:
     assert inside("stat", "-f", "-c", "%T", "/var/lib/rancher") != "overlayfs"
 
 
-def test_again_is_the_same(lab: Invoke, mirror: Path) -> None:
-    """As typed the second time: the machine is there, the unit is started once more."""
-    words = ("--distribution", "k3s", "--mirror", str(mirror), "--workers", "0")
-    assert "| server: this is not k3s" in lab("lab-up", *words, code=4).err
+def test_again_is_the_same(lab: Invoke) -> None:
+    """As typed the second time: the flags of the first are remembered, its mirror too."""
+    assert "| server: this is not k3s" in lab("lab-up", code=4).err
+
+
+def test_destroyed_without_the_mirror(lab: Invoke, mirror: Path) -> None:
+    shutil.rmtree(mirror)
+    assert "has no usable manifest.toml" in lab("lab-status", code=2).err
+    lab("lab-destroy")
+    assert not docker("ps", "--all", "--quiet", "--filter", "label=lab.name=k3s")

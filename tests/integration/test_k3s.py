@@ -110,7 +110,7 @@ def test_a_faulty_file_of_a_mirror(
 @pytest.mark.parametrize("name", list(CONTENT))
 def test_a_mirror_without_a_digest(place: Place, tmp_path: Path, status: Status, name: str) -> None:
     place.fill(CONTENT, {**RIGHT, name: ""})
-    with pytest.raises(ConfigError, match=r"no usable manifest\.toml: KeyError\('sha256'\)"):
+    with pytest.raises(ConfigError, match=r"no usable manifest\.toml: .*'sha256'"):
         tools(tmp_path / "cache", status, place.address).version("k3s")
 
 

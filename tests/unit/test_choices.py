@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from lab import config
 from lab.choices import FILE, neighbours, resolve, to_remember
 from lab.config import Forward, Lab, Ports
 from lab.errors import ConfigError
@@ -165,6 +166,35 @@ def test_what_another_lab_has_chosen_is_taken(open_lab: Lab, host: Callable[...,
     assert str(second.subnet) == "192.168.57.0/24"
     assert second.ports == Ports(api=6444, http=8081, registry=5001, ssh=2228)
     assert neighbours(first) == ((), {})
+
+
+def test_what_lab_up_was_told_need_not_be_repeated(
+    open_lab: Lab, host: Callable[..., Host]
+) -> None:
+    flags = {"mirror": "usb", "machines.control_planes": "3"}
+    first = settle(config.load(open_lab.root, flags, {}), host(), BOTH)
+    assert first.mirror == str(Path("usb").absolute())
+    first.state.mkdir(parents=True)
+    (first.state / FILE).write_text(json.dumps(to_remember(first)))
+    again = settle(config.load(open_lab.root, {}, {}), host(), BOTH)
+    assert again == first
+    # What is said now is meant, also when it is the default.
+    other = settle(config.load(open_lab.root, {"source": "auto"}, {}), host(), BOTH)
+    assert (other.source, other.mirror, other.control_planes) == ("auto", "", 3)
+
+
+def test_a_lab_does_not_become_another(open_lab: Lab, host: Callable[..., Host]) -> None:
+    first = settle(replace(open_lab, control_planes=3, distribution="kubeadm"), host(), BOTH)
+    first.state.mkdir(parents=True)
+    (first.state / FILE).write_text(json.dumps(to_remember(first)))
+    flags = {"distribution": "k3s", "provider": "libvirt", "machines.control_planes": 1}
+    with pytest.raises(ConfigError) as caught:
+        settle(config.load(open_lab.root, flags, {}), host(), BOTH)
+    assert list(map(str, caught.value.problems)) == [
+        "provider: libvirt is wanted of a lab that is docker already: --lab NAME",
+        "distribution: k3s is wanted of a lab that is kubeadm already: --lab NAME",
+        "machines.control_planes: a lab of three cannot become one of one",
+    ]
 
 
 def test_a_torn_record_of_another_lab_takes_nothing(open_lab: Lab) -> None:

@@ -155,7 +155,7 @@ def test_images_come_from_the_labs_registry(lab: Lab, monkeypatch: pytest.Monkey
 
 def test_pods_reach_each_other(lab: Lab) -> None:
     pods = [pod(f"probe-{one.name}", one.name) for one in lab.machines]
-    everyone = "control-plane-1\nworker-1\nworker-2\n"
+    everyone = "worker-1\ncontrol-plane-1\nworker-2\n"
     assert same(items.pod_network(scene(lab, {"pods": pods}, everyone)))
     assert not same(items.pod_network(scene(lab, {"pods": pods}, "control-plane-1\nnone\nnone")))
     assert same(items.names(scene(lab, {"pods": pods}, "worker-2")))

@@ -129,16 +129,14 @@ def test_a_kubelet_is_told_of_cgroup_v1_once_it_knows_the_word(
     assert ("fail-cgroupv1=false" in settings["kubelet-arg"]) is told
 
 
-def test_k3s_asks_the_labs_registry_first() -> None:
-    mirrors = k3s.registries()["mirrors"]
+def test_k3s_asks_the_labs_registry_first_and_then_the_rooms(lab: Lab) -> None:
+    mirrors = k3s.registries(lab)["mirrors"]
     for name in ("docker.io", "registry.lab:5000"):
         assert mirrors[name] == {"endpoint": ["http://registry.lab:5000"]}
-
-
-def test_k3s_asks_a_mirror_after_the_labs_own_registry() -> None:
-    mirrors = k3s.registries("https://10.1.2.3:8444")["mirrors"]
-    assert mirrors["docker.io"]["endpoint"] == ["http://registry.lab:5000", "https://10.1.2.3:8444"]
-    assert mirrors["registry.lab:5000"]["endpoint"] == ["http://registry.lab:5000"]
+    room = replace(lab, registry_mirror="https://10.0.0.1:8444")
+    mirrors = k3s.registries(room)["mirrors"]
+    assert mirrors["docker.io"]["endpoint"] == ["http://registry.lab:5000", "https://10.0.0.1:8444"]
+    assert mirrors["registry.lab:5000"] == {"endpoint": ["http://registry.lab:5000"]}
 
 
 class Talked(Remote):
@@ -183,9 +181,9 @@ def test_k3s_joins_servers_first_and_agents_by_what_the_server_signs(lab: Lab) -
     lab, order, machines = three(lab, "k3s")
     K3s(lab).join(machines[0], machines[1:])
     assert order == [
-        "k3s.sh control-plane-2 k3s",
-        "k3s.sh control-plane-3 k3s",
-        "k3s.sh worker-1 k3s-agent",
+        "k3s.sh control-plane-2 k3s 300",
+        "k3s.sh control-plane-3 k3s 300",
+        "k3s.sh worker-1 k3s-agent 300",
     ]
     token = json.loads(machines[3].files[k3s.CONFIG])["token"]
     assert token == "K10ab::server:secret"
