@@ -11,11 +11,12 @@ It is written aside and renamed, so that a folder of this name is a whole bundle
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import sys
 import tarfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
@@ -25,7 +26,7 @@ from lab.config import Lab
 from lab.errors import ConfigError, NotFoundError, UnexpectedChange, answered
 from lab.homework import data
 from lab.homework.image import make_base
-from lab.images import CLUSTER_IMAGES, STUDENT_IMAGES, Builder
+from lab.images import Builder
 from lab.lifecycle import Bringup
 from lab.output import Status, table
 from lab.sbom import Package
@@ -118,6 +119,8 @@ def make(
     output = output.absolute()
     if output.exists() and not (output / MANIFEST).exists():
         raise ConfigError(f"{output} exists and is no bundle", hint="choose another --output")
+    # No machine is started here that needed memory.
+    lab = replace(lab, workers=0)
     toolchain = lifecycle.toolchain_of(lab, status)
     facts = host.gather(toolchain.cache)
     up = Bringup(lab, lifecycle.settle(lab, facts, toolchain), status, facts, toolchain)
@@ -239,9 +242,9 @@ class _Filling:
         finally:
             if mine:
                 runner.run(["docker", "rmi", "--no-prune", *mine])
-        versions = {name: mirrored.version(name) for name in NODE_TOOLS["kubeadm"]}
-        own = CLUSTER_IMAGES if self.up.lab.distribution == "kubeadm" else ()
-        for image in (*own, *STUDENT_IMAGES):
+        distribution = self.up.lab.distribution
+        versions = {name: mirrored.version(name) for name in NODE_TOOLS[distribution]}
+        for image in itertools.chain(*images.NODE_IMAGES[distribution]):
             name, _, version = image.reference(versions).rpartition(":")
             self.inside[images.mirror_item(tag)[0]].append(Package("docker", name, version))
 

@@ -211,7 +211,7 @@ def test_a_proxy_and_its_authority(island: Island, proxy: dict[str, str], tmp_pa
 
     log = wait.until(asked, what=f"requests of all: {told}", timeout=30)
     assert "registry.lab" not in log and "192.168." not in log
-    run = "docker run --rm registry.lab:5000/busybox env"
+    run = "docker run --rm registry.lab:5000/library/busybox env"
     assert f"HTTPS_PROXY={proxy['HTTPS_PROXY']}" in machine(island, run)
     machine(island, f"{KUBECTL} delete pod reach --now")
     assert "failed" not in island.inv("check", "pod", **proxy).out
