@@ -1,4 +1,4 @@
-"""VirtualBox by what VBoxManage was recorded to say: no such hypervisor runs here."""
+"""VirtualBox by answers of VBoxManage, written after its manual: no such hypervisor runs here."""
 
 from __future__ import annotations
 
