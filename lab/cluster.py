@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -120,6 +120,22 @@ def nodes_ready(lab: Lab, tools: Path, since: datetime | None = None) -> bool | 
             age = (now - life).total_seconds()
             raise ResourceError(f"{machine.name} gave its last sign of life {age:.0f} s ago")
     return True
+
+
+def forget_nodes(lab: Lab, tools: Path) -> None:
+    """Delete nodes whose machines the lab has no more."""
+    names = {str(item["metadata"]["name"]) for item in get(lab, tools, "nodes")}
+    if gone := surplus(names, lab):
+        kubectl(lab, tools, "delete", "node", *gone, timeout=60)
+
+
+def surplus(names: Collection[str], lab: Lab) -> list[str]:
+    """Of the names of nodes those of workers that are no machines of the lab.
+
+    Nodes with names of another kind somebody else has made, a simulator for instance.
+    """
+    have = {machine.name for machine in lab.machines}
+    return sorted(name for name in names if re.fullmatch(r"worker-\d", name) and name not in have)
 
 
 def sign_of_life(node: dict[str, Any], lease: dict[str, Any] | None) -> datetime:

@@ -144,6 +144,12 @@ def remove(lab: Lab) -> None:
             runner.run(["docker", *removal, *found], timeout=120)
 
 
+def drop(lab: Lab, machines: Collection[str]) -> None:
+    """Remove the volumes of machines that Vagrant has destroyed."""
+    volumes = [container(lab, machine) for machine in machines]
+    runner.run(["docker", "volume", "rm", "--force", *volumes], timeout=120)
+
+
 def pause(lab: Lab) -> bool:
     """Hold every process of the machines that run; whether there were any."""
     found = _list("ps", "--format", "{{.ID}}", "--filter=status=running", *_filters(lab))

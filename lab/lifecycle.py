@@ -132,6 +132,13 @@ def finish_restore(up: Bringup) -> None:
             snapshots.restore(up.machines, name)
 
 
+def remove_surplus(up: Bringup) -> None:
+    """The machines of workers that are no longer asked for."""
+    if names := up.machines.surplus():
+        with up.status.step(f"remove {', '.join(names)}"):
+            up.machines.drop(names)
+
+
 def make_node_image(up: Bringup) -> None:
     """The image of the machines, everything inside; the host's tools are made beside it."""
     up.tools = up.pool.submit(up.toolchain.bin_folder)
@@ -206,8 +213,9 @@ def join_machines(up: Bringup) -> None:
 
 
 def wait_for_nodes(up: Bringup) -> None:
-    """Every node Ready, and the cluster's DNS answering."""
+    """Every node Ready, none that is no machine any more, and the cluster's DNS answering."""
     with up.status.step("nodes ready, DNS answers"):
+        cluster.forget_nodes(up.lab, up.stacks.tools)
         cluster.wait_ready(up.lab, up.stacks.tools)
 
 
@@ -229,6 +237,7 @@ STEPS: Sequence[Callable[[Bringup], None]] = (
     install_prerequisites,
     remember_choices,
     finish_restore,
+    remove_surplus,
     make_node_image,
     start_machines,
     prepare_machines,

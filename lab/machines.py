@@ -228,6 +228,16 @@ class Machines(vagrant.Vagrant):
         folder = self.lab.state / "vagrant" / "machines"
         return {path.parts[-3]: path.read_text().strip() for path in folder.glob("*/*/id")}
 
+    def surplus(self) -> list[str]:
+        """The names of machines that were made, and that the configuration has no more."""
+        return sorted(self.known().keys() - {machine.name for machine in self.lab.machines})
+
+    def drop(self, names: Sequence[str]) -> None:
+        """Destroy surplus machines: to Vagrant they are as they were rendered last."""
+        self._run_vagrant_command(["destroy", "--force", *names])
+        if self.lab.provider == "docker":
+            containers.drop(self.lab, names)
+
     def connect(self) -> Path:
         """Ask Vagrant how the machines are reached; the path of the ssh-config that says it."""
         path = self._ssh_config

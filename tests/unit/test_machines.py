@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from lab import containers, machines
+from lab import cluster, containers, machines
 from lab.boxes import Box
 from lab.config import Forward, Lab
 from lab.errors import NotFoundError
+from lab.output import Status
 
 
 def render(lab: Lab, **changes: Any) -> dict[str, Any]:
@@ -86,3 +87,14 @@ def test_a_machine_that_does_not_exist(lab: Lab) -> None:
     assert machines.find(lab, "worker-2").address == "192.168.56.22"
     with pytest.raises(NotFoundError, match="there are: control-plane-1, worker-1, worker-2"):
         machines.find(lab, "worker-3")
+
+
+def test_machines_that_are_no_longer_asked_for(lab: Lab) -> None:
+    folder = lab.state / "vagrant" / "machines"
+    for number in (1, 2, 3):
+        (folder / f"worker-{number}" / "docker").mkdir(parents=True)
+        (folder / f"worker-{number}" / "docker" / "id").write_text(f"{number}\n")
+    (folder / "worker-4" / "docker").mkdir(parents=True)
+    assert machines.Machines(lab, Status()).surplus() == ["worker-3"]
+    nodes = ["control-plane-1", "worker-1", "worker-2", "worker-3", "kwok-node-1"]
+    assert cluster.surplus(nodes, lab) == ["worker-3"]
