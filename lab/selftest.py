@@ -11,13 +11,17 @@ from lab.parallel import each
 
 PYTHON = [sys.executable, "-m"]
 LAB = [*PYTHON, "pytest", "--exitfirst", "--durations=12"]
+BARE = "tests/e2e/test_2_bare.py"
+OFFLINE = "tests/e2e/test_4_offline.py"
 SUITES = {
     "lint": [[*PYTHON, "ruff", "check", "."], [*PYTHON, "ruff", "format", "--check", "."]],
     "types": [[*PYTHON, "mypy"]],
     "unit": [[*PYTHON, "pytest", "tests/unit"]],
     "integration": [[*PYTHON, "pytest", "tests/integration"]],
-    "e2e": [[*LAB, "tests/e2e"]],
+    "e2e": [[*LAB, "tests/e2e", *(f"--ignore={file}" for file in (BARE, OFFLINE))]],
     # Only when they are asked for: what takes too long for every run.
+    "bare": [[*LAB, BARE]],
+    "offline": [[*LAB, OFFLINE]],
     "homework": [[*LAB, "tests/homework"]],
     "vm": [[*LAB, "tests/vm"]],
 }

@@ -56,7 +56,6 @@ def test_a_program_that_does_not_start_is_told_with_its_words(lab: Invoke, mirro
     assert f"✗ control plane (k3s {VERSION})" in done.err
     assert "on control-plane-1 ended with code 1" in done.err
     assert "| server: this is not k3s" in done.err
-    assert "k3s comes without its images" in done.err
 
 
 def test_settings_on_the_machine(lab: Invoke) -> None:
