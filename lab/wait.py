@@ -31,6 +31,7 @@ def until(
     timeout: float,
     interval: float = 0.1,
     longest: float = 1.0,
+    silence: float | None = None,
     hint: str = "",
 ) -> T:
     """Call `probe` until it returns something other than None, and return that.
@@ -39,18 +40,26 @@ def until(
     pause starts at `interval` seconds and grows by half up to `longest`.
 
     Raises DeadlineExceeded after `timeout` seconds (more on slow machines), naming `what` and the
-    last reason seen.
+    last reason seen; and after `silence` seconds in which the probe did nothing but raise.
     """
     timeout = limit(timeout)
     deadline = time.monotonic() + timeout
     reason = "no answer yet"
+    silent: float | None = None
     while True:
         try:
             answer = probe()
             if answer is not None:
                 return answer
+            silent = None
         except LabError as error:
             reason = error.message
+            if silence is not None:
+                silent = silent or time.monotonic()
+                if time.monotonic() - silent > limit(silence):
+                    raise DeadlineExceeded(
+                        f"{what} cannot be seen for {silence:.0f} s: {reason}", hint=hint
+                    ) from error
         if time.monotonic() + interval > deadline:
             raise DeadlineExceeded(
                 f"{what} did not happen within {timeout:.0f} s: {reason}", hint=hint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,9 +12,9 @@ from typing import Any
 
 from lab import cluster, runner, wait
 from lab.config import Lab
-from lab.errors import ResourceError
+from lab.errors import LabError, ResourceError
 from lab.homework.listener import Listener
-from lab.homework.ways import NAME
+from lab.homework.ways import NAME, SILENCE
 
 PLACE = ("--namespace", NAME)
 # Exit code of what was killed, and the reason where nobody can be asked any more.
@@ -57,11 +58,18 @@ class Job:
             # Behind a thread, since an interrupt has to be noticed while a log is heard.
             future = pool.submit(self.follow, heard)
             wait.until(lambda: self._over(future), what="the Job's end", timeout=limit, longest=0.2)
-            return asked, future.result()
+            ended = asked, future.result()
+        except BaseException:
+            self.away.set()
+            # Of a cluster that is gone nothing can be taken away; the next run does that first.
+            with contextlib.suppress(LabError):
+                self.remove()
+            raise
         finally:
             self.away.set()
-            self.remove()
             pool.shutdown()
+        self.remove()
+        return ended
 
     def remove(self) -> None:
         """The namespace, with everything in it."""
@@ -86,6 +94,8 @@ class Job:
                     what=f"the end of pod {pod}",
                     # A log may break off while the training goes on.
                     timeout=DAY,
+                    silence=SILENCE,
+                    hint="invoke lab-up; then the same goes on: invoke mnist-run job",
                 )
             # More of the same is in vain.
             if not pod or reason == "OOMKilled":

@@ -178,18 +178,22 @@ class Runs:
                 timeout=LIMIT,
                 interval=0.3,
                 longest=0.5,
+                silence=ways.SILENCE,
+                hint=f"invoke lab-up; then the same goes on: invoke mnist-run {way}",
             )
             asked, ended, code, *reason = self._shell(
                 f"cd {folder} && cat asked ended code; {REASON.get(way, '')}"
             ).split()
         except BaseException:
-            self._shell(end, timeout=3 * ways.GRACE)
+            # A machine that is gone has nothing more to be ended.
             with contextlib.suppress(LabError):
+                self._shell(end, timeout=3 * ways.GRACE)
                 last = lambda: self._poll(folder, heard, halt=False)  # noqa: E731
                 wait.until(last, what="its last words", timeout=ways.GRACE)
+            with contextlib.suppress(LabError):
+                self._sweep(way)
             raise
-        finally:
-            self._sweep(way)
+        self._sweep(way)
         seconds = float(ended) - float(asked)
         metrics = self._metrics(way)
         return Run(way, float(asked), seconds, int(code), heard.text, metrics, "".join(reason))

@@ -15,6 +15,9 @@ NAME = "mnist-run"
 ROOT = f"{image.HOME}/root"
 # How long a training that was told to stop may take to say good-bye, in seconds.
 GRACE = 10
+# Seconds without an answer of the machine or the cluster after which a run is given up. A training
+# that nobody looks at ends by itself then.
+SILENCE = 60
 # What a run writes into its folder on the machine.
 FILES = ("asked", "ended", "code", "output", "session", "seen")
 # In a container: where results go, and the options that put them there.

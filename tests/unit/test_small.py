@@ -314,3 +314,19 @@ def test_slow_machines_have_longer(lab: Lab, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(wait.time, "monotonic", lambda: next(clock))
     with pytest.raises(DeadlineExceeded, match="did not happen within 6 s"):
         wait.until(lambda: None, what="it", timeout=1)
+
+
+def test_a_probe_that_says_nothing_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever raises all the time is given up before the limit; one answer between is enough."""
+    clock = iter(range(1000))
+    monkeypatch.setattr(wait.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(wait.time, "sleep", lambda _: None)
+    answers = iter([None, *[ResourceError("refused")] * 4, None, *[ResourceError("gone")] * 50])
+
+    def probe() -> bool | None:
+        if isinstance(answer := next(answers), ResourceError):
+            raise answer
+        return answer
+
+    with pytest.raises(DeadlineExceeded, match="it cannot be seen for 20 s: gone"):
+        wait.until(probe, what="it", timeout=500, silence=20)
