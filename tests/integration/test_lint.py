@@ -7,7 +7,6 @@ import os
 import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +58,12 @@ def write(folder: Path, text: str) -> str:
     return str(path)
 
 
+def used() -> float:
+    """Seconds of processor that children took: other suites run beside this one."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return children.ru_utime + children.ru_stime
+
+
 HOSTILE = {
     "alias-bomb": BOMB,
     "self-reference": "a: &a\n  b: *a\n",
@@ -75,9 +80,9 @@ HOSTILE = {
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
 def test_hostile_files_cost_little(tmp_path: Path, text: str) -> None:
     path = write(tmp_path, text)
-    start = time.monotonic()
+    before = used()
     found = lint(path, limit=100 * MEGABYTE)
-    assert time.monotonic() - start < SECONDS
+    assert used() - before < SECONDS
     assert found.returncode == 5 and " error " in found.stdout, found.stderr
 
 
@@ -148,9 +153,9 @@ def test_a_thousand_manifests(tmp_path: Path, known: schema.Schema) -> None:
     files = sorted((ROOT / "infra" / "workloads").glob("*/manifests/*.yaml"))
     for i in range(1000):
         (tmp_path / f"{i}.yaml").write_text(files[i % len(files)].read_text())
-    start = time.monotonic()
+    before = used()
     found = lint(str(tmp_path))
-    assert found.returncode == 0 and time.monotonic() - start < 5
+    assert found.returncode == 0 and used() - before < 5
 
 
 def test_a_damaged_cache_is_made_again(
