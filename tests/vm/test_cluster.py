@@ -1,6 +1,6 @@
 """A whole cluster in a virtual machine, by the same tasks and the same checks as in containers.
 
-Emulated it takes too long for every run: `invoke test --only vm`. docs/ci.md has its time.
+Emulated it takes too long for every run: `invoke test --only vm`.
 """
 
 from __future__ import annotations
