@@ -95,9 +95,14 @@ def said(result: Any) -> str:
     return str(result.stderr or result.stdout)
 
 
+def ssh_config(lab: Lab) -> Path:
+    """The file in which Vagrant has said how the lab's machines are reached."""
+    return lab.state / "ssh_config"
+
+
 def connections(lab: Lab) -> list[Remote]:
     """Every machine of a lab, the control plane first; nobody is talked to yet."""
-    return [Remote(machine.name, lab.state / "ssh_config") for machine in lab.machines]
+    return [Remote(machine.name, ssh_config(lab)) for machine in lab.machines]
 
 
 @contextmanager

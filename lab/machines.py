@@ -20,7 +20,7 @@ import vagrant
 from lab import containers, keys, runner, wait
 from lab.boxes import Box
 from lab.config import Lab, Machine
-from lab.connection import Remote, connections
+from lab.connection import Remote, connections, ssh_config
 from lab.errors import CommandError, NotFoundError
 from lab.output import Status
 from lab.state import write_aside
@@ -142,7 +142,7 @@ class Machines(vagrant.Vagrant):
         """Write what the Vagrantfile reads; True when it changed."""
         path, text = self.lab.state / "machines.json", json.dumps(settings, indent=2)
         if not path.exists() or path.read_text() != text:
-            self._ssh_config.unlink(missing_ok=True)
+            ssh_config(self.lab).unlink(missing_ok=True)
         return write_aside(path, text)
 
     def start(self, image: str) -> None:
@@ -240,7 +240,7 @@ class Machines(vagrant.Vagrant):
 
     def connect(self) -> Path:
         """Ask Vagrant how the machines are reached; the path of the ssh-config that says it."""
-        path = self._ssh_config
+        path = ssh_config(self.lab)
         # A container is reached at the port that the lab names; a VM may get another address.
         if self.lab.provider != "docker" or not path.exists():
             write_aside(path, self.ssh_config())
@@ -266,10 +266,6 @@ class Machines(vagrant.Vagrant):
             # It may be too busy to answer in the first moment.
             wait.until(lambda one=remote: _set_clock(one), what="a clock", timeout=60)  # type: ignore[misc]
             remote.close()
-
-    @property
-    def _ssh_config(self) -> Path:
-        return self.lab.state / "ssh_config"
 
     def _end_reservations(self) -> None:
         """Free the ports that a killed Vagrant reserved; by itself it would take a minute."""

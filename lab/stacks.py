@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from lab import outside, runner, wait
 from lab.config import Lab
+from lab.connection import ssh_config
 from lab.errors import NotFoundError, ResourceError
 from lab.machines import environment as vagrant_environment
 from lab.output import Status
@@ -43,7 +44,7 @@ def environment(lab: Lab, tools: Path) -> dict[str, str]:
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
         "LAB_NAME": lab.name,
-        "LAB_SSH_CONFIG": str(lab.state / "ssh_config"),
+        "LAB_SSH_CONFIG": str(ssh_config(lab)),
         "LAB_MACHINES": ",".join(machine.name for machine in lab.machines),
         "LAB_HTTP_PORT": str(lab.ports.http),
         "LAB_ADDRESS_POOL": lab.address_pool,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.config import Lab
-from lab.connection import Remote
+from lab.connection import Remote, ssh_config
 from lab.errors import ChecksFailed, ConfigError, LabError, answered
 from lab.homework import compare, markdown, page, rubric
 from lab.homework.image import HOME
@@ -184,12 +184,12 @@ def best(name: str, copies: Sequence[Copy]) -> Copy:
 def on_machine(lab: Lab) -> list[tuple[str, Copy]]:
     """Files in the home folder on the machine by name: those that mnist-up put there, which may
     be edited there, and outputs of runs by hand. Raises what `Remote.run` raises."""
-    if not (lab.state / "ssh_config").exists():
+    if not ssh_config(lab).exists():
         return []
     paths = [f"-path ./{Path(HOME).name}/{name}" for name in rubric.SHIPPED]
     wanted = " -o ".join([*paths, *(f"-name {name}" for name in OUTPUTS)])
     look = f"find . -maxdepth {DEPTH} -type f \\( {wanted} \\) -printf '%T@ %p\\n'"
-    machine = Remote("control-plane-1", lab.state / "ssh_config")
+    machine = Remote("control-plane-1", ssh_config(lab))
     try:
         lines = [line.split(" ", 1) for line in machine.run(["sh", "-c", look]).splitlines()]
         return [

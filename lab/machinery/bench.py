@@ -16,7 +16,7 @@ from typing import Any
 
 from lab import cluster, wait
 from lab.config import Lab, Machine
-from lab.connection import Remote, connections
+from lab.connection import Remote, connections, ssh_config
 from lab.errors import DeadlineExceeded, LabError
 from lab.output import Status
 from lab.parallel import each
@@ -216,7 +216,7 @@ class Bench:
 
         On a connection of its own: whatever the experiment waits for, it does not let go.
         """
-        remote = Remote(self.machine.name, self.lab.state / "ssh_config")
+        remote = Remote(self.machine.name, ssh_config(self.lab))
         while not over.wait(HOLD):
             try:
                 remote.run([SCRIPT, "hold"], sudo=True, timeout=SWITCH)
