@@ -60,16 +60,20 @@ class Job:
             wait.until(lambda: self._over(future), what="the Job's end", timeout=limit, longest=0.2)
             ended = asked, future.result()
         except BaseException:
-            self.away.set()
             # Of a cluster that is gone nothing can be taken away; the next run does that first.
             with contextlib.suppress(LabError):
-                self.remove()
+                self._end(pool)
             raise
-        finally:
-            self.away.set()
-            pool.shutdown()
-        self.remove()
+        self._end(pool)
         return ended
+
+    def _end(self, pool: ThreadPoolExecutor) -> None:
+        """Take the namespace away, and let go what followed the Job."""
+        self.away.set()
+        try:
+            self.remove()
+        finally:
+            pool.shutdown()
 
     def remove(self) -> None:
         """The namespace, with everything in it."""
