@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,6 +51,19 @@ class Invoke:
     def command(self, *words: str) -> list[str]:
         """The words that start a task here."""
         return [sys.executable, "-m", "invoke", *words]
+
+    def begin(self, *words: str, **options: Any) -> subprocess.Popen[str]:
+        """Start a task whose story is read as it comes; `options` are more of Popen's."""
+        return subprocess.Popen(
+            self.command(*words),
+            cwd=self.checkout,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
 
     def __call__(self, *words: str, code: int = 0, **variables: str) -> Done:
         """Run a task; fails the test when it ends with another code than `code`."""

@@ -33,17 +33,7 @@ def states(invoke: Invoke) -> dict[str, Any]:
 
 def test_two_lab_ups_at_once(invoke: Invoke) -> None:
     """The second one says who holds the lab, waits, and finds nothing to do."""
-    both = [
-        subprocess.Popen(
-            invoke.command("lab-up", "--workers", "2"),
-            cwd=invoke.checkout,
-            env=invoke.environment,
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
+    both = [invoke.begin("lab-up", "--workers", "2") for _ in range(2)]
     stories = [process.communicate(timeout=3000)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], stories
     assert sum("waiting for lab `e2e`: held by lab-up" in story for story in stories) == 1
@@ -223,15 +213,7 @@ def test_timeline(invoke: Invoke) -> None:
 
 def test_a_killed_experiment_is_put_back_by_the_machine(invoke: Invoke) -> None:
     """SIGKILL while the scheduler is away: a pod that waits for it runs without any help."""
-    process = subprocess.Popen(
-        invoke.command("experiment", "scheduler"),
-        cwd=invoke.checkout,
-        env=invoke.environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = invoke.begin("experiment", "scheduler")
     assert process.stderr
     story = []
     for line in process.stderr:

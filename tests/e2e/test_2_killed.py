@@ -37,16 +37,7 @@ def until(text: str, lines: Iterable[str]) -> Iterator[str]:
 
 @pytest.fixture
 def process(lab: Invoke) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        lab.command("lab-up", "--workers", "0"),
-        cwd=lab.checkout,
-        env=lab.environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    return lab.begin("lab-up", "--workers", "0", start_new_session=True)
 
 
 def test_killed_with_ports_reserved(process: subprocess.Popen[str]) -> None:

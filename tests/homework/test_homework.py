@@ -63,17 +63,9 @@ class Training:
 
     def __init__(self, lab: Invoke, *words: str) -> None:
         self.lines: list[str] = []
-        self.process = subprocess.Popen(
-            lab.command("mnist-run", *words),
-            cwd=lab.checkout,
-            env=lab.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            # A shell that is not interactive has its children ignore an interrupt.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        )
+        # A shell that is not interactive has its children ignore an interrupt.
+        heed = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731
+        self.process = lab.begin("mnist-run", *words, preexec_fn=heed)
         threading.Thread(target=self._collect, daemon=True).start()
 
     def _collect(self) -> None:

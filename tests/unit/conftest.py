@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -13,9 +13,31 @@ from typing import Any
 import pytest
 
 from lab.config import Lab, Ports
+from lab.connection import Remote
 from lab.host import Host
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+class Scripted(Remote):
+    """A machine that nobody connects to: what it says to a command is `answer`."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, Path("none"))
+
+    def answer(self, argv: Sequence[str]) -> str:
+        """The standard output of a command."""
+        raise AssertionError(f"nobody answers {argv}")
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        sudo: bool = False,
+        timeout: int = 60,
+        ok: Sequence[int] = (0,),
+    ) -> str:
+        return self.answer(argv)
 
 
 @pytest.fixture(autouse=True)

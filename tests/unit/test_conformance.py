@@ -17,9 +17,9 @@ from lab import cluster, conformance, registry
 from lab.config import Lab
 from lab.conformance import Conformance, Outcome, items, probe
 from lab.conformance.items import ITEMS, Item, Scene
-from lab.connection import Remote
 from lab.errors import ChecksFailed, CommandError, ResourceError
 from lab.output import Status
+from tests.unit.conftest import Scripted
 from tests.unit.test_docs import ROOT, rows
 
 DIGEST = "sha256:ab"
@@ -56,22 +56,15 @@ def pod(name: str, machine: str, address: str = "10.244.1.2") -> dict[str, Any]:
     }
 
 
-class Told(Remote):
+class Told(Scripted):
     """A machine that answers every command with one text."""
 
-    def __init__(self, name: str, answer: str) -> None:
-        super().__init__(name, Path("none"))
-        self.answer = answer
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(name)
+        self.text = text
 
-    def run(
-        self,
-        argv: Sequence[str],
-        *,
-        sudo: bool = False,
-        timeout: int = 60,
-        ok: Sequence[int] = (0,),
-    ) -> str:
-        return self.answer
+    def answer(self, argv: Sequence[str]) -> str:
+        return self.text
 
 
 def scene(lab: Lab, objects: dict[str, Any], says: str = "") -> Scene:

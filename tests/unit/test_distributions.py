@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from lab.config import Lab
-from lab.connection import Remote
 from lab.distributions import distribution, k3s, kubeadm
 from lab.distributions.k3s import K3s
 from lab.distributions.kubeadm import Kubeadm
 from lab.errors import CommandError
 from tests.unit import k3s_keys
+from tests.unit.conftest import Scripted
 
 VERSIONS = {"kubernetes": "1.34.4", "coredns": "1.12.4", "etcd": "3.6.7", "flannel": "0.26.7"}
 
@@ -139,21 +139,14 @@ def test_k3s_asks_the_labs_registry_first_and_then_the_rooms(lab: Lab) -> None:
     assert mirrors["registry.lab:5000"] == {"endpoint": ["http://registry.lab:5000"]}
 
 
-class Talked(Remote):
+class Talked(Scripted):
     """A machine that notes what is asked of it, and answers from `files`."""
 
     def __init__(self, name: str, order: list[str], files: dict[str, str]) -> None:
-        super().__init__(name, Path("none"))
+        super().__init__(name)
         self.order, self.files = order, files
 
-    def run(
-        self,
-        argv: Sequence[str],
-        *,
-        sudo: bool = False,
-        timeout: int = 60,
-        ok: Sequence[int] = (0,),
-    ) -> str:
+    def answer(self, argv: Sequence[str]) -> str:
         if argv[0] == "cat":
             return self.files.get(argv[1], "")
         return "active\n" if argv[0] == "systemctl" else "ok"
@@ -208,21 +201,14 @@ def test_kubeadm_joins_control_planes_one_by_one(lab: Lab) -> None:
     assert "controlPlane" not in machines[3].files["/etc/lab/kubeadm.json"]
 
 
-class Restarted(Remote):
+class Restarted(Scripted):
     """A machine that was stopped: all is installed, and the API server takes a while to answer."""
 
     def __init__(self, refusals: int) -> None:
-        super().__init__("control-plane-1", Path("none"))
+        super().__init__("control-plane-1")
         self.refusals = refusals
 
-    def run(
-        self,
-        argv: Sequence[str],
-        *,
-        sudo: bool = False,
-        timeout: int = 60,
-        ok: Sequence[int] = (0,),
-    ) -> str:
+    def answer(self, argv: Sequence[str]) -> str:
         if "/readyz" not in argv:
             return ""
         self.refusals -= 1
