@@ -106,11 +106,13 @@ class Api:
         """Close the connection."""
         self._connection.close()
 
-    def ask(self, path: str) -> tuple[int, str]:
-        """HTTP status and body of a GET. Raises CannotCheck when the cluster does not answer."""
+    def ask(self, path: str, method: str = "GET", document: Any = None) -> tuple[int, str]:
+        """HTTP status and body of the answer. Raises CannotCheck when there is none."""
+        sent = None if document is None else json.dumps(document)
+        headers = {"Content-Type": "application/json"} if sent else {}
         for last in (False, True):
             try:
-                self._connection.request("GET", path)
+                self._connection.request(method, path, sent, headers)
                 answer = self._connection.getresponse()
                 status, body = answer.status, answer.read().decode(errors="replace")
                 break
@@ -123,9 +125,9 @@ class Api:
             raise CannotCheck(f"the cluster does not answer: {body.strip()}")
         return status, body
 
-    def read(self, path: str) -> tuple[int, Any]:
-        """HTTP status and JSON document of a GET; raises like `ask`."""
-        status, body = self.ask(path)
+    def read(self, path: str, method: str = "GET", document: Any = None) -> tuple[int, Any]:
+        """HTTP status and JSON document of the answer; raises like `ask`."""
+        status, body = self.ask(path, method, document)
         try:
             return status, json.loads(body)
         except ValueError as error:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import http
-import json
 import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 import pytest
 
@@ -22,6 +22,8 @@ Fetch = Callable[[str], tuple[int, str]]
 # Who writes endpoints by the Service's selector, as their label says; others write by hand.
 ENDPOINTS_BY_SELECTOR = "endpointslice-controller.k8s.io"
 REVISION = "deployment.kubernetes.io/revision"
+# In bytes.
+MOST_OF_A_LOG = 100_000
 UNREACHABLE = ("was refused", "Unable to connect", "i/o timeout", "no such host", "TLS handshake")
 
 
@@ -87,10 +89,39 @@ class Cluster:
         items: list[Object] = answer["items"]
         return [item for item in items if "deletionTimestamp" not in item["metadata"]]
 
-    def logs(self, pod: str, container: str = "") -> str:
-        """What a pod printed, at most its first 100 kB."""
-        which = ["--container", container] if container else []
-        return self.kubectl("logs", pod, *which, "--limit-bytes=100000")[1]
+    def logs(self, pod: str, container: str = "", lines: int = 0) -> str:
+        """What a pod's container (the first, by default) printed: at most 100 kB of it, its last
+        `lines` where their number is given, nothing where it never ran."""
+        if not container:
+            found = self.find("pod", pod)
+            if not found:
+                return ""
+            container = found["spec"]["containers"][0]["name"]
+        options = {"container": container, "limitBytes": MOST_OF_A_LOG, "tailLines": lines}
+        query = urlencode({key: value for key, value in options.items() if value})
+        api = server()
+        status, text = api.ask(f"{api.path('pod', self.namespace, pod)}/log?{query}")
+        return text if status == http.HTTPStatus.OK else ""
+
+    def delete(self, kind: str, name: str, now: bool = False) -> None:
+        """Have an object deleted, with a second's notice (`now`) or its own; it may be gone.
+
+        Does not wait for its end. Raises CannotCheck when the cluster refuses.
+        """
+        api = server()
+        wishes: Object = {"propagationPolicy": "Background"}
+        if now:
+            wishes["gracePeriodSeconds"] = 1
+        status, answer = api.read(api.path(kind, self.namespace, name), "DELETE", wishes)
+        if status >= http.HTTPStatus.BAD_REQUEST and status != http.HTTPStatus.NOT_FOUND:
+            raise CannotCheck(str(answer["message"]))
+
+    def create(self, kind: str, item: Object) -> None:
+        """Have an object made. Raises CannotCheck when the cluster refuses."""
+        api = server()
+        status, answer = api.read(api.path(kind, self.namespace), "POST", item)
+        if status >= http.HTTPStatus.BAD_REQUEST:
+            raise CannotCheck(str(answer["message"]))
 
     def run_in(self, pod: str, *command: str, container: str = "") -> tuple[int, str]:
         """Run a command inside a pod; exit code and output."""
@@ -183,15 +214,19 @@ def made_for_a_moment(cluster: Cluster, pod: Object) -> Iterator[str]:
     """The name of a pod that is there while the block lasts, in place of one left by a check that
     was cut off. Raises CannotCheck when it cannot be made."""
     name: str = pod["metadata"]["name"]
-    delete = ("delete", "pod", name, "--ignore-not-found", "--now")
-    cluster.kubectl(*delete)
-    code, output = cluster.kubectl("create", "--filename", "-", stdin=json.dumps(pod))
-    if code:
-        raise CannotCheck(output.strip())
+    gone(cluster, "pod", name)
+    cluster.create("pod", pod)
     try:
         yield name
     finally:
-        cluster.kubectl(*delete, "--wait=false")
+        cluster.delete("pod", name, now=True)
+
+
+def gone(cluster: Cluster, kind: str, name: str) -> None:
+    """Take an object away that a check left behind, and wait for its end."""
+    if cluster.find(kind, name):
+        cluster.delete(kind, name, now=True)
+        eventually(lambda: cluster.find(kind, name) is None)
 
 
 def answer_of(machine: Any, command: str) -> str:

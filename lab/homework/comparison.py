@@ -34,8 +34,9 @@ class Sample:
     testing   the rest until main.py's end: tests, checkpoints, metrics
     ending    from there until the command was over: the container is taken away
 
-    `cold` is one with an empty page cache, of which only the start counts. `images_per_second` is
-    of training alone, `accuracy` (0 to 1) and `test_loss` of the end; `memory` is the largest.
+    `cold` is one with an empty page cache, of which only the start counts. `images_per_second` and
+    `processor`, the seconds of processor time of all threads together, are of training alone,
+    `accuracy` (0 to 1) and `test_loss` of the end; `memory` is the largest.
     """
 
     way: str
@@ -48,6 +49,7 @@ class Sample:
     training: float
     testing: float
     ending: float
+    processor: float
     images_per_second: float
     accuracy: float
     test_loss: float
@@ -160,6 +162,8 @@ class Quantity:
     cold: bool = False
 
 
+# What others take of the machine makes a training longer, and hardly its processor time.
+PROCESSOR = Quantity("processor time of training", "s", "more", "less", lambda s: s.processor)
 QUANTITIES = (
     Quantity("command to first line of Python", "s", "longer", "shorter", lambda s: s.first_line),
     Quantity(
@@ -176,6 +180,7 @@ QUANTITIES = (
     ),
     Quantity("data and model loaded", "s", "longer", "shorter", lambda s: s.loading),
     Quantity("training, all epochs", "s", "longer", "shorter", lambda s: s.training),
+    PROCESSOR,
     Quantity("images per second", "rate", "faster", "slower", lambda s: s.images_per_second),
     Quantity("peak memory", "bytes", "more", "less", lambda s: float(s.memory)),
     Quantity("accuracy", "part", "better", "worse", lambda s: s.accuracy),
@@ -220,6 +225,7 @@ def reduce(
         training=training,
         testing=max(clock.ended - clock.ready - training, 0.0),
         ending=max(asked + seconds - clock.ended, 0.0),
+        processor=sum(epoch.processor for epoch in metrics.epochs),
         images_per_second=images / training if training else 0.0,
         accuracy=last.accuracy if last else 0.0,
         test_loss=last.test_loss if last else 0.0,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from lab.homework.comparison import (
     BASE,
     FIRST_LINE,
+    PROCESSOR,
     QUANTITIES,
     RATE,
     Comparison,
@@ -285,7 +286,10 @@ def findings(found: Comparison) -> list[str]:
     others = [way for way in found.ways if way != BASE]
     lines = [f"Data: {data_words(found.dataset)}."]
     if BASE in found.ways:
-        lines += [_throughput(found, way) for way in others]
+        lines += [_against_base(found, way, RATE, "Training") for way in others]
+        lines += [
+            _against_base(found, way, PROCESSOR, "Processor time of training") for way in others
+        ]
     lines += _starts(found)
     return [*lines, _same(found), *_uneven(found)]
 
@@ -296,11 +300,11 @@ def data_words(dataset: Data) -> str:
     return f"{honest}, {dataset.train} images for training and {dataset.test} for the test"
 
 
-def _throughput(found: Comparison, way: str) -> str:
-    known = differ(found, RATE, BASE, way)
+def _against_base(found: Comparison, way: str, quantity: Quantity, subject: str) -> str:
+    known = differ(found, quantity, BASE, way)
     assert known is not None
     return (
-        f"Training by {TITLES[way]} against {TITLES[BASE]}: {words(known, RATE)} "
+        f"{subject} by {TITLES[way]} against {TITLES[BASE]}: {words(known, quantity)} "
         f"(median of the ratios {known.ratio:.3f}, from {known.low:.3f} to {known.high:.3f}; "
         f"{near(known)})."
     )

@@ -42,7 +42,8 @@ class Epoch:
     """One pass over the training images.
 
     `loss` is the mean of training, `accuracy` (0 to 1) and `test_loss` are of the test images;
-    `seconds` and `images_per_second` are of training alone.
+    `seconds`, `processor` (seconds of processor time, of all threads together) and
+    `images_per_second` are of training alone.
     """
 
     epoch: int
@@ -50,6 +51,7 @@ class Epoch:
     test_loss: float
     accuracy: float
     seconds: float
+    processor: float
     images_per_second: float
 
 

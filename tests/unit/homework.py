@@ -62,6 +62,7 @@ def sample(way: str, repetition: int, *, cold: bool = False) -> Sample:
         training=15000 / rate,
         testing=1.0,
         ending=0.2,
+        processor=2 * 15000 / rate,
         images_per_second=rate,
         accuracy=0.97,
         test_loss=0.09,

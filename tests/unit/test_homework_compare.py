@@ -82,7 +82,9 @@ def test_without_pairs_the_medians_are_compared() -> None:
 
 def metrics(**clock: float) -> Metrics:
     """What main.py wrote: two epochs of 100 images, 4 and 6 seconds."""
-    epochs = tuple(Epoch(number, 0.5, 0.4, 0.9, 2.0 + 2 * number, 20) for number in (1, 2))
+    epochs = tuple(
+        Epoch(number, 0.5, 0.4, 0.9, 2.0 + 2 * number, 3.0 * number, 20) for number in (1, 2)
+    )
     times = {"started": 10.5, "first_line": 10.6, "imported": 12.6, "ready": 13.0, "ended": 25.0}
     return Metrics(
         complete=True,
@@ -105,7 +107,7 @@ def test_where_the_time_of_a_run_went() -> None:
     assert parts == pytest.approx([0.5, 0.1, 2.0, 0.4, 10.0, 2.0, 0.5])
     assert sample.total == pytest.approx(15.5)
     assert sample.first_line == pytest.approx(0.6)
-    assert sample.images_per_second == pytest.approx(20)
+    assert (sample.images_per_second, sample.processor) == pytest.approx((20, 9))
     assert (sample.accuracy, sample.test_loss, sample.memory) == (0.9, 0.4, 1000)
 
 

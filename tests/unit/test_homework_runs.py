@@ -45,7 +45,7 @@ DOCUMENT: dict[str, Any] = {
     "clock": CLOCK,
     "epochs": [
         {"epoch": 1, "loss": 0.5, "test_loss": 0.4, "accuracy": 0.9, "seconds": 2.0,
-         "images_per_second": 30000.0}
+         "processor": 3.5, "images_per_second": 30000.0}
     ],
     "steps": [[64, 2.3], [704, 1.1]],
     "peak_memory": 1,

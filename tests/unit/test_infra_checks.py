@@ -195,7 +195,7 @@ def test_kubectl_that_does_not_run_is_no_lost_point(
 
     monkeypatch.setattr(checks.subprocess, "run", run)
     with pytest.raises(CannotCheck):
-        Cluster("pod").logs("myapp-pod")
+        Cluster("pod").run_in("myapp-pod", "true")
     monkeypatch.setattr(api.subprocess, "Popen", run)
     if isinstance(problem, FileNotFoundError):
         with pytest.raises(CannotCheck):

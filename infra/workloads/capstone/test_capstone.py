@@ -146,7 +146,7 @@ def test_office_remembers(cluster: Cluster) -> None:
         f"{cluster.look('describe persistentvolumeclaim admin')}"
     )
     old = office(cluster)
-    cluster.kubectl("delete", "pod", old, "--wait=false", "--now")
+    cluster.delete("pod", old, now=True)
 
     new = eventually(lambda: successor(cluster, "admin", old), 60)
     assert new, f"expected a new pod in place of `{old}`, saw none\n{cluster.look('get pods')}"

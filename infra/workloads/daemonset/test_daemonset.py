@@ -109,7 +109,7 @@ def test_deleted_pod_comes_back(cluster: Cluster) -> None:
     before = eventually(lambda: owned(cluster)) or []
     assert before, f"expected a ready pod to delete, saw none\n{cluster.look('get pods')}"
     victim, node = before[0]["metadata"], before[0]["spec"]["nodeName"]
-    cluster.kubectl("delete", "pod", victim["name"], "--wait=false", "--now")
+    cluster.delete("pod", victim["name"], now=True)
 
     def back() -> bool:
         return any(

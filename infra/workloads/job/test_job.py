@@ -2,7 +2,7 @@
 
 import pytest
 
-from infra.workloads.checks import Cluster, Object, eventually, owned_by
+from infra.workloads.checks import Cluster, Object, eventually, gone, owned_by
 
 PIECES = [f"Hello from piece {number}" for number in range(4)]
 
@@ -108,8 +108,7 @@ def test_cronjob_makes_jobs(cluster: Cluster) -> None:
     """A Job made from the CronJob says hello"""
     cluster.get("cronjob", "hello-cron")
     name = "hello-cron-check"
-    delete = ("delete", "job", name, "--ignore-not-found", "--wait")
-    cluster.kubectl(*delete)
+    gone(cluster, "job", name)
     try:
         _, output = cluster.kubectl("create", "job", name, "--from", "cronjob/hello-cron")
         assert cluster.find("job", name), (
@@ -126,4 +125,4 @@ def test_cronjob_makes_jobs(cluster: Cluster) -> None:
         )
         cluster.expect_image(pods[0], "busybox")
     finally:
-        cluster.kubectl(*delete[:-1], "--wait=false")
+        cluster.delete("job", name)

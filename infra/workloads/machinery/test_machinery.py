@@ -292,7 +292,7 @@ def test_all_of_it_again(cluster: Cluster, machines: list[Any]) -> None:
     before = running_pods(cluster)
     address_of(cluster)
     victim = before[0]["metadata"]["name"]
-    cluster.kubectl("delete", "pod", victim, "--wait=false", "--now")
+    cluster.delete("pod", victim, now=True)
     known = {pod["metadata"]["uid"] for pod in before}
 
     def successor() -> Object | None:

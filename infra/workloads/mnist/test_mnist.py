@@ -161,7 +161,7 @@ def look_into(namespace: str, _: str) -> Object:
         for _try in range(4):
             if eventually(over, 60):
                 break
-        said = cluster.kubectl("logs", name)[1]
+        said = cluster.logs(name)
     _, mark, document = said.rpartition("\nfound ")
     if not mark:
         raise CannotCheck(f"the judge says: {said[-500:]}")

@@ -139,7 +139,7 @@ def test_writer_asks_localhost(cluster: Cluster) -> None:
     )
 
     def tail() -> str:
-        return cluster.kubectl("logs", POD, "--container", "writer", "--tail=200")[1]
+        return cluster.logs(POD, "writer", 200)
 
     assert eventually(lambda: output.strip() in tail(), 10), (
         f"expected the page {output.strip()[:200]!r} in the log of `writer`, "

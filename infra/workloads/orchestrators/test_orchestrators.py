@@ -83,7 +83,7 @@ def test_deleted_copy_is_replaced(cluster: Cluster) -> None:
     before = eventually(lambda: copies(cluster)) or []
     assert before, f"expected a ready pod to delete, saw none\n{cluster.look('get pods')}"
     victim = before[0]["metadata"]["name"]
-    cluster.kubectl("delete", "pod", victim, "--wait=false", "--now")
+    cluster.delete("pod", victim, now=True)
 
     def replaced() -> bool:
         now = copies(cluster)

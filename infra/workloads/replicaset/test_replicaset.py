@@ -67,7 +67,7 @@ def test_deleted_pod_is_replaced(cluster: Cluster) -> None:
     before = owned(cluster)
     assert before, f"expected pods to delete, saw none\n{cluster.look('get pods')}"
     victim = before[0]["metadata"]
-    cluster.kubectl("delete", "pod", victim["name"], "--wait=false", "--now")
+    cluster.delete("pod", victim["name"], now=True)
     known = {pod["metadata"]["uid"] for pod in before}
 
     def replaced() -> bool:

@@ -104,7 +104,7 @@ def pods_of_web(cluster: Cluster) -> frozenset[str]:
 
 def records(cluster: Cluster, lines: int = 5) -> list[Record]:
     """The newest records of the client."""
-    return parse(cluster.kubectl("logs", "client", f"--tail={lines}")[1])
+    return parse(cluster.logs("client", lines=lines))
 
 
 def happened(cluster: Cluster, uid: str, reason: str) -> bool:
@@ -236,7 +236,7 @@ def test_answers_for_a_while_at_its_end(cluster: Cluster) -> None:
             f"{cluster.look('get pods -o wide')}"
         )
         uid = cluster.get("pod", name)["metadata"]["uid"]
-        cluster.kubectl("delete", "pod", name, "--wait=false")
+        cluster.delete("pod", name)
         # A busy node may take its time until it begins with that.
         eventually(lambda: happened(cluster, uid, "Killing"), 10)
         code, output = ask(cluster, address, after=1)
@@ -288,7 +288,7 @@ def test_client_keeps_a_record(cluster: Cluster) -> None:
 
     assert eventually(goes_on, 10), (
         "expected a new line each second, `asked N answered N lost N by ...`, that names pods of "
-        f"`web`, saw {cluster.kubectl('logs', 'client', '--tail=1')[1].strip()[-200:]!r}\n"
+        f"`web`, saw {cluster.logs('client', lines=1).strip()[-200:]!r}\n"
         f"{cluster.look('logs client --tail=5')}"
     )
     cluster.expect_image(client, "busybox")
@@ -358,6 +358,6 @@ def tidy(cluster: Cluster, old: Object) -> None:
     """Leave no second revision of the same version, which `rollout undo` would go back to."""
     if state(cluster.get("deployment", "web")) == "complete":
         name = old["metadata"]["name"]
-        cluster.kubectl("delete", "replicaset", name, "--ignore-not-found", "--wait=false")
+        cluster.delete("replicaset", name)
     else:
         cluster.kubectl("rollout", "undo", "deployment/web")

@@ -127,7 +127,7 @@ def test_deleted_pod_comes_back_with_its_data(cluster: Cluster) -> None:
     assert before, (
         f"expected text in {PAGE} of `web-0`, saw none\n{cluster.look(f'exec web-0 -- cat {PAGE}')}"
     )
-    cluster.kubectl("delete", "pod", "web-0", "--wait=false")
+    cluster.delete("pod", "web-0")
     uid = pod["metadata"]["uid"]
     back = eventually(partial(successor, cluster, uid), 60)
     assert back, (

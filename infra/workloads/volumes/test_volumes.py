@@ -155,7 +155,7 @@ def test_data_outlives_the_pod(cluster: Cluster) -> None:
     )
     line = f"check {uuid4().hex}"
     cluster.run_in(old, "sh", "-c", f"echo {line} > /diary/check")
-    cluster.kubectl("delete", "pod", old, "--wait=false", "--now")
+    cluster.delete("pod", old, now=True)
     new = eventually(lambda: successor(cluster, "diary", old), 60)
     assert new, f"expected a new pod in place of `{old}`, saw none\n{cluster.look('get pods')}"
     seen = said(cluster, new, "cat", "/diary/check")

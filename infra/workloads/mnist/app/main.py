@@ -276,9 +276,10 @@ class Training:
             self.say(f"going on after epoch {self.resumed}, from {self.args.checkpoint}")
         last = 1 if self.args.dry_run else self.args.epochs
         for epoch in range(self.resumed + 1, last + 1):
-            begun = time.perf_counter()
+            begun, worked = time.perf_counter(), time.process_time()
             loss, images = self.train(epoch)
             seconds = time.perf_counter() - begun
+            processor = time.process_time() - worked
             test_loss, accuracy = self.test()
             self.schedule.step()
             self.epochs.append(
@@ -288,6 +289,7 @@ class Training:
                     "test_loss": test_loss,
                     "accuracy": accuracy,
                     "seconds": seconds,
+                    "processor": processor,
                     "images_per_second": images / seconds,
                 }
             )
