@@ -35,7 +35,7 @@ REFERENCE = "reference"
 PREFIX = "mutant-"
 # Kinds of the objects of exercises that lie in no namespace.
 WIDE = "namespaces,persistentvolumes,clusterroles,clusterrolebindings"
-AT_ONCE = 5
+AT_ONCE = 8
 # Wrong answers have settled before they are checked: no check needs its whole time.
 PATIENCE = "0.3"
 # Where a namespace's workloads are in the API.

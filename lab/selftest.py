@@ -11,19 +11,15 @@ from lab.parallel import each
 
 PYTHON = [sys.executable, "-m"]
 LAB = [*PYTHON, "pytest", "--exitfirst", "--durations=12"]
-BARE = "tests/e2e/test_2_bare.py"
-OFFLINE = "tests/e2e/test_4_offline.py"
+# Only when they are asked for: what takes too long for every run.
+APART = ("bare", "homework", "k3s", "offline", "snapshots", "vm")
 SUITES = {
     "lint": [[*PYTHON, "ruff", "check", "."], [*PYTHON, "ruff", "format", "--check", "."]],
     "types": [[*PYTHON, "mypy"]],
     "unit": [[*PYTHON, "pytest", "tests/unit"]],
     "integration": [[*PYTHON, "pytest", "tests/integration"]],
-    "e2e": [[*LAB, "tests/e2e", *(f"--ignore={file}" for file in (BARE, OFFLINE))]],
-    # Only when they are asked for: what takes too long for every run.
-    "bare": [[*LAB, BARE]],
-    "offline": [[*LAB, OFFLINE]],
-    "homework": [[*LAB, "tests/homework"]],
-    "vm": [[*LAB, "tests/vm"]],
+    "e2e": [[*LAB, "tests/e2e"]],
+    **{name: [[*LAB, f"tests/apart/test_{name}.py"]] for name in APART},
 }
 # Need no lab, so they run side by side; after them what has the machine to itself.
 QUICK = ("lint", "types", "unit", "integration")

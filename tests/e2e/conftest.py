@@ -145,13 +145,14 @@ def leftovers() -> dict[str, set[str]]:
     found = {}
     for name, command in read.items():
         text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        # Counters move by themselves, and libvirt keeps its networks for the next machine.
+        # Counters move by themselves. Libvirt keeps its networks for the next machine, and of the
+        # tables that it was the first to use their names.
         lines = (
             line.split("[")[0].strip()
             for line in text.splitlines()
             if not any(word in line for word in ("LIBVIRT", "virbr", "vnet"))
         )
-        found[name] = {line for line in lines if line and not line.startswith("#")}
+        found[name] = {line for line in lines if line and line[0] not in "#*:"}
     return found
 
 
@@ -222,7 +223,7 @@ def booting(checkout: Path, engine: None) -> Iterator[Future[VirtualMachine]]:
             future.result().machines.remove()
 
 
-# Of lab-up, all but Kubernetes: emulated, that alone takes minutes (tests/vm).
+# Of lab-up, all but Kubernetes: emulated, that alone takes minutes (tests/apart/test_vm.py).
 STEPS = (
     lifecycle.install_prerequisites,
     lifecycle.remember_choices,

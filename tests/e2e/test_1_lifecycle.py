@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import signal
-import subprocess
 import time
 import xml.etree.ElementTree as ElementTree
 from concurrent.futures import Future
@@ -22,8 +21,8 @@ from tests.e2e.conftest import ROOT, Invoke, VirtualMachine, docker, names
 EXERCISES = [exercise.name for exercise in exercises.discover(ROOT) if not exercise.image]
 # What is there while machines stop and start: traffic and storage.
 KEPT = ("service", "ingress", "volumes")
-# `invoke mutants --all` tries everything, for a quarter of an hour; these are forty of them.
-TRIED = ("pod", "replicaset", "service", "namespace")
+# `invoke mutants --all` tries everything, for a quarter of an hour; these are thirty of them.
+TRIED = ("pod", "replicaset", "service")
 pytestmark = pytest.mark.e2e
 
 
@@ -257,7 +256,7 @@ def test_wrong_answers(invoke: Invoke) -> None:
     assert not [outcome for outcome in outcomes if outcome["problem"]]
     right = {outcome["exercise"] for outcome in outcomes if not outcome["failed"]}
     assert right == set(TRIED)
-    assert len([outcome for outcome in outcomes if outcome["failed"]]) >= 41
+    assert len([outcome for outcome in outcomes if outcome["failed"]]) >= 29
 
 
 def test_down_and_up_keep_everything(invoke: Invoke) -> None:
@@ -288,73 +287,6 @@ def test_power_cut(invoke: Invoke) -> None:
     for machine in containers():
         settings = docker("exec", machine, "cat", "/run/lab/kubelet.env")
         assert settings[0].startswith("LAB_KUBELET_ARGS=--cgroup-root=/"), settings
-
-
-def test_suspend_and_resume(invoke: Invoke) -> None:
-    invoke("lab-suspend")
-    assert {machine["state"] for machine in states(invoke)["machines"]} == {"paused"}
-    invoke("lab-resume")
-    assert [node["ready"] for node in states(invoke)["nodes"]] == [True] * 3
-    assert "nothing to do" in invoke("lab-up").err
-
-
-def spoil(invoke: Invoke) -> None:
-    """Change whatever a snapshot has: objects, stacks, a machine's own files, its image's too."""
-    invoke("exercise-down", *KEPT)
-    invoke.shell("kubectl create namespace spoilt")
-    machine = 'ssh -F "$LAB_SSH_CONFIG" worker-1 '
-    invoke.shell(f"{machine} 'touch spoilt && sudo rm -r /usr/bin/docker /etc/containerd/certs.d'")
-
-
-def assert_unspoilt(invoke: Invoke) -> None:
-    machine = 'ssh -F "$LAB_SSH_CONFIG" worker-1 '
-    invoke.shell(f"{machine} 'test ! -e spoilt && docker version && ls /etc/containerd/certs.d/*'")
-    invoke.shell("kubectl get namespace spoilt", code=1)
-    deployed = {item["name"] for item in states(invoke)["exercises"] if item["resources"]}
-    assert deployed == set(KEPT)
-    report = invoke.json("check", *KEPT)
-    assert report["score"] == report["points"], report
-
-
-def test_snapshot(invoke: Invoke) -> None:
-    saved = invoke.json("lab-snapshot", "save", "before")
-    assert names(saved["snapshots"]) == ["before"]
-    assert "already" in invoke("lab-snapshot", "save", "before", code=2).err
-    spoil(invoke)
-    begin = time.monotonic()
-    invoke("lab-snapshot", "restore", "before")
-    # Wanted are ten seconds, and measured by the benchmark: this machine may be shared.
-    assert time.monotonic() - begin < 30
-    assert_unspoilt(invoke)
-
-
-@pytest.mark.parametrize("action", ["restore before", "save second"])
-def test_a_killed_snapshot(invoke: Invoke, action: str) -> None:
-    """SIGKILL while machines are copied; then lab-up has a lab, the restored one or as it was."""
-    if action.startswith("restore"):
-        spoil(invoke)
-    process = subprocess.Popen(
-        invoke.command("lab-snapshot", *action.split()),
-        cwd=invoke.checkout,
-        env=invoke.environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 60
-    while not docker("ps", "--quiet", "--filter", f"name={invoke.lab}-snapshot"):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.05)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
-    invoke("lab-up")
-    assert_unspoilt(invoke)
-    assert names(invoke.json("lab-snapshot", "list")["snapshots"]) == ["before"]
-
-
-def test_delete_a_snapshot(invoke: Invoke) -> None:
-    assert invoke.json("lab-snapshot", "delete", "before")["snapshots"] == []
-    assert "there is none" in invoke("lab-snapshot", "restore", "before", code=6).err
 
 
 def test_logs(invoke: Invoke) -> None:

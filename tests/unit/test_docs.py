@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import tasks
-from lab import config, doctor, errors, exercises
+from lab import config, doctor, errors, exercises, selftest
 from lab.config import Lab
 from tests.unit.conftest import ROOT
 
@@ -27,6 +27,13 @@ def rows(path: Path, heading: str) -> list[list[str]]:
             break
         found.append([cell.strip() for cell in line.strip("|").split("|")])
     return found
+
+
+def test_every_suite_is_documented() -> None:
+    cells = " ".join(row[0] for row in rows(ROOT / "docs/ci.md", "suite"))
+    apart = [row[0].strip("`") for row in rows(ROOT / "docs/ci.md", "by name")]
+    assert [*re.findall("`(.+?)`", cells), *apart] == list(selftest.SUITES)
+    assert apart == list(selftest.APART)
 
 
 def test_every_key_is_documented_with_its_default() -> None:
