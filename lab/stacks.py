@@ -80,9 +80,9 @@ class Stacks:
         return self._pulumi("preview", "--diff", stack=name)
 
     def destroy(self, name: str, timeout: float = 300) -> None:
-        """Delete everything that a stack deployed. A stack that does not exist is no error."""
-        if self.exists(name):
-            self.release(name)
+        """Delete everything that a stack deployed; nothing to do where it holds nothing."""
+        self.release(name)
+        if self.exists(name) and not empty(self._state(name)):
             self._pulumi("destroy", "--yes", "--skip-preview", stack=name, timeout=timeout)
 
     def outputs(self, name: str) -> dict[str, Any]:
@@ -98,8 +98,7 @@ class Stacks:
         """How many resources a stack holds now, read from its checkpoint; 0 when there is none."""
         if not self.exists(name):
             return 0
-        checkpoint = json.loads(self._checkpoint(name).read_text())["checkpoint"]
-        found = (checkpoint.get("latest") or {}).get("resources") or []
+        found = latest(self._state(name)).get("resources") or []
         return sum(resource.get("custom", False) for resource in found)
 
     def exists(self, name: str) -> bool:
@@ -132,7 +131,7 @@ class Stacks:
         The checkpoint names them, but not whether the object came to be: it is deleted where it
         did, so that the next `up` makes it instead of stumbling over it.
         """
-        pending = pending_creations(json.loads(self._checkpoint(name).read_text()))
+        pending = pending_creations(self._state(name))
         if not pending:
             return
         self.status.say(f"stack `{name}` was cut off while it created {len(pending)} object(s)")
@@ -148,6 +147,11 @@ class Stacks:
 
     def _checkpoint(self, name: str) -> Path:
         return self.lab.state / "pulumi/.pulumi/stacks" / PROJECT / f"{name}.json"
+
+    def _state(self, name: str) -> dict[str, Any]:
+        """What Pulumi wrote down of a stack that exists."""
+        state: dict[str, Any] = json.loads(self._checkpoint(name).read_text())
+        return state
 
     def _pulumi(self, *words: str, stack: str = "", timeout: float = 60) -> str:
         target = ["--stack", stack] if stack else []
@@ -175,14 +179,24 @@ def alive(lock: str) -> bool:
     return Path(f"/proc/{process}").exists()
 
 
+def latest(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The deployment that a checkpoint tells of; nothing before the first one."""
+    return state["checkpoint"].get("latest") or {}
+
+
+def empty(state: Mapping[str, Any]) -> bool:
+    """Whether a stack holds nothing, and has nothing begun that may hold something."""
+    deployment = latest(state)
+    return not (deployment.get("resources") or deployment.get("pending_operations"))
+
+
 def pending_creations(state: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """The Kubernetes objects whose creation a checkpoint has as begun and not as done.
 
     Each as (kind.version.group, namespace, name), as kubectl takes them.
     """
-    latest = state["checkpoint"].get("latest") or {}
     found = []
-    for operation in latest.get("pending_operations") or []:
+    for operation in latest(state).get("pending_operations") or []:
         inputs = operation["resource"].get("inputs") or {}
         if operation.get("type") == "creating" and "kind" in inputs:
             group, _, version = inputs["apiVersion"].rpartition("/")

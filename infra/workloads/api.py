@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import http
 import http.client
 import json
 import os
@@ -17,9 +18,12 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
+
+import websocket
 
 # Where the kinds are that exercises are about.
 GROUPS = (
@@ -35,6 +39,12 @@ SOCKET = "LAB_API_SOCKET"
 # Seconds until the proxy listens, and until it has an answer.
 START = 15
 ANSWER = 20
+# What stands between says so when it does not reach the cluster.
+GATEWAY = (http.HTTPStatus.BAD_GATEWAY, http.HTTPStatus.SERVICE_UNAVAILABLE)
+# The protocol of a command in a container, the newest first, and its channels:
+# https://pkg.go.dev/k8s.io/apimachinery/pkg/util/remotecommand
+REMOTE_COMMAND = ("v5.channel.k8s.io", "v4.channel.k8s.io")
+STDOUT, STDERR, ENDED = 1, 2, 3
 
 
 class CannotCheck(Exception):
@@ -46,12 +56,12 @@ class _Connection(http.client.HTTPConnection):
 
     def __init__(self, path: Path) -> None:
         super().__init__("localhost", timeout=ANSWER)
-        self._path = path
+        self.path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(ANSWER)
-        self.sock.connect(str(self._path))
+        self.sock.connect(str(self.path))
 
 
 class Proxy:
@@ -65,7 +75,8 @@ class Proxy:
         self.socket = Path(self._folder.name) / "socket"
         try:
             self._process = subprocess.Popen(
-                [*command, "proxy", f"--unix-socket={self.socket}"],
+                # By default it refuses commands in containers, since others may reach it.
+                [*command, "proxy", f"--unix-socket={self.socket}", "--reject-paths=^$"],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
@@ -133,6 +144,34 @@ class Api:
         except ValueError as error:
             raise CannotCheck(f"the cluster answers {path} with {body[:200]!r}") from error
 
+    def execute(
+        self, namespace: str, pod: str, container: str, command: Sequence[str]
+    ) -> tuple[int, str]:
+        """Run a command in a container: its exit code, and what it wrote, both streams together.
+
+        Where it could not be begun the code is 1, and the text says why. Raises CannotCheck when
+        the cluster does not answer.
+        """
+        wanted = [("container", container), ("stdout", "true"), ("stderr", "true")]
+        query = urlencode([*wanted, *(("command", word) for word in command)])
+        place = f"{self.path('pod', namespace, pod)}/exec?{query}"
+        try:
+            with closing(socket.socket(socket.AF_UNIX)) as way:
+                way.settimeout(ANSWER)
+                way.connect(str(self._connection.path))
+                return _heard(
+                    websocket.create_connection(
+                        f"ws://localhost{place}", socket=way, subprotocols=REMOTE_COMMAND
+                    )
+                )
+        except websocket.WebSocketBadStatusException as error:
+            text = (error.resp_body or b"").decode(errors="replace")
+            if error.status_code in GATEWAY:
+                raise CannotCheck(f"the cluster does not answer: {text.strip()}") from error
+            return 1, text
+        except (OSError, websocket.WebSocketException) as error:
+            raise CannotCheck(f"the cluster does not answer: {error}") from error
+
     def path(self, kind: str, namespace: str, name: str = "", selector: str = "") -> str:
         """Where objects of a kind are (`pods`, `pod`, `po`). Raises CannotCheck for no such kind.
 
@@ -158,6 +197,27 @@ class Api:
                     for name in (item["name"], item["kind"].lower(), *item.get("shortNames", ())):
                         found.setdefault(name, place)
         return found
+
+
+def _heard(connection: websocket.WebSocket) -> tuple[int, str]:
+    """Exit code and output of the command at the other end, which has begun."""
+    output, ended = b"", b""
+    # How it ended comes last. Whoever waits for the good-bye after it may find nobody to answer.
+    while not ended:
+        kind, message = connection.recv_data()
+        if kind == websocket.ABNF.OPCODE_CLOSE:
+            break
+        if message[0] in (STDOUT, STDERR):
+            output += message[1:]
+        elif message[0] == ENDED:
+            ended = message[1:]
+    status = json.loads(ended or b"{}")
+    causes = status.get("details", {}).get("causes", [])
+    codes = [int(one["message"]) for one in causes if one.get("reason") == "ExitCode"]
+    failed = status.get("status") != "Success"
+    if failed and not codes:
+        output += str(status.get("message", "")).encode()
+    return (codes or [int(failed)])[0], output.decode(errors="replace")
 
 
 @functools.cache

@@ -92,11 +92,9 @@ class Cluster:
     def logs(self, pod: str, container: str = "", lines: int = 0) -> str:
         """What a pod's container (the first, by default) printed: at most 100 kB of it, its last
         `lines` where their number is given, nothing where it never ran."""
+        container = container or self._first_container(pod)
         if not container:
-            found = self.find("pod", pod)
-            if not found:
-                return ""
-            container = found["spec"]["containers"][0]["name"]
+            return ""
         options = {"container": container, "limitBytes": MOST_OF_A_LOG, "tailLines": lines}
         query = urlencode({key: value for key, value in options.items() if value})
         api = server()
@@ -104,14 +102,15 @@ class Cluster:
         return text if status == http.HTTPStatus.OK else ""
 
     def delete(self, kind: str, name: str, now: bool = False) -> None:
-        """Have an object deleted, with a second's notice (`now`) or its own; it may be gone.
+        """Have an object deleted, at once (`now`) or with the notice that it asks for.
 
-        Does not wait for its end. Raises CannotCheck when the cluster refuses.
+        It may be gone already. Does not wait for its end, and with `now` the API server forgets it
+        before its kubelet has ended it. Raises CannotCheck when the cluster refuses.
         """
         api = server()
         wishes: Object = {"propagationPolicy": "Background"}
         if now:
-            wishes["gracePeriodSeconds"] = 1
+            wishes["gracePeriodSeconds"] = 0
         status, answer = api.read(api.path(kind, self.namespace, name), "DELETE", wishes)
         if status >= http.HTTPStatus.BAD_REQUEST and status != http.HTTPStatus.NOT_FOUND:
             raise CannotCheck(str(answer["message"]))
@@ -124,9 +123,16 @@ class Cluster:
             raise CannotCheck(str(answer["message"]))
 
     def run_in(self, pod: str, *command: str, container: str = "") -> tuple[int, str]:
-        """Run a command inside a pod; exit code and output."""
-        which = ["--container", container] if container else []
-        return self.kubectl("exec", pod, *which, "--", *command)
+        """Run a command in a pod's container, the first by default; exit code and output."""
+        container = container or self._first_container(pod)
+        if not container:
+            return 1, f"there is no pod `{pod}`"
+        return server().execute(self.namespace, pod, container, command)
+
+    def _first_container(self, pod: str) -> str:
+        """Its name; empty where there is no such pod."""
+        found = self.find("pod", pod)
+        return str(found["spec"]["containers"][0]["name"]) if found else ""
 
     def expect_image(self, pod: Object, image: str) -> None:
         """Fail the check unless every container of a pod runs this image, e.g. `busybox`.

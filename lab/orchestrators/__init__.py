@@ -148,8 +148,10 @@ def _tidy(ground: Ground, name: str, active: bool, image: bool) -> None:
 def place(lab: Lab) -> str:
     """What machines the numbers are of."""
     kind = "containers" if lab.provider == "docker" else "virtual machines"
+    count = len(lab.machines)
     return (
-        f"{len(lab.machines)} machines ({kind}) on a host of {os.cpu_count()} processors, "
+        f"{count} {'machine' if count == 1 else 'machines'} ({kind}) on a host of "
+        f"{os.cpu_count()} processors, "
         f"Linux {os.uname().release.partition('-')[0]}, {lab.distribution}"
     )
 

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from websocket import ABNF
 
 from infra.workloads import api, checks, conftest
 from infra.workloads.api import Api, CannotCheck, Proxy
@@ -195,7 +196,7 @@ def test_kubectl_that_does_not_run_is_no_lost_point(
 
     monkeypatch.setattr(checks.subprocess, "run", run)
     with pytest.raises(CannotCheck):
-        Cluster("pod").run_in("myapp-pod", "true")
+        Cluster("pod").kubectl("get", "pods")
     monkeypatch.setattr(api.subprocess, "Popen", run)
     if isinstance(problem, FileNotFoundError):
         with pytest.raises(CannotCheck):
@@ -290,3 +291,30 @@ def test_what_comes_and_goes_does_not_last(monkeypatch: pytest.MonkeyPatch) -> N
     looks = iter([True, True, False])
     assert not checks.lasts(lambda: next(looks), seconds=5)
     assert checks.lasts(lambda: True, seconds=5)
+
+
+EXIT_3 = {"status": "Failure", "details": {"causes": [{"reason": "ExitCode", "message": "3"}]}}
+NO_SHELL = {"status": "Failure", "message": "exec: no such file"}
+
+
+@pytest.mark.parametrize(
+    ("messages", "expected"),
+    [
+        ([b"\x01", b"\x01one ", b"\x02two", b'\x03{"status": "Success"}'], (0, "one two")),
+        ([b"\x02no", b"\x03" + json.dumps(EXIT_3).encode()], (3, "no")),
+        ([b"\x03" + json.dumps(NO_SHELL).encode()], (1, "exec: no such file")),
+        # Gone in the middle: nobody says how it ended.
+        ([b"\x01half"], (1, "half")),
+    ],
+)
+def test_what_a_command_in_a_container_says(
+    messages: list[bytes], expected: tuple[int, str]
+) -> None:
+    frames = iter([*((ABNF.OPCODE_BINARY, one) for one in messages), (ABNF.OPCODE_CLOSE, b"")])
+    connection = cast(Any, SimpleNamespace(recv_data=lambda: next(frames)))
+    assert api._heard(connection) == expected
+
+
+def test_a_command_in_a_pod_that_is_not_there() -> None:
+    assert Empty("pod").run_in("client", "true") == (1, "there is no pod `client`")
+    assert Empty("pod").logs("client") == ""

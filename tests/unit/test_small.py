@@ -143,6 +143,21 @@ def test_creations_that_were_cut_off() -> None:
     assert stacks.pending_creations({"checkpoint": {"latest": None}}) == []
 
 
+@pytest.mark.parametrize(
+    ("deployment", "nothing"),
+    [
+        (None, True),
+        ({"manifest": {}}, True),
+        ({"resources": [], "pending_operations": []}, True),
+        ({"resources": [{"custom": True}]}, False),
+        # What a killed `pulumi up` had begun may be there.
+        ({"pending_operations": [{"type": "creating"}]}, False),
+    ],
+)
+def test_a_stack_that_holds_nothing_needs_no_pulumi(deployment: object, nothing: bool) -> None:
+    assert stacks.empty({"checkpoint": {"latest": deployment}}) is nothing
+
+
 def test_kubeconfig_reaches_the_cluster_through_loopback(lab: Lab) -> None:
     text = "server: https://192.168.56.11:6443\ncurrent-context: kubernetes-admin@lab\n"
     made = cluster.for_host(text, lab)
