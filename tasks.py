@@ -6,6 +6,7 @@ import functools
 import os
 import shlex
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +21,8 @@ from lab.output import Status, document, table
 from lab.words import Words, WordsTask
 
 ROOT = Path(__file__).resolve().parent
+# Invoke keeps nothing compiled of what is imported after a file like this one, which is a lot here.
+sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
 
 
 def task(body: Callable[..., Any]) -> Task[Any]:
