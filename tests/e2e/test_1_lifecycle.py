@@ -50,17 +50,20 @@ def test_lab_is_up(invoke: Invoke) -> None:
     assert int(Path("/proc/sys/fs/inotify/max_user_instances").read_text()) >= 1024
 
 
-def test_a_virtual_machine_boots_beside_it(booting: Future[VirtualMachine]) -> None:
-    """Emulated, it takes minutes: while the tests here wait for the cluster. test_2_vm uses it."""
-    assert not booting.cancelled()
-
-
 def test_a_corrupted_tool_is_refused_and_made_again(invoke: Invoke) -> None:
     (tool,) = config.cache_folder().glob("tools/pulumi-language-python-*/pulumi-language-python")
     with tool.open("ab") as file:
         file.write(b"one byte more")
     assert f"{tool} is not what was stored" in invoke("exercise-preview", "pod").err
     assert "not what was stored" not in invoke("exercise-preview", "pod").err
+
+
+def test_a_virtual_machine_boots_beside_it(booting: Future[VirtualMachine]) -> None:
+    """Emulated, it takes minutes: while the tests here wait for the cluster. test_2_vm uses it.
+
+    Not before the test of a corrupted tool, which this one would find as well.
+    """
+    assert not booting.cancelled()
 
 
 def test_vagrant_by_hand(invoke: Invoke, tmp_path: Path) -> None:
