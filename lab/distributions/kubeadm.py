@@ -23,6 +23,13 @@ from lab.state import remembered
 KUBEADM_API = "kubeadm.k8s.io/v1beta4"
 CRI_SOCKET = "unix:///run/containerd/containerd.sock"
 KUBECONFIG = "/etc/kubernetes/admin.conf"
+# What components allow, in seconds: the defaults of kube-apiserver, and of those that elect one.
+ETCD_LIMITS = {"etcd-healthcheck-timeout": 2, "etcd-readycheck-timeout": 2}
+LEADER_LIMITS = {
+    "leader-elect-lease-duration": 15,
+    "leader-elect-renew-deadline": 10,
+    "leader-elect-retry-period": 2,
+}
 
 
 def node_registration(machine: Machine) -> dict[str, Any]:
@@ -37,6 +44,17 @@ def node_registration(machine: Machine) -> dict[str, Any]:
         # and a container's kernel is the host's: kubeadm's own preflight has nothing to add.
         "ignorePreflightErrors": ["all"],
     }
+
+
+def limits(defaults: Mapping[str, float]) -> list[dict[str, str]]:
+    """Arguments of a component: for how long (seconds, usually) it waits for others.
+
+    On slow machines that is longer: who gives up too early is started anew, which takes from the
+    others what they are short of.
+    """
+    return [
+        {"name": name, "value": f"{wait.limit(seconds):.0f}s"} for name, seconds in defaults.items()
+    ]
 
 
 def initial(
@@ -79,7 +97,12 @@ def initial(
             "kubernetesVersion": f"v{versions['kubernetes']}",
             "controlPlaneEndpoint": f"{machine.address}:6443",
             "networking": {"podSubnet": str(lab.pods), "serviceSubnet": str(lab.services)},
-            "apiServer": {"certSANs": ["127.0.0.1", "localhost", machine.address]},
+            "apiServer": {
+                "certSANs": ["127.0.0.1", "localhost", machine.address],
+                "extraArgs": limits(ETCD_LIMITS),
+            },
+            "controllerManager": {"extraArgs": limits(LEADER_LIMITS)},
+            "scheduler": {"extraArgs": limits(LEADER_LIMITS)},
             "dns": {
                 "imageRepository": "registry.k8s.io/coredns",
                 "imageTag": f"v{versions['coredns']}",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lab import wait
 from lab.config import Lab
 from lab.distributions import distribution, k3s, kubeadm
 from lab.distributions.k3s import K3s
@@ -231,3 +232,13 @@ def test_start_ends_when_the_api_server_answers(lab: Lab, name: str) -> None:
     machine = Restarted(refusals=2)
     distribution(replace(lab, distribution=name), VERSIONS).start(machine)
     assert machine.refusals < 0
+
+
+def test_components_are_patient_on_slow_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default as patient as they are by themselves."""
+    usual = kubeadm.limits(kubeadm.ETCD_LIMITS)
+    assert {"name": "etcd-healthcheck-timeout", "value": "2s"} in usual
+    monkeypatch.setattr(wait, "_slowness", 6.0)
+    slow = {one["name"]: one["value"] for one in kubeadm.limits(kubeadm.LEADER_LIMITS)}
+    assert slow["leader-elect-lease-duration"] == "90s"
+    assert slow["leader-elect-renew-deadline"] == "60s"
