@@ -56,6 +56,11 @@ class Status:
             print("\r\033[K", end="", file=self.stream)
 
 
+def count(number: int, what: str) -> str:
+    """So many of something: `1 machine`, `3 machines`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Columns as kubectl prints them: upper-case header, three spaces between, `-` for empty."""
     cells = [[str(cell) if cell not in (None, "") else "-" for cell in row] for row in rows]

@@ -21,7 +21,7 @@ from lab.homework.comparison import (
 )
 from lab.homework.metrics import Data, Environment
 from lab.homework.spread import Difference, Spread, chance
-from lab.output import table
+from lab.output import count, table
 
 TITLES = {
     "bare": "bare Python",
@@ -355,14 +355,10 @@ def caption(found: Comparison) -> str:
     """Of when, where and what the numbers are."""
     return (
         f"Measured on {found.date} in {found.seconds:.0f} s: {found.place}. "
-        f"{_count(found.repetitions, 'repetition')} of {listed(titles(found))}, "
-        f"{_count(found.epochs, 'epoch')} on {_count(found.threads, 'thread')} each; "
+        f"{count(found.repetitions, 'repetition')} of {listed(titles(found))}, "
+        f"{count(found.epochs, 'epoch')} on {count(found.threads, 'thread')} each; "
         f"{data_words(found.dataset)}; options of main.py: `{found.options}`."
     )
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def method(found: Comparison) -> str:

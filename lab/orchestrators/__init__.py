@@ -29,7 +29,7 @@ from lab.orchestrators.podman import Podman
 from lab.orchestrators.race import AWAY, Race
 from lab.orchestrators.swarm import Swarm
 from lab.orchestrators.table import text
-from lab.output import Status, document
+from lab.output import Status, count, document
 from lab.parallel import each
 from lab.practice import running
 from lab.state import write_aside
@@ -148,10 +148,8 @@ def _tidy(ground: Ground, name: str, active: bool, image: bool) -> None:
 def place(lab: Lab) -> str:
     """What machines the numbers are of."""
     kind = "containers" if lab.provider == "docker" else "virtual machines"
-    count = len(lab.machines)
     return (
-        f"{count} {'machine' if count == 1 else 'machines'} ({kind}) on a host of "
-        f"{os.cpu_count()} processors, "
+        f"{count(len(lab.machines), 'machine')} ({kind}) on a host of {os.cpu_count()} processors, "
         f"Linux {os.uname().release.partition('-')[0]}, {lab.distribution}"
     )
 

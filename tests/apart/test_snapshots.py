@@ -10,11 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Invoke, docker, names, scrub
+from tests.e2e.conftest import KEPT, Invoke, docker, names, scrub
 
 pytestmark = pytest.mark.e2e
-# What is there when the snapshot is made: traffic and storage.
-KEPT = ("service", "ingress", "volumes")
 
 
 @pytest.fixture(scope="module")

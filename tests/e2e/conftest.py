@@ -23,6 +23,8 @@ from lab.output import Status
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "e2e"
+# Exercises that are there while machines stop, start and are restored: traffic and storage.
+KEPT = ("service", "ingress", "volumes")
 
 
 @dataclass(frozen=True)

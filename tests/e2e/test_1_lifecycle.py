@@ -15,12 +15,10 @@ import pytest
 import yaml
 
 from lab import config, exercises
-from tests.e2e.conftest import ROOT, Invoke, VirtualMachine, docker, names
+from tests.e2e.conftest import KEPT, ROOT, Invoke, VirtualMachine, docker, names
 
 # Those that need no image of the homework's: `--all` leaves the others out.
 EXERCISES = [exercise.name for exercise in exercises.discover(ROOT) if not exercise.image]
-# What is there while machines stop and start: traffic and storage.
-KEPT = ("service", "ingress", "volumes")
 # `invoke mutants --all` tries everything, for a quarter of an hour; these are thirty of them.
 TRIED = ("pod", "replicaset", "service")
 pytestmark = pytest.mark.e2e
