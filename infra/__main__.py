@@ -32,8 +32,9 @@ def need_cluster() -> None:
     """Raises RunError, at once and in one sentence, when there is no cluster to deploy to."""
     if not {"KUBECONFIG", "LAB_API_ADDRESS"} <= os.environ.keys():
         raise pulumi.RunError('this shell means no lab; next: eval "$(invoke lab-env)"')
-    question = ["kubectl", "get", "--raw", "/readyz", "--request-timeout", "5s"]
-    if subprocess.run(question, capture_output=True, timeout=10, check=False).returncode:
+    limit = 5 * max(1.0, float(os.environ.get("LAB_PATIENCE", "1")))
+    question = ["kubectl", "get", "--raw", "/readyz", "--request-timeout", f"{limit:.0f}s"]
+    if subprocess.run(question, capture_output=True, timeout=limit + 5, check=False).returncode:
         lab = os.environ.get("LAB_NAME")
         raise pulumi.RunError(f"the cluster of lab `{lab}` does not answer; next: invoke lab-up")
 

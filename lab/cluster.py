@@ -152,9 +152,10 @@ def lacking(item: Mapping[str, Any]) -> str:
     if item["kind"] == "DaemonSet":
         wanted, ready = status.get("desiredNumberScheduled", 0), status.get("numberReady", 0)
         return "" if wanted and ready == wanted else f"{ready} of {wanted} pods ready"
+    # One replica that may be away while it is updated is "Available" without any pod.
     wanted, ready = item["spec"]["replicas"], status.get("readyReplicas", 0)
-    available = conditions(item).get("Available") == "True"
-    return "" if available else f"{ready} of {wanted} pods ready"
+    serves = conditions(item).get("Available") == "True" and ready >= wanted
+    return "" if serves else f"{ready} of {wanted} pods ready"
 
 
 def complaint(pod: Mapping[str, Any]) -> str:

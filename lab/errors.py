@@ -96,7 +96,7 @@ def tail(output: str) -> str:
 class CommandError(ResourceError):
     """A child process ended with a code that was not expected.
 
-    `argv` is pasteable in a shell through `command`; `output` holds its last lines.
+    `argv` is pasteable in a shell through `command`; `output` is all that it said.
     """
 
     id = "command"
@@ -104,6 +104,7 @@ class CommandError(ResourceError):
     def __init__(
         self, argv: Sequence[str], code: int, output: str, *, where: str = "", hint: str = ""
     ) -> None:
+        self.argv = tuple(argv)
         self.command = shlex.join(argv)
         self.code = code
         self.output = output

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
@@ -131,7 +130,7 @@ def _grade(lab: Lab, tools: Path, exercise: Exercise, variables: Mapping[str, st
         result = runner.run(
             [*command, f"--junitxml={xml}", *files],
             cwd=lab.root,
-            env={**patience(), **environment(lab, tools), **variables},
+            env={**environment(lab, tools), **variables},
             timeout=wait.limit(600),
             ok=range(256),
         )
@@ -139,11 +138,6 @@ def _grade(lab: Lab, tools: Path, exercise: Exercise, variables: Mapping[str, st
             tail = "\n".join((result.stdout + result.stderr).strip().splitlines()[-15:])
             raise ResourceError(f"the checks did not run (pytest {result.code}):\n{tail}")
         return xml.read_text()
-
-
-def patience() -> dict[str, str]:
-    """How long checks wait, unless the user says it."""
-    return {"LAB_PATIENCE": os.environ.get("LAB_PATIENCE", str(wait.limit(1)))}
 
 
 def parse(xml: str) -> list[Check]:

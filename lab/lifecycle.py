@@ -165,8 +165,10 @@ def start_machines(up: Bringup) -> None:
     else:
         box = boxes.make(up.lab.root, up.toolchain.cache, up.image, up.status)
         settings = libvirt_settings(up.lab, box, kvm=up.host.kvm)
-        # Emulated, a second processor keeps the first from booting.
-        up.machines.render(rendering(up.lab, settings, cpus=0 if up.host.kvm else 1))
+        # An emulated processor is a thread of the host: more of them than it has processors to run
+        # them on wait for each other.
+        cpus = up.lab.cpus if up.host.kvm else min(up.lab.cpus, up.host.cpus)
+        up.machines.render(rendering(up.lab, settings, cpus))
     with up.status.step(f"machines ({len(up.lab.machines)}, {up.lab.provider})"):
         up.machines.start(up.image)
         up.machines.connect()
@@ -196,9 +198,9 @@ def start_control_plane(up: Bringup) -> None:
         up.distribution.start(first)
     text = cluster.for_host(up.distribution.kubeconfig(first), up.lab)
     write_aside(up.lab.state / "kubeconfig", text)
-    if up.lab.distribution == "kubeadm":
-        # Behind the workers' joining; deploy_baseline waits for it.
-        up.baseline = up.pool.submit(lambda: up.stacks.up("cluster"))
+    # Beside the workers' joining; an emulated cluster has to be ready first, or neither gets on.
+    if up.lab.distribution == "kubeadm" and not wait.slow():
+        up.baseline = up.pool.submit(up.stacks.up, "cluster")
 
 
 def join_machines(up: Bringup) -> None:
@@ -229,6 +231,8 @@ def deploy_baseline(up: Bringup) -> None:
             up.stacks.create(exercise.name)
         if up.baseline:
             up.baseline.result()
+        elif up.lab.distribution == "kubeadm":
+            up.stacks.up("cluster")
         cluster.wait_addons(up.lab, up.stacks.tools)
 
 

@@ -40,7 +40,7 @@ INGRESS = {"kubeadm": 30080, "k3s": 80}
 def rendering(lab: Lab, provider: Mapping[str, Any], cpus: int = 0) -> dict[str, Any]:
     """What the Vagrantfile reads: every machine with its address, size and forwarded ports.
 
-    `provider` are the settings of the lab's provider; `cpus` is set where it is not the lab's.
+    `provider` are the settings of the lab's provider; `cpus` is given where it is not the lab's.
     """
     first, *_ = lab.machines
     ports = {

@@ -19,12 +19,16 @@ from urllib.parse import quote
 from lab import outside, runner, wait
 from lab.config import Lab
 from lab.connection import ssh_config
-from lab.errors import NotFoundError, ResourceError
+from lab.errors import CommandError, NotFoundError, ResourceError
 from lab.machines import environment as vagrant_environment
 from lab.output import Status
 from lab.state import remembered
 
 PROJECT = "lecture-lab"
+# How often `up` is tried, and what an API server or etcd says that is late, not wrong: its
+# description of itself takes an emulated one a minute, and the provider waits for half of that.
+ATTEMPTS = 5
+LATE = ("unable to load schema information", "etcdserver: request timed out")
 
 
 def environment(lab: Lab, tools: Path) -> dict[str, str]:
@@ -49,6 +53,8 @@ def environment(lab: Lab, tools: Path) -> dict[str, str]:
         "LAB_HTTP_PORT": str(lab.ports.http),
         "LAB_ADDRESS_POOL": lab.address_pool,
         "LAB_API_ADDRESS": lab.machines[0].address,
+        # How long programs and checks wait, unless the user says it.
+        "LAB_PATIENCE": os.environ.get("LAB_PATIENCE", f"{wait.limit(1):g}"),
     }
 
 
@@ -69,10 +75,21 @@ class Stacks:
         """Deploy a stack, creating it first where it does not exist."""
         self.create(name)
         self.release(name)
-        self.settle(name)
-        self._pulumi(
-            "up", "--yes", "--skip-preview", "--suppress-outputs", stack=name, timeout=timeout
-        )
+        for attempt in range(1, ATTEMPTS + 1):
+            self.settle(name)
+            try:
+                self._pulumi(
+                    "up",
+                    "--yes",
+                    "--skip-preview",
+                    "--suppress-outputs",
+                    stack=name,
+                    timeout=timeout,
+                )
+                return
+            except CommandError as error:
+                if attempt == ATTEMPTS or not late(error.output):
+                    raise
 
     def preview(self, name: str) -> str:
         """What `up` would change, as Pulumi prints it."""
@@ -137,11 +154,18 @@ class Stacks:
         self.status.say(f"stack `{name}` was cut off while it created {len(pending)} object(s)")
         for kind, namespace, named in pending:
             place = ["--namespace", namespace] if namespace else []
-            words = ["delete", kind, named, *place, "--ignore-not-found", "--timeout=60s"]
+            words = [
+                "delete",
+                kind,
+                named,
+                *place,
+                "--ignore-not-found",
+                f"--timeout={wait.limit(60):.0f}s",
+            ]
             runner.run(
                 [self.tools / "kubectl", *words],
                 env=environment(self.lab, self.tools),
-                timeout=90,
+                timeout=wait.limit(90),
             )
         self._pulumi("refresh", "--yes", "--clear-pending-creates", stack=name, timeout=180)
 
@@ -155,13 +179,27 @@ class Stacks:
 
     def _pulumi(self, *words: str, stack: str = "", timeout: float = 60) -> str:
         target = ["--stack", stack] if stack else []
-        return runner.run(
-            [self.tools / "pulumi", *words, *target, "--non-interactive"],
-            cwd=self.lab.root,
-            env=environment(self.lab, self.tools),
-            timeout=wait.limit(timeout),
-            on_line=lambda line: self.status.note(line.strip()),
-        ).stdout
+        try:
+            return runner.run(
+                [self.tools / "pulumi", *words, *target, "--non-interactive"],
+                cwd=self.lab.root,
+                env=environment(self.lab, self.tools),
+                timeout=wait.limit(timeout),
+                on_line=lambda line: self.status.note(line.strip()),
+            ).stdout
+        except CommandError as error:
+            raise CommandError(error.argv, error.code, told(error.output)) from None
+
+
+def late(output: str) -> bool:
+    """Whether what Pulumi says of a failure is that the cluster did not answer in time."""
+    return any(words in output for words in LATE)
+
+
+def told(output: str) -> str:
+    """What Pulumi says of a failure: without warnings, which come last and would hide it."""
+    lines = output.splitlines()
+    return "\n".join(line for line in lines if not line.lstrip().startswith("warning:"))
 
 
 def alive(lock: str) -> bool:

@@ -19,6 +19,11 @@ def expect(slowness: float) -> None:
     _slowness = slowness
 
 
+def slow() -> bool:
+    """Whether the lab's machines are slower than a usual machine."""
+    return _slowness > 1
+
+
 def limit(seconds: float) -> float:
     """So many seconds on a usual machine, as the lab's machines are."""
     return seconds * _slowness

@@ -23,8 +23,10 @@ from lab.state import remembered
 KUBEADM_API = "kubeadm.k8s.io/v1beta4"
 CRI_SOCKET = "unix:///run/containerd/containerd.sock"
 KUBECONFIG = "/etc/kubernetes/admin.conf"
-# What components allow, in seconds: the defaults of kube-apiserver, and of those that elect one.
-ETCD_LIMITS = {"etcd-healthcheck-timeout": 2, "etcd-readycheck-timeout": 2}
+# What components allow, in seconds (etcd: milliseconds): the defaults of kube-apiserver, of those
+# that elect one, and of etcd, which answers a request within five seconds and two elections.
+SERVER_LIMITS = {"etcd-healthcheck-timeout": 2, "etcd-readycheck-timeout": 2}
+ETCD_LIMITS = {"heartbeat-interval": 100, "election-timeout": 1000}
 LEADER_LIMITS = {
     "leader-elect-lease-duration": 15,
     "leader-elect-renew-deadline": 10,
@@ -46,14 +48,15 @@ def node_registration(machine: Machine) -> dict[str, Any]:
     }
 
 
-def limits(defaults: Mapping[str, float]) -> list[dict[str, str]]:
-    """Arguments of a component: for how long (seconds, usually) it waits for others.
+def limits(defaults: Mapping[str, float], unit: str = "s") -> list[dict[str, str]]:
+    """Arguments of a component: for how long, usually, it waits for others; `unit` goes behind.
 
     On slow machines that is longer: who gives up too early is started anew, which takes from the
     others what they are short of.
     """
     return [
-        {"name": name, "value": f"{wait.limit(seconds):.0f}s"} for name, seconds in defaults.items()
+        {"name": name, "value": f"{wait.limit(usual):.0f}{unit}"}
+        for name, usual in defaults.items()
     ]
 
 
@@ -94,12 +97,14 @@ def initial(
             "apiVersion": KUBEADM_API,
             "kind": "ClusterConfiguration",
             "clusterName": lab.name,
+            # RSA, the default, takes seconds to make sixteen keys, and minutes where emulated.
+            "encryptionAlgorithm": "ECDSA-P256",
             "kubernetesVersion": f"v{versions['kubernetes']}",
             "controlPlaneEndpoint": f"{machine.address}:6443",
             "networking": {"podSubnet": str(lab.pods), "serviceSubnet": str(lab.services)},
             "apiServer": {
                 "certSANs": ["127.0.0.1", "localhost", machine.address],
-                "extraArgs": limits(ETCD_LIMITS),
+                "extraArgs": limits(SERVER_LIMITS),
             },
             "controllerManager": {"extraArgs": limits(LEADER_LIMITS)},
             "scheduler": {"extraArgs": limits(LEADER_LIMITS)},
@@ -107,7 +112,12 @@ def initial(
                 "imageRepository": "registry.k8s.io/coredns",
                 "imageTag": f"v{versions['coredns']}",
             },
-            "etcd": {"local": {"imageTag": f"{versions['etcd']}-0"}},
+            "etcd": {
+                "local": {
+                    "imageTag": f"{versions['etcd']}-0",
+                    "extraArgs": limits(ETCD_LIMITS, ""),
+                },
+            },
         },
         {
             "apiVersion": "kubelet.config.k8s.io/v1beta1",

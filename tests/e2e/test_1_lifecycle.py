@@ -56,14 +56,6 @@ def test_a_corrupted_tool_is_refused_and_made_again(invoke: Invoke) -> None:
     assert "not what was stored" not in invoke("exercise-preview", "pod").err
 
 
-def test_a_virtual_machine_boots_beside_it(booting: Future[VirtualMachine]) -> None:
-    """Emulated, it takes minutes: while the tests here wait for the cluster. test_2_vm uses it.
-
-    Not before the test of a corrupted tool, which this one would find as well.
-    """
-    assert not booting.cancelled()
-
-
 def test_vagrant_by_hand(invoke: Invoke, tmp_path: Path) -> None:
     """`vagrant status` knows the lab's machines, and works without a lab as well."""
     assert invoke.shell("vagrant status").count("running (docker)") == 3
@@ -258,6 +250,11 @@ def test_wrong_answers(invoke: Invoke) -> None:
     right = {outcome["exercise"] for outcome in outcomes if not outcome["failed"]}
     assert right == set(TRIED)
     assert len([outcome for outcome in outcomes if outcome["failed"]]) >= 29
+
+
+def test_a_virtual_machine_boots_beside_it(booting: Future[VirtualMachine]) -> None:
+    """Emulated, it takes minutes: while the tests from here on mostly wait. test_2_vm uses it."""
+    assert not booting.cancelled()
 
 
 def test_down_and_up_keep_everything(invoke: Invoke) -> None:

@@ -43,6 +43,7 @@ def test_control_plane(lab: Lab) -> None:
     assert cluster["kubernetesVersion"] == "v1.34.4"
     assert cluster["networking"] == {"podSubnet": "10.244.0.0/16", "serviceSubnet": "10.96.0.0/16"}
     assert "127.0.0.1" in cluster["apiServer"]["certSANs"]  # type: ignore[index]
+    assert cluster["encryptionAlgorithm"] == "ECDSA-P256"
     assert found["KubeProxyConfiguration"]["mode"] == "nftables"
 
 
@@ -236,8 +237,9 @@ def test_start_ends_when_the_api_server_answers(lab: Lab, name: str) -> None:
 
 def test_components_are_patient_on_slow_machines(monkeypatch: pytest.MonkeyPatch) -> None:
     """By default as patient as they are by themselves."""
-    usual = kubeadm.limits(kubeadm.ETCD_LIMITS)
+    usual = kubeadm.limits(kubeadm.SERVER_LIMITS)
     assert {"name": "etcd-healthcheck-timeout", "value": "2s"} in usual
+    assert {"name": "election-timeout", "value": "1000"} in kubeadm.limits(kubeadm.ETCD_LIMITS, "")
     monkeypatch.setattr(wait, "_slowness", 6.0)
     slow = {one["name"]: one["value"] for one in kubeadm.limits(kubeadm.LEADER_LIMITS)}
     assert slow["leader-elect-lease-duration"] == "90s"

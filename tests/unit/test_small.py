@@ -28,7 +28,7 @@ from lab import (
 )
 from lab.config import Lab
 from lab.connection import Remote
-from lab.errors import DeadlineExceeded, ResourceError
+from lab.errors import CommandError, DeadlineExceeded, ResourceError
 from lab.grading import Check, Report
 from tests.unit.conftest import ROOT
 
@@ -110,6 +110,17 @@ def test_the_environment_means_this_lab_only(lab: Lab) -> None:
     assert variables["LAB_API_ADDRESS"] == "192.168.56.11"
 
 
+def test_programs_and_checks_are_as_patient_as_the_machines_are_slow(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LAB_PATIENCE", raising=False)
+    assert stacks.environment(lab, Path("/tools"))["LAB_PATIENCE"] == "1"
+    monkeypatch.setattr(wait, "_slowness", 6.0)
+    assert stacks.environment(lab, Path("/tools"))["LAB_PATIENCE"] == "6"
+    monkeypatch.setenv("LAB_PATIENCE", "2")
+    assert stacks.environment(lab, Path("/tools"))["LAB_PATIENCE"] == "2"
+
+
 @pytest.mark.parametrize(
     ("lock", "expected"),
     [
@@ -158,6 +169,47 @@ def test_a_stack_that_holds_nothing_needs_no_pulumi(deployment: object, nothing:
     assert stacks.empty({"checkpoint": {"latest": deployment}}) is nothing
 
 
+def test_pulumis_errors_are_not_hidden_by_its_warnings() -> None:
+    said = [
+        "  kubernetes:core/v1:Pod (myapp):",
+        "    error: the server is away",
+        *["    warning: x"] * 20,
+    ]
+    told = CommandError(["pulumi", "up"], 255, stacks.told("\n".join(said)))
+    assert "error: the server is away" in str(told) and "warning" not in str(told)
+
+
+@pytest.mark.parametrize(
+    ("said", "tries"),
+    [
+        ("error: cluster is unreachable: unable to load schema information from it: Timeout", 3),
+        ("error: resource x was not successfully created: etcdserver: request timed out", 3),
+        ("error: cluster is unreachable: connection refused", 1),
+    ],
+)
+def test_only_a_cluster_that_is_late_is_asked_again(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, said: str, tries: int
+) -> None:
+    calls: list[str] = []
+
+    def pulumi(_: stacks.Stacks, *words: str, **__: object) -> str:
+        calls.append(words[0])
+        if len(calls) < 3:
+            raise CommandError(["pulumi", *words], 255, said)
+        return ""
+
+    monkeypatch.setattr(stacks.Stacks, "_pulumi", pulumi)
+    for step in ("create", "release", "settle"):
+        monkeypatch.setattr(stacks.Stacks, step, lambda *_: None)
+    deployed = stacks.Stacks(lab, Path("/tools"), output.Status(io.StringIO()))
+    if tries == 3:
+        deployed.up("pod")
+    else:
+        with pytest.raises(CommandError, match="refused"):
+            deployed.up("pod")
+    assert calls == ["up"] * tries
+
+
 def test_kubeconfig_reaches_the_cluster_through_loopback(lab: Lab) -> None:
     text = "server: https://192.168.56.11:6443\ncurrent-context: kubernetes-admin@lab\n"
     made = cluster.for_host(text, lab)
@@ -195,8 +247,11 @@ def test_what_a_workload_lacks() -> None:
     assert cluster.lacking(agent) == "2 of 3 pods ready"
     assert cluster.lacking({"kind": "DaemonSet"}) == "0 of 0 pods ready"
     ready = [{"type": "Available", "status": "True"}]
-    web = {"kind": "Deployment", "spec": {"replicas": 1}, "status": {"conditions": ready}}
+    status = {"conditions": ready, "readyReplicas": 1}
+    web = {"kind": "Deployment", "spec": {"replicas": 1}, "status": status}
     assert cluster.lacking(web) == ""
+    # CoreDNS, with one replica, is "Available" before its pod has started.
+    assert cluster.lacking({**web, "status": {"conditions": ready}}) == "0 of 1 pods ready"
     assert cluster.lacking({**web, "status": {}}) == "0 of 1 pods ready"
 
 
