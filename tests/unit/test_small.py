@@ -118,7 +118,8 @@ def test_programs_and_checks_are_as_patient_as_the_machines_are_slow(
     monkeypatch.setattr(wait, "_slowness", 6.0)
     assert stacks.environment(lab, Path("/tools"))["LAB_PATIENCE"] == "6"
     monkeypatch.setenv("LAB_PATIENCE", "2")
-    assert stacks.environment(lab, Path("/tools"))["LAB_PATIENCE"] == "2"
+    slow = stacks.environment(lab, Path("/tools"))
+    assert (slow["LAB_PATIENCE"], slow["LAB_SLOWNESS"]) == ("2", "6")
 
 
 @pytest.mark.parametrize(
