@@ -28,7 +28,7 @@ PROJECT = "lecture-lab"
 # How often `up` is tried, and what an API server or etcd says that is late, not wrong: its
 # description of itself takes an emulated one a minute, and the provider waits for half of that.
 ATTEMPTS = 5
-LATE = ("unable to load schema information", "etcdserver: request timed out")
+LATE = ("Client.Timeout exceeded", "etcdserver: request timed out")
 
 
 def environment(lab: Lab, tools: Path) -> dict[str, str]:
@@ -73,20 +73,17 @@ class Stacks:
     status: Status
 
     def up(self, name: str, timeout: float = 300) -> None:
-        """Deploy a stack, creating it first where it does not exist."""
+        """Deploy a stack, creating it first where it does not exist; again where that was too soon.
+
+        Raises CommandError with Pulumi's own words.
+        """
         self.create(name)
         self.release(name)
+        words = ["up", "--yes", "--skip-preview", "--suppress-outputs"]
         for attempt in range(1, ATTEMPTS + 1):
             self.settle(name)
             try:
-                self._pulumi(
-                    "up",
-                    "--yes",
-                    "--skip-preview",
-                    "--suppress-outputs",
-                    stack=name,
-                    timeout=timeout,
-                )
+                self._pulumi(*words, stack=name, timeout=timeout)
                 return
             except CommandError as error:
                 if attempt == ATTEMPTS or not late(error.output):
@@ -155,16 +152,9 @@ class Stacks:
         self.status.say(f"stack `{name}` was cut off while it created {len(pending)} object(s)")
         for kind, namespace, named in pending:
             place = ["--namespace", namespace] if namespace else []
-            words = [
-                "delete",
-                kind,
-                named,
-                *place,
-                "--ignore-not-found",
-                f"--timeout={wait.limit(60):.0f}s",
-            ]
+            words = ["delete", kind, named, *place, "--ignore-not-found"]
             runner.run(
-                [self.tools / "kubectl", *words],
+                [self.tools / "kubectl", *words, f"--timeout={wait.limit(60):.0f}s"],
                 env=environment(self.lab, self.tools),
                 timeout=wait.limit(90),
             )

@@ -117,6 +117,11 @@ def test_smoke_by_the_job_files(invoke: Invoke) -> None:
     assert not [name for name in EXERCISES if f"/{name}\n" in left and name != "pod"], left
 
 
+def test_a_virtual_machine_boots_beside_it(booting: Future[VirtualMachine]) -> None:
+    """Emulated, it takes minutes: while the tests that follow mostly wait. test_2_vm uses it."""
+    assert not booting.cancelled()
+
+
 def test_grade(invoke: Invoke, tmp_path: Path) -> None:
     done = invoke("grade", "pod", "--output", str(tmp_path), "--student", "ada")
     assert str(tmp_path / "report.html") in done.out
@@ -250,11 +255,6 @@ def test_wrong_answers(invoke: Invoke) -> None:
     right = {outcome["exercise"] for outcome in outcomes if not outcome["failed"]}
     assert right == set(TRIED)
     assert len([outcome for outcome in outcomes if outcome["failed"]]) >= 29
-
-
-def test_a_virtual_machine_boots_beside_it(booting: Future[VirtualMachine]) -> None:
-    """Emulated, it takes minutes: while the tests from here on mostly wait. test_2_vm uses it."""
-    assert not booting.cancelled()
 
 
 def test_down_and_up_keep_everything(invoke: Invoke) -> None:

@@ -26,7 +26,7 @@ def test_virtual_machines(lab: Lab) -> None:
     emulated = machines.rendering(lab, machines.libvirt_settings(lab, box, kvm=False), cpus=1)
     assert emulated["box"] == {"name": "lecture-lab/abc"}
     assert emulated["libvirt"]["driver"] == "qemu"
-    assert emulated["libvirt"]["cmd_line"].endswith(" lab.key=AAAAkey mitigations=off")
+    assert emulated["libvirt"]["cmd_line"].endswith(" lab.key=AAAAkey mitigations=off tsc=reliable")
     assert {item["cpus"] for item in emulated["machines"]} == {1}
     assert machines.libvirt_settings(lab, box, kvm=True)["libvirt"]["driver"] == "kvm"
 

@@ -183,9 +183,9 @@ def test_pulumis_errors_are_not_hidden_by_its_warnings() -> None:
 @pytest.mark.parametrize(
     ("said", "tries"),
     [
-        ("error: cluster is unreachable: unable to load schema information from it: Timeout", 3),
+        ("error: unable to load schema information: (Client.Timeout exceeded while awaiting)", 3),
         ("error: resource x was not successfully created: etcdserver: request timed out", 3),
-        ("error: cluster is unreachable: connection refused", 1),
+        ("error: unable to load schema information: connection refused", 1),
     ],
 )
 def test_only_a_cluster_that_is_late_is_asked_again(
