@@ -200,7 +200,8 @@ def start_control_plane(up: Bringup) -> None:
     write_aside(up.lab.state / "kubeconfig", text)
     # Beside the workers' joining; an emulated cluster has to be ready first, or neither gets on.
     if up.lab.distribution == "kubeadm" and not wait.slow():
-        up.baseline = up.pool.submit(up.stacks.up, "cluster")
+        # The tools may still be built; who joins has no need of them.
+        up.baseline = up.pool.submit(lambda: up.stacks.up("cluster"))
 
 
 def join_machines(up: Bringup) -> None:

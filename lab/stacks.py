@@ -53,9 +53,8 @@ def environment(lab: Lab, tools: Path) -> dict[str, str]:
         "LAB_HTTP_PORT": str(lab.ports.http),
         "LAB_ADDRESS_POOL": lab.address_pool,
         "LAB_API_ADDRESS": lab.machines[0].address,
+        # How many times longer programs and checks wait.
         "LAB_SLOWNESS": f"{wait.limit(1):g}",
-        # How long programs and checks wait, unless the user says it.
-        "LAB_PATIENCE": os.environ.get("LAB_PATIENCE", f"{wait.limit(1):g}"),
     }
 
 

@@ -255,13 +255,21 @@ def ready(pod: Object) -> bool:
     return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)
 
 
+def patience() -> float:
+    """How many times longer than usual checks wait.
+
+    By itself as much as the lab's machines are slower; LAB_PATIENCE overrides that, to make it
+    shorter where many wrong answers are tried.
+    """
+    return float(os.environ.get("LAB_PATIENCE", os.environ.get("LAB_SLOWNESS", "1")))
+
+
 def eventually(probe: Callable[[], T | None], seconds: float = 20) -> T | None:
     """The first answer of `probe` that is true, or its last one when the time is over.
 
-    LAB_PATIENCE, 1 by default, makes the time longer on slow machines and shorter where many wrong
-    answers are tried. The pause between two looks grows from 0.1 to 0.5 s.
+    The pause between two looks grows from 0.1 to 0.5 s.
     """
-    deadline = time.monotonic() + seconds * float(os.environ.get("LAB_PATIENCE", "1"))
+    deadline = time.monotonic() + seconds * patience()
     pause = 0.1
     while True:
         answer = probe()

@@ -49,7 +49,7 @@ def node_registration(machine: Machine) -> dict[str, Any]:
 
 
 def limits(defaults: Mapping[str, float], unit: str = "s") -> list[dict[str, str]]:
-    """Arguments of a component: for how long, usually, it waits for others; `unit` goes behind.
+    """Arguments of a component: for how long it waits for others, from its defaults in `unit`.
 
     On slow machines that is longer: who gives up too early is started anew, which takes from the
     others what they are short of.
@@ -97,7 +97,7 @@ def initial(
             "apiVersion": KUBEADM_API,
             "kind": "ClusterConfiguration",
             "clusterName": lab.name,
-            # RSA, the default, takes seconds to make sixteen keys, and minutes where emulated.
+            # RSA, the default, keeps an emulated processor busy with keys for half a minute.
             "encryptionAlgorithm": "ECDSA-P256",
             "kubernetesVersion": f"v{versions['kubernetes']}",
             "controlPlaneEndpoint": f"{machine.address}:6443",
