@@ -10,12 +10,15 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lab.errors import CommandError, DeadlineExceeded, PrerequisiteError
 
+# Seconds that the output of a child which has ended may still take to be read.
+LAST_WORDS = 5
 # The children that run now, whichever thread waits for them.
 _children: set[subprocess.Popen[bytes]] = set()
 _ending = threading.Event()
@@ -88,8 +91,9 @@ def run(
             child.stdin.close()
         code = child.wait(timeout)
         # A daemon started by the child may keep the pipes open: its output is not waited for.
+        deadline = time.monotonic() + LAST_WORDS
         for thread in drains:
-            thread.join(5)
+            thread.join(max(0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
         _end(child)
         raise DeadlineExceeded(
