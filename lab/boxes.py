@@ -1,20 +1,24 @@
-"""Boxes: the image of a machine as a virtual machine's disk, for Vagrant's libvirt provider.
+"""Boxes: the image of a machine as a virtual machine's disk, for Vagrant's libvirt and VirtualBox.
 
 The disk holds the very image that containers are made of, with a kernel added, so that a machine
-is the same whatever runs it. It is booted directly: no boot loader, and the kernel's command line
-tells the machine its lab's key.
+is the same whatever runs it. With libvirt its kernel is booted directly, which is faster, and the
+kernel's command line tells the machine its lab's key. VirtualBox boots by EFI firmware, and has no
+such words for a machine: there the box has a key of its own, which opens a machine until the
+Vagrantfile's provisioner has told it the lab's.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab import runner
+from lab import keys, runner
 from lab.images import REPOSITORY, digest, docker_build, exists
 from lab.output import Status
 from lab.toolchain.store import alone
@@ -25,19 +29,26 @@ DISK = 20
 POOL = "default"
 POOL_FOLDER = "/var/lib/libvirt/images"
 BOOT = ("vmlinuz", "initrd.img")
+# What a box for VirtualBox consists of; Vagrant unpacks it as it is.
+KEY = "id_ed25519"
+VIRTUALBOX = ("metadata.json", "box.ovf", "box.vmdk", KEY)
 
 
 @dataclass(frozen=True)
 class Box:
-    """A box that Vagrant knows, with its kernel and initrd in libvirt's storage."""
+    """A box that Vagrant knows.
+
+    For libvirt its kernel and initrd are in libvirt's storage; for VirtualBox it has a private key.
+    """
 
     name: str
     kernel: str = ""
     initrd: str = ""
+    key: str = ""
 
     def libvirt(self, *, kvm: bool, key: str) -> dict[str, Any]:
         """Settings of vagrant-libvirt for machines of this box; `key` is a public ed25519 key."""
-        words = f"root=/dev/vda rw console=ttyS0 lab.key={key.split()[1]}"
+        words = f"root=/dev/vda2 rw console=ttyS0 lab.key={key.split()[1]}"
         # Emulated, what guards a kernel on a real processor only costs time, and a kernel that does
         # not trust the counters of several processors asks a slow device for the time instead.
         words += "" if kvm else " mitigations=off tsc=reliable"
@@ -51,7 +62,7 @@ class Box:
         }
 
 
-def make(root: Path, cache: Path, image: str, status: Status) -> Box:
+def make(root: Path, cache: Path, image: str, provider: str, status: Status) -> Box:
     """The box of a machine's image, made the first time that it is wanted.
 
     Raises CommandError with the words of the tool that failed.
@@ -59,12 +70,28 @@ def make(root: Path, cache: Path, image: str, status: Status) -> Box:
     key = image_tag(root, image).rpartition(":")[2]
     name = f"{REPOSITORY}/{key}"
     with alone(cache / "boxes" / f"{key}.lock"):
-        # The volumes come last: where they are, everything is.
-        if not (known(name) and set(BOOT) <= volumes(name).keys()):
-            with status.step("box (kernel, disk)"), tempfile.TemporaryDirectory() as folder:
-                _make(name, make_image(root, image, status), Path(folder), status)
+        if not (box := find(name, provider)):
+            with status.step("box (kernel, disk)"), tempfile.TemporaryDirectory() as aside:
+                tag, folder = make_image(root, image, status), Path(aside)
+                if provider == "libvirt":
+                    _make_libvirt(name, tag, folder, status)
+                else:
+                    _make_virtualbox(name, tag, root, folder, status)
+            box = find(name, provider)
+    assert box
+    return box
+
+
+def find(name: str, provider: str) -> Box | None:
+    """A box that Vagrant knows for a provider; None unless it is whole."""
+    if not (folder := unpacked(name, provider)):
+        return None
+    if provider == "libvirt":
+        # They come last: where they are, everything is.
         stored = volumes(name)
-    return Box(name, *(stored[file] for file in BOOT))
+        return Box(name, *(stored[file] for file in BOOT)) if stored.keys() >= set(BOOT) else None
+    whole = all((folder / file).exists() for file in VIRTUALBOX)
+    return Box(name, key=str(folder / KEY)) if whole else None
 
 
 def image_tag(root: Path, image: str) -> str:
@@ -80,10 +107,11 @@ def make_image(root: Path, image: str, status: Status) -> str:
     return tag
 
 
-def known(name: str) -> bool:
-    """Whether Vagrant has a box."""
-    listing = runner.run(["vagrant", "box", "list", "--machine-readable"], timeout=60).stdout
-    return f",box-name,{name}" in listing
+def unpacked(name: str, provider: str) -> Path | None:
+    """The folder to which Vagrant has unpacked a box for a provider; None where it has none."""
+    home = Path(os.environ.get("VAGRANT_HOME", Path.home() / ".vagrant.d"))
+    boxes = home / "boxes" / name.replace("/", "-VAGRANTSLASH-")
+    return next((path.parent for path in boxes.glob(f"**/{provider}/metadata.json")), None)
 
 
 def volumes(name: str) -> dict[str, str]:
@@ -95,18 +123,56 @@ def volumes(name: str) -> dict[str, str]:
 
 
 def clear(cache: Path) -> None:
-    """Remove every box of ours, from Vagrant and from libvirt's storage."""
+    """Remove every box of ours, from Vagrant, from libvirt's storage and from VirtualBox."""
     for lock in (cache / "boxes").glob("*.lock"):
         name = f"{REPOSITORY}/{lock.stem}"
-        if known(name):
-            runner.run(["vagrant", "box", "remove", "--force", "--all", name])
+        for provider in ("libvirt", "virtualbox"):
+            if not (folder := unpacked(name, provider)):
+                continue
+            # The machine that Vagrant made of a box in VirtualBox, for the lab's to be linked to.
+            if (master := folder / "master_id").exists():
+                words = ["VBoxManage", "unregistervm", master.read_text(), "--delete"]
+                runner.run(words, ok=(0, 1), timeout=120)
+            remove = ["vagrant", "box", "remove", "--force", "--all", "--provider", provider]
+            runner.run([*remove, name])
+        if not shutil.which("virsh"):
+            continue
         for prefix in (name.replace("/", "-"), name.replace("/", "-VAGRANTSLASH-")):
             for word in _virsh("vol-list", POOL, ok=(0, 1)).split():
                 if word.startswith(prefix):
                     _virsh("vol-delete", word, "--pool", POOL)
 
 
-def _make(name: str, tag: str, folder: Path, status: Status) -> None:
+def _make_libvirt(name: str, tag: str, folder: Path, status: Status) -> None:
+    disk = _make_disk(tag, folder, status)
+    runner.run(["qemu-img", "convert", "-O", "qcow2", disk, folder / "box.img"], timeout=300)
+    metadata = {"provider": "libvirt", "format": "qcow2", "virtual_size": DISK}
+    (folder / "metadata.json").write_text(json.dumps(metadata))
+    _add(name, "libvirt", folder, ("metadata.json", "box.img"), status)
+    for file in BOOT:
+        _store(folder / file, f"{name.replace('/', '-')}-{file}")
+
+
+def _make_virtualbox(name: str, tag: str, root: Path, folder: Path, status: Status) -> None:
+    key, packed = folder / KEY, folder / "box.vmdk"
+    keys.make(key)
+    keys.public(key).rename(folder / "authorized_keys")
+    disk = _make_disk(tag, folder, status)
+    convert = ["qemu-img", "convert", "-O", "vmdk", "-o", "subformat=streamOptimized"]
+    runner.run([*convert, disk, packed], timeout=900)
+    template = (root / "vagrant" / "vm" / "box.ovf").read_text()
+    (folder / "box.ovf").write_text(ovf(template, packed.stat().st_size))
+    (folder / "metadata.json").write_text(json.dumps({"provider": "virtualbox"}))
+    _add(name, "virtualbox", folder, VIRTUALBOX, status)
+
+
+def ovf(template: str, size: int) -> str:
+    """What VirtualBox imports a box by; `size` is that of the packed disk, in bytes."""
+    return template.replace("@SIZE@", str(size)).replace("@CAPACITY@", str(DISK << 30))
+
+
+def _make_disk(tag: str, folder: Path, status: Status) -> Path:
+    """The disk of a machine; kernel and initrd are put beside it."""
     container = runner.run(["docker", "create", tag]).stdout.strip()
     try:
         runner.run(["docker", "export", "--output", folder / "root.tar", container], timeout=300)
@@ -117,17 +183,14 @@ def _make(name: str, tag: str, folder: Path, status: Status) -> None:
     runner.run(
         ["docker", "run", "--rm", "--volume", f"{folder}:/build", tag, *command], timeout=600
     )
-    disk, final = folder / "disk.img", folder / "box.img"
-    runner.run(["qemu-img", "convert", "-O", "qcow2", disk, final], timeout=300)
-    metadata = {"provider": "libvirt", "format": "qcow2", "virtual_size": DISK}
-    (folder / "metadata.json").write_text(json.dumps(metadata))
+    return folder / "disk.img"
+
+
+def _add(name: str, provider: str, folder: Path, members: Sequence[str], status: Status) -> None:
     archive = folder / "lab.box"
-    members = ["metadata.json", "box.img"]
     runner.run(["tar", "--create", "--file", archive, "--directory", folder, *members], timeout=300)
-    add = ["vagrant", "box", "add", "--force", "--provider", "libvirt", "--name", name]
+    add = ["vagrant", "box", "add", "--force", "--provider", provider, "--name", name]
     runner.run([*add, archive], timeout=600, on_line=status.note)
-    for file in BOOT:
-        _store(folder / file, f"{name.replace('/', '-')}-{file}")
 
 
 def _store(path: Path, volume: str) -> None:

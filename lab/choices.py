@@ -75,8 +75,6 @@ def resolve(
         taken |= set(_row(name, ports[name]))
         if given and kept.get(key) != given and not port_is_free(given):
             problems.append(Problem(key, f"{given} is in use{_by(owner(given))}"))
-    if provider == "virtualbox":
-        problems.append(Problem("provider", "virtualbox has no box of the lab's yet; libvirt has"))
     for key, wanted in (("provider", provider), ("distribution", distribution)):
         if kept.get(key, wanted) != wanted:
             problems.append(

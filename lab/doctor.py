@@ -170,8 +170,10 @@ def _virtualisation(lab: Lab, host: Host) -> Finding:
 
 
 def _virtualbox(lab: Lab, host: Host) -> list[Finding]:
+    wanted = lab.provider == "virtualbox"
     if not (found := host.virtualbox):
-        return []
+        fix = "install VirtualBox, in a version that this Vagrant drives"
+        return [Finding("virtualbox", "VirtualBox", "fail", "no VBoxManage", fix)] * wanted
     detail, troubles = ".".join(map(str, found.version)), found.troubles
     if lab.subnet and not found.allows(lab.subnet):
         allow = f"add the line `* {lab.subnet}` to {RANGES_FILE}"
@@ -179,9 +181,10 @@ def _virtualbox(lab: Lab, host: Host) -> list[Finding]:
     if not troubles:
         return [Finding("virtualbox", "VirtualBox", "ok", detail)]
     reasons, fixes = zip(*troubles, strict=True)
-    # The lab's own machines are others; a bare `vagrant up` takes VirtualBox.
-    text = f"{detail}: {'; '.join(reasons)}"
-    return [Finding("virtualbox", "VirtualBox", "note", text, "; ".join(filter(None, fixes)))]
+    fix = "; ".join(filter(None, fixes))
+    # Other providers' labs do not need it; a bare `vagrant up` takes it.
+    status = ("fail" if fix else "warn") if wanted else "note"
+    return [Finding("virtualbox", "VirtualBox", status, f"{detail}: {'; '.join(reasons)}", fix)]
 
 
 def _cgroup(host: Host) -> Finding:

@@ -39,7 +39,14 @@ from lab.errors import ConfigError, NotFoundError, PrerequisiteError
 from lab.host import Host
 from lab.images import Builder
 from lab.lock import locked
-from lab.machines import Machines, docker_settings, libvirt_settings, rendering, slowness
+from lab.machines import (
+    Machines,
+    docker_settings,
+    libvirt_settings,
+    rendering,
+    slowness,
+    virtualbox_settings,
+)
 from lab.output import Status
 from lab.parallel import each
 from lab.stacks import Stacks
@@ -112,7 +119,7 @@ def install_prerequisites(up: Bringup) -> None:
         prerequisites.allow_docker(up.host, up.status)
     if up.lab.provider == "libvirt":
         prerequisites.start_libvirt(up.host, up.status)
-    elif up.may_install and up.host.lets_inotify_grow:
+    elif up.lab.provider == "docker" and up.may_install and up.host.lets_inotify_grow:
         prerequisites.allow_inotify(up.host, up.status)
 
 
@@ -151,9 +158,8 @@ def make_node_image(up: Bringup) -> None:
     up.image = builder.node(up.lab.distribution)
 
 
-def start_machines(up: Bringup) -> None:
-    """`vagrant up`: create what is missing, start what is stopped."""
-    up.machines.make_key()
+def render(up: Bringup) -> dict[str, Any]:
+    """What the Vagrantfile is to read; for virtual machines, their box is made first."""
     if up.lab.provider == "docker":
         settings = docker_settings(
             up.lab,
@@ -161,14 +167,21 @@ def start_machines(up: Bringup) -> None:
             missing_capabilities=up.host.missing_capabilities,
             cgroup_version=up.host.cgroup,
         )
-        up.machines.render(rendering(up.lab, settings))
-    else:
-        box = boxes.make(up.lab.root, up.toolchain.cache, up.image, up.status)
-        settings = libvirt_settings(up.lab, box, kvm=up.host.kvm)
-        # An emulated processor is a thread of the host: more of them than it has processors to run
-        # them on wait for each other.
-        cpus = up.lab.cpus if up.host.kvm else min(up.lab.cpus, up.host.cpus)
-        up.machines.render(rendering(up.lab, settings, cpus))
+        return rendering(up.lab, settings)
+    box = boxes.make(up.lab.root, up.toolchain.cache, up.image, up.lab.provider, up.status)
+    if up.lab.provider == "virtualbox":
+        return rendering(up.lab, virtualbox_settings(up.lab, box))
+    settings = libvirt_settings(up.lab, box, kvm=up.host.kvm)
+    # An emulated processor is a thread of the host: more of them than it has processors to run
+    # them on wait for each other.
+    cpus = up.lab.cpus if up.host.kvm else min(up.lab.cpus, up.host.cpus)
+    return rendering(up.lab, settings, cpus)
+
+
+def start_machines(up: Bringup) -> None:
+    """`vagrant up`: create what is missing, start what is stopped."""
+    up.machines.make_key()
+    up.machines.render(render(up))
     with up.status.step(f"machines ({len(up.lab.machines)}, {up.lab.provider})"):
         up.machines.start(up.image)
         up.machines.connect()

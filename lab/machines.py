@@ -91,6 +91,12 @@ def libvirt_settings(lab: Lab, box: Box, *, kvm: bool) -> dict[str, Any]:
     return {"box": {"name": box.name}, "libvirt": box.libvirt(kvm=kvm, key=key)}
 
 
+def virtualbox_settings(lab: Lab, box: Box) -> dict[str, Any]:
+    """The Vagrantfile's settings for machines that nobody but a provisioner tells the lab's key."""
+    key = keys.public(key_file(lab)).read_text()
+    return {"box": {"name": box.name, "key": box.key, "accept": key.strip()}}
+
+
 def slowness(lab: Lab, *, kvm: bool) -> float:
     """How many times longer than usual things may take on these machines."""
     return EMULATED if lab.provider == "libvirt" and not kvm else 1
@@ -153,7 +159,7 @@ class Machines(vagrant.Vagrant):
                 containers.prepare(self.lab, image, self.known().values())
                 containers.resume(self.lab)
             try:
-                self.up(provider=self.lab.provider, no_provision=True)
+                self.up(provider=self.lab.provider)
                 return
             except CommandError as error:
                 if last or not any(race in error.output for race in RACES):
@@ -199,7 +205,7 @@ class Machines(vagrant.Vagrant):
             containers.restore(self.lab, name)
             return
         self._run_vagrant_command(["snapshot", "restore", name])
-        self.up(provider=self.lab.provider, no_provision=True)
+        self.up(provider=self.lab.provider)
         self._set_clocks()
 
     def forget(self, name: str, kept: Sequence[str]) -> None:
@@ -254,8 +260,9 @@ class Machines(vagrant.Vagrant):
         """
         if self.lab.provider == "docker":
             return containers.states(self.lab)
-        # Docker's word for both.
+        # Docker's words for those of libvirt and of VirtualBox.
         words = {self.SAVED: HELD}
+        words |= dict.fromkeys((self.SHUTOFF, self.POWEROFF, self.ABORTED), self.STOPPED)
         return {item.name: words.get(item.state, item.state) for item in self.status()}
 
     def _set_clocks(self) -> None:

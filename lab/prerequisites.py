@@ -35,11 +35,13 @@ def missing(lab: Lab, host: Host, *, compiler: bool = False) -> list[str]:
     }
     if compiler:
         wanted |= {"gcc": host.c_compiler, "libc6-dev": Path("/usr/include/stdlib.h").exists()}
+    if lab.provider != "docker":
+        # Packs their disk. VirtualBox itself is no package of Debian's: the doctor asks for it.
+        wanted["qemu-utils"] = Path("/usr/bin/qemu-img").exists()
     if lab.provider == "libvirt":
         wanted["vagrant-libvirt"] = host.vagrant_libvirt
         for package, program in {
             "qemu-system-x86": "/usr/bin/qemu-system-x86_64",
-            "qemu-utils": "/usr/bin/qemu-img",
             "libvirt-daemon-system": "/usr/sbin/libvirtd",
             "libvirt-clients": "/usr/bin/virsh",
             "dnsmasq-base": "/usr/sbin/dnsmasq",

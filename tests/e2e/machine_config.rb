@@ -1,5 +1,5 @@
 # What Vagrant makes of the Vagrantfile for one provider, as JSON: for each machine its box, its
-# networks, synced folders, provisioners and the provider's own settings. Run in the checkout.
+# networks, keys, synced folders, provisioners and the provider's own settings. Run in the checkout.
 require "vagrant"
 require "json"
 
@@ -13,7 +13,8 @@ machines = file.machine_names.map do |name|
   {
     name: name, box: config.vm.box, hostname: config.vm.hostname, key: config.ssh.private_key_path,
     networks: config.vm.networks.map { |kind, options| { kind: kind, **options } },
-    folders: config.vm.synced_folders, provisioners: config.vm.provisioners.map(&:name),
+    folders: config.vm.synced_folders,
+    provisioners: config.vm.provisioners.map { |item| { name: item.name, run: item.run, args: item.config.args } },
     provider: values.to_h.reject { |key, _| key.start_with?("__") }
   }
 end

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from lab import machines
+from lab.boxes import Box
 from lab.config import HOST_ONLY, Forward, Lab, Ports
+from lab.keys import public
 from tests.e2e.conftest import ROOT
 
 pytestmark = pytest.mark.e2e
@@ -58,7 +60,12 @@ def forwarded(guest: int, host: int, name: str = "") -> dict[str, Any]:
 
 def test_virtualbox(lab: Lab, tmp_path: Path) -> None:
     file = tmp_path / "machines.json"
-    box = {"box": {"name": "lecture-lab/box"}}
+    keys = [machines.key_file(lab), tmp_path / "id_ed25519"]
+    for key in keys:
+        key.parent.mkdir(parents=True, exist_ok=True)
+        key.touch()
+    public(keys[0]).write_text("ssh-ed25519 AAAA lab\n")
+    box = machines.virtualbox_settings(lab, Box("lecture-lab/box", key=str(keys[1])))
     file.write_text(json.dumps(machines.rendering(lab, box)))
     first, second = evaluated(lab.root, "virtualbox", file)
     for machine, address in ((first, "192.168.57.11"), (second, "192.168.57.21")):
@@ -66,14 +73,17 @@ def test_virtualbox(lab: Lab, tmp_path: Path) -> None:
         assert [item["ip"] for item in private] == [address]
         assert IPv4Network(address).subnet_of(HOST_ONLY)
         assert machine["box"] == "lecture-lab/box"
-        assert machine["key"] == [str(lab.state / "id_ed25519")]
+        assert machine["key"] == [str(key) for key in keys]
         assert machine["folders"]["/vagrant"]["disabled"]
-        assert machine["provisioners"] == []
+        tell = {"name": "key", "run": "always", "args": ["ssh-ed25519 AAAA lab"]}
+        assert machine["provisioners"] == [tell]
         settings = machine["provider"]
         assert settings["name"] == f"two-{machine['name']}"
         assert settings["linked_clone"] and not settings["gui"]
         sizes = [words[2:] for _, words in settings["customizations"]]
-        assert sizes == [["--cpus", 2], ["--memory", "3072"]]
+        assert sizes == [["--cpus", 2], ["--memory", "3072"], ["--firmware", "efi"]]
+        assert settings["default_nic_type"] == "virtio"
+        assert not settings["check_guest_additions"]
     ports = [item for item in first["networks"] if item["kind"] == "forwarded_port"]
     assert ports == [
         forwarded(22, 2222, "ssh"),
@@ -82,6 +92,9 @@ def test_virtualbox(lab: Lab, tmp_path: Path) -> None:
         forwarded(5000, 5000),
     ]
     assert forwarded(80, 9000) in second["networks"]
+    # Machines outlive the box that they were made of, and know the lab's key.
+    keys[1].unlink()
+    assert evaluated(lab.root, "virtualbox", file)[0]["key"] == [str(keys[0])]
 
 
 def test_docker_has_the_same_machines(lab: Lab, tmp_path: Path) -> None:
@@ -113,10 +126,11 @@ def test_a_clone_has_one_machine(lab: Lab, tmp_path: Path, provider: str) -> Non
     (machine,) = evaluated(lab.root, provider, tmp_path / "none")
     assert forwarded(8001, 8001) in machine["networks"]
     assert not machine["folders"]["/vagrant"]["disabled"]
-    assert machine["provisioners"] == ["docker", "singularity"]
+    assert [item["name"] for item in machine["provisioners"]] == ["docker", "singularity"]
     assert machine["key"] is None
     if provider == "virtualbox":
         assert machine["box"] == "debian/trixie64"
+        assert machine["provider"]["default_nic_type"] is None
         sizes = [words[2:] for _, words in machine["provider"]["customizations"]]
         assert sizes == [["--cpus", 2], ["--memory", "2048"]]
     else:

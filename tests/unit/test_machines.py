@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import vagrant
 
 from lab import cluster, containers, machines
 from lab.boxes import Box
 from lab.config import Forward, Lab
+from lab.connection import Remote
 from lab.errors import NotFoundError
 from lab.output import Status
 
@@ -26,9 +29,40 @@ def test_virtual_machines(lab: Lab) -> None:
     emulated = machines.rendering(lab, machines.libvirt_settings(lab, box, kvm=False), cpus=1)
     assert emulated["box"] == {"name": "lecture-lab/abc"}
     assert emulated["libvirt"]["driver"] == "qemu"
+    assert emulated["libvirt"]["cmd_line"].startswith("root=/dev/vda2 ")
     assert emulated["libvirt"]["cmd_line"].endswith(" lab.key=AAAAkey mitigations=off tsc=reliable")
     assert {item["cpus"] for item in emulated["machines"]} == {1}
     assert machines.libvirt_settings(lab, box, kvm=True)["libvirt"]["driver"] == "kvm"
+
+
+def test_machines_of_virtualbox_are_told_the_labs_key(lab: Lab) -> None:
+    lab.state.mkdir(parents=True)
+    (lab.state / "id_ed25519.pub").write_text("ssh-ed25519 AAAAkey lab\n")
+    found = machines.virtualbox_settings(lab, Box("lecture-lab/abc", key="/boxes/id_ed25519"))
+    assert found["box"]["key"] == "/boxes/id_ed25519"
+    assert found["box"]["accept"] == "ssh-ed25519 AAAAkey lab"
+
+
+def test_states_have_one_word_each(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {
+        "running": "running",
+        "saved": "paused",
+        "paused": "paused",
+        "poweroff": "stopped",
+        "aborted": "stopped",
+        "shutoff": "stopped",
+        "not_created": "not_created",
+    }
+    statuses = [vagrant.Status(name=word, state=word, provider="") for word in told]
+    virtual = machines.Machines(replace(lab, provider="virtualbox"), Status())
+    monkeypatch.setattr(virtual, "status", lambda: statuses)
+    assert virtual.states() == told
+
+
+def test_the_labs_key_is_tried_before_the_boxs(tmp_path: Path) -> None:
+    config = tmp_path / "ssh_config"
+    config.write_text("Host one\n  HostName 127.0.0.1\n  IdentityFile /lab\n  IdentityFile /box\n")
+    assert Remote("one", config)._connection.connect_kwargs["key_filename"] == ["/lab", "/box"]
 
 
 def test_every_machine(lab: Lab) -> None:

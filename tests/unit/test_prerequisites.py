@@ -58,3 +58,11 @@ def test_a_compiler_only_where_something_is_built(lab: Lab, host: Callable[..., 
 def test_virtual_machines_need_more(lab: Lab, host: Callable[..., Host]) -> None:
     found = prerequisites.missing(replace(lab, provider="libvirt"), host())
     assert {"vagrant-libvirt", "qemu-utils", "libvirt-clients", "dnsmasq-base"} <= set(found)
+
+
+def test_virtualbox_takes_what_packs_a_disk(
+    lab: Lab, host: Callable[..., Host], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prerequisites.Path, "exists", lambda path: path.name != "qemu-img")
+    assert prerequisites.missing(replace(lab, provider="virtualbox"), host()) == ["qemu-utils"]
+    assert prerequisites.missing(lab, host()) == []

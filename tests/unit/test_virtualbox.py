@@ -114,6 +114,10 @@ def test_trouble(lab: Lab, host: Callable[..., Host], changes: dict[str, Any], t
     assert (finding.status, finding.id) == ("note", "virtualbox")
     assert text in finding.detail
     assert finding.fix or "paging" in text
+    # Who asks for it must have it well; a slow one is still one.
+    wanted = replace(lab, provider="virtualbox")
+    (finding,) = doctor._virtualbox(wanted, host(virtualbox=replace(HEALTHY, **changes)))
+    assert finding.status == ("fail" if finding.fix else "warn")
 
 
 @pytest.mark.parametrize(
@@ -133,3 +137,6 @@ def test_no_trouble(lab: Lab, host: Callable[..., Host], changes: dict[str, Any]
 
 def test_a_host_without_it(lab: Lab, host: Callable[..., Host]) -> None:
     assert doctor._virtualbox(lab, host()) == []
+    (finding,) = doctor._virtualbox(replace(lab, provider="virtualbox"), host())
+    assert (finding.status, finding.detail) == ("fail", "no VBoxManage")
+    assert finding.fix
