@@ -81,7 +81,7 @@ def test_virtualbox(lab: Lab, tmp_path: Path) -> None:
         assert settings["name"] == f"two-{machine['name']}"
         assert settings["linked_clone"] and not settings["gui"]
         sizes = [words[2:] for _, words in settings["customizations"]]
-        assert sizes == [["--cpus", 2], ["--memory", "3072"], ["--firmware", "efi"]]
+        assert sizes == [["--cpus", 2], ["--memory", "3072"], ["--firmware", "efi64"]]
         assert settings["default_nic_type"] == "virtio"
         assert not settings["check_guest_additions"]
     ports = [item for item in first["networks"] if item["kind"] == "forwarded_port"]
