@@ -42,6 +42,7 @@ from lab.lock import locked
 from lab.machines import (
     Machines,
     docker_settings,
+    emulated_cpus,
     libvirt_settings,
     rendering,
     slowness,
@@ -172,10 +173,7 @@ def render(up: Bringup) -> dict[str, Any]:
     if up.lab.provider == "virtualbox":
         return rendering(up.lab, virtualbox_settings(up.lab, box))
     settings = libvirt_settings(up.lab, box, kvm=up.host.kvm)
-    # An emulated processor is a thread of the host: more of them than it has processors to run
-    # them on wait for each other.
-    cpus = up.lab.cpus if up.host.kvm else min(up.lab.cpus, up.host.cpus)
-    return rendering(up.lab, settings, cpus)
+    return rendering(up.lab, settings, 0 if up.host.kvm else emulated_cpus(up.lab, up.host.cpus))
 
 
 def start_machines(up: Bringup) -> None:

@@ -102,6 +102,14 @@ def slowness(lab: Lab, *, kvm: bool) -> float:
     return EMULATED if lab.provider == "libvirt" and not kvm else 1
 
 
+def emulated_cpus(lab: Lab, cpus: int) -> int:
+    """How many processors an emulated machine gets on a host that has `cpus`.
+
+    Each is a thread of the host: more than it can run at once wait for each other.
+    """
+    return min(lab.cpus, cpus)
+
+
 def find(lab: Lab, name: str) -> Machine:
     """The machine of this name. Raises NotFoundError with the names that there are."""
     found = {machine.name: machine for machine in lab.machines}

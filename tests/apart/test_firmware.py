@@ -88,7 +88,7 @@ def machine(up: Bringup, box: Box) -> Remote:
     direct = machines.libvirt_settings(up.lab, box, kvm=up.host.kvm)["libvirt"]
     processor = {key: direct[key] for key in ("driver", "cpu_mode", "graphics_type")}
     settings["libvirt"] = {**processor, **DEVICES}
-    cpus = min(up.lab.cpus, up.host.cpus)
+    cpus = machines.emulated_cpus(up.lab, up.host.cpus)
     up.machines.render(machines.rendering(up.lab, settings, cpus))
     up.machines.up(provider="libvirt", no_provision=True)
     up.machines.connect()

@@ -35,6 +35,11 @@ def test_virtual_machines(lab: Lab) -> None:
     assert machines.libvirt_settings(lab, box, kvm=True)["libvirt"]["driver"] == "kvm"
 
 
+@pytest.mark.parametrize(("cpus", "given"), [(1, 1), (2, 2), (8, 2)])
+def test_emulated_processors(lab: Lab, cpus: int, given: int) -> None:
+    assert machines.emulated_cpus(replace(lab, cpus=2), cpus) == given
+
+
 def test_machines_of_virtualbox_are_told_the_labs_key(lab: Lab) -> None:
     lab.state.mkdir(parents=True)
     (lab.state / "id_ed25519.pub").write_text("ssh-ed25519 AAAAkey lab\n")
