@@ -94,6 +94,12 @@ class Island:
 
 
 @pytest.fixture(scope="module")
+def invoke(checkout: Path, engine: None) -> Invoke:
+    """The tasks of whoever makes the bundle, and has no lab."""
+    return Invoke(checkout, "bundle")
+
+
+@pytest.fixture(scope="module")
 def bundle(invoke: Invoke, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle of this checkout's lab, as `invoke bundle` writes it."""
     folder = tmp_path_factory.mktemp("usb stick") / "bundle"
