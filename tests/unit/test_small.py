@@ -189,6 +189,7 @@ def test_pulumis_errors_are_not_hidden_by_its_warnings() -> None:
     ("said", "tries"),
     [
         ("error: unable to load schema information: (Client.Timeout exceeded while awaiting)", 3),
+        ("error: request canceled (Client.Timeout or context cancellation while reading body)", 3),
         ("error: resource x was not successfully created: etcdserver: request timed out", 3),
         ("error: unable to load schema information: connection refused", 1),
     ],
