@@ -130,7 +130,7 @@ def clear(cache: Path) -> None:
             if not (folder := unpacked(name, provider)):
                 continue
             # The machine that Vagrant made of a box in VirtualBox, for the lab's to be linked to.
-            if (master := folder / "master_id").exists():
+            if (master := folder / "master_id").exists() and shutil.which("VBoxManage"):
                 words = ["VBoxManage", "unregistervm", master.read_text(), "--delete"]
                 runner.run(words, ok=(0, 1), timeout=120)
             remove = ["vagrant", "box", "remove", "--force", "--all", "--provider", provider]

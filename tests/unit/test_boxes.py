@@ -60,6 +60,7 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tools:
     made = Tools(tmp_path / "home")
     monkeypatch.setenv("VAGRANT_HOME", str(made.home))
     monkeypatch.setattr(runner, "run", made.run)
+    monkeypatch.setattr(boxes.shutil, "which", str)
     return made
 
 
