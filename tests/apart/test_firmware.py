@@ -1,48 +1,59 @@
-"""VirtualBox's box where VirtualBox cannot run: QEMU boots its disk by EFI firmware, from a SATA
-controller, and Vagrant tells the machine the lab's key as it does there.
+"""VirtualBox's box where VirtualBox cannot run: Vagrant and its provider are the real ones, behind
+VBoxManage is QEMU. EFI firmware boots the disk that was imported, and Vagrant tells the machine the
+lab's key.
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
+import shlex
+import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from paramiko import AuthenticationException, AutoAddPolicy, SSHClient, SSHConfig
 
-from lab import boxes, config, host, lifecycle, machines, prerequisites
-from lab.boxes import Box
+from lab import boxes, config, host, lifecycle, machines, prerequisites, wait
 from lab.connection import Remote, ssh_config
 from lab.lifecycle import Bringup
 from lab.output import Status
+from tests.apart import vboxmanage
 
 pytestmark = pytest.mark.e2e
-NAME = "firmware"
-BOX = f"{boxes.REPOSITORY}/{NAME}"
-# VirtualBox's devices, as far as QEMU has them: docs/machines.md.
-DEVICES = {
-    "loader": "/usr/share/ovmf/OVMF.fd",
-    "disk_bus": "sata",
-    "disk_device": "sda",
-    "nic_model_type": "virtio",
+NEEDED = {
+    "ovmf": "/usr/share/ovmf/OVMF.fd",
+    "qemu-system-x86": "/usr/bin/qemu-system-x86_64",
 }
 
 
 @pytest.fixture(scope="module")
-def up(checkout: Path, engine: None) -> Iterator[Bringup]:
-    """A lab of one machine that is yet to be made, with VirtualBox's box for libvirt."""
-    asked = {"name": NAME, "provider": "libvirt", "machines.workers": 0}
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """VBoxManage, and the folder in which it keeps its machines."""
+    folder = tmp_path_factory.mktemp("virtualbox")
+    program = folder / "VBoxManage"
+    program.write_text(
+        f'#!/bin/sh\nexec {shlex.join([sys.executable, vboxmanage.__file__])} "$@"\n'
+    )
+    program.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(folder), prepend=":")
+        patch.setenv("VBOX_STAND_IN", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def up(checkout: Path, engine: None, stand_in: Path) -> Iterator[Bringup]:
+    """A lab of one machine, which is yet to be made."""
+    asked = {"name": "firmware", "provider": "virtualbox", "machines.workers": 0}
     lab = config.load(checkout, asked, environ={})
     status = Status()
     toolchain = lifecycle.toolchain_of(lab, status)
     facts = host.gather(toolchain.cache)
-    settled = lifecycle.settle(lab, facts, toolchain)
-    up = Bringup(lab, settled, status, facts, toolchain)
-    if not Path(DEVICES["loader"]).exists():
-        prerequisites.install(["ovmf"], facts, status)
+    if missing := [package for package, file in NEEDED.items() if not Path(file).exists()]:
+        prerequisites.install(missing, facts, status)
+    up = Bringup(lab, lifecycle.settle(lab, facts, toolchain), status, facts, toolchain)
+    wait.expect(machines.EMULATED)
     for step in (
         lifecycle.install_prerequisites,
         lifecycle.remember_choices,
@@ -53,44 +64,30 @@ def up(checkout: Path, engine: None) -> Iterator[Bringup]:
     yield up
     for remote in up.remotes:
         remote.close()
-    if (settled.state / "machines.json").exists():
+    if (up.lab.state / "machines.json").exists():
         up.machines.remove()
 
 
 @pytest.fixture(scope="module")
-def box(up: Bringup, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
-    """VirtualBox's box, and a copy of its disk as a box for libvirt."""
+def box(up: Bringup) -> Iterator[Path]:
+    """The folder of VirtualBox's box."""
     made = boxes.make(up.lab.root, up.toolchain.cache, up.image, "virtualbox", up.status)
-    folder = tmp_path_factory.mktemp("box")
-    disk, archive = Path(made.key).with_name("box.vmdk"), folder / "lab.box"
-    convert = ["qemu-img", "convert", "-f", "vmdk", "-O", "qcow2", disk, folder / "box.img"]
-    subprocess.run(convert, check=True)
-    metadata = {"provider": "libvirt", "format": "qcow2", "virtual_size": boxes.DISK}
-    (folder / "metadata.json").write_text(json.dumps(metadata))
-    tar = ["tar", "--create", "--file", archive, "--directory", folder, "metadata.json", "box.img"]
-    subprocess.run(tar, check=True)
-    add = ["vagrant", "box", "add", "--force", "--provider", "libvirt", "--name", BOX, archive]
-    subprocess.run(add, check=True)
-    for path in (archive, folder / "box.img"):
-        path.unlink()
-    yield replace(made, name=BOX)
-    # As a cache that knows this box alone.
-    (folder / "boxes").mkdir()
-    (folder / "boxes" / f"{NAME}.lock").touch()
-    boxes.clear(folder)
+    # Vagrant's note of a machine that is linked to: here it is the stand-in's.
+    master = Path(made.key).with_name("master_id")
+    before = master.read_text() if master.exists() else ""
+    master.unlink(missing_ok=True)
+    yield master.parent
+    master.unlink(missing_ok=True)
+    if before:
+        master.write_text(before)
 
 
 @pytest.fixture(scope="module")
-def machine(up: Bringup, box: Box) -> Remote:
+def machine(up: Bringup, box: Path) -> Remote:
     """The machine, booted and told nothing yet: as if Vagrant had been killed in between."""
     up.machines.make_key()
-    settings = machines.virtualbox_settings(up.lab, box)
-    direct = machines.libvirt_settings(up.lab, box, kvm=up.host.kvm)["libvirt"]
-    processor = {key: direct[key] for key in ("driver", "cpu_mode", "graphics_type")}
-    settings["libvirt"] = {**processor, **DEVICES}
-    cpus = machines.emulated_cpus(up.lab, up.host.cpus)
-    up.machines.render(machines.rendering(up.lab, settings, cpus))
-    up.machines.up(provider="libvirt", no_provision=True)
+    up.machines.render(lifecycle.render(up))
+    up.machines.up(provider="virtualbox", no_provision=True)
     up.machines.connect()
     return up.remotes[0]
 
@@ -126,16 +123,21 @@ def test_firmware_boots_the_disk(machine: Remote) -> None:
 
 
 def test_only_the_boxs_key_opens_what_was_told_nothing(
-    machine: Remote, up: Bringup, box: Box
+    machine: Remote, up: Bringup, box: Path
 ) -> None:
-    assert opens(box.key, up)
+    assert opens(box / boxes.KEY, up)
     assert not opens(machines.key_file(up.lab), up)
 
 
-def test_the_next_up_tells_it_the_labs_key(machine: Remote, up: Bringup, box: Box) -> None:
+def test_the_next_up_tells_it_the_labs_key(machine: Remote, up: Bringup, box: Path) -> None:
     up.machines.start(up.image)
     assert opens(machines.key_file(up.lab), up)
-    assert not opens(box.key, up)
+    assert not opens(box / boxes.KEY, up)
+
+
+def test_its_address(machine: Remote, up: Bringup) -> None:
+    cards = machine.run(["ip", "-brief", "-4", "address"])
+    assert up.lab.machines[0].address in cards
 
 
 def test_docker_and_the_registry(machine: Remote, up: Bringup) -> None:
@@ -144,10 +146,19 @@ def test_docker_and_the_registry(machine: Remote, up: Bringup) -> None:
     assert machine.run(run, timeout=240).strip() == "from docker"
 
 
-def test_it_is_the_same_after_a_boot(machine: Remote, up: Bringup, box: Box) -> None:
+def test_it_is_the_same_after_a_boot(machine: Remote, up: Bringup, box: Path) -> None:
     machine.close()
     up.machines.stop()
+    assert list(up.machines.states().values()) == ["stopped"]
     up.machines.start(up.image)
+    assert list(up.machines.states().values()) == ["running"]
     up.machines.connect()
     assert opens(machines.key_file(up.lab), up)
-    assert not opens(box.key, up)
+    assert not opens(box / boxes.KEY, up)
+
+
+def test_vagrant_links_machines_to_the_box(machine: Remote, box: Path, stand_in: Path) -> None:
+    lines = (stand_in / "commands.log").read_text().splitlines()
+    said = [json.loads(line)[:3] for line in lines]
+    assert ["import", "-n", str(box / "box.ovf")] in said
+    assert ["clonevm", (box / "master_id").read_text(), "--register"] in said
