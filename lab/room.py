@@ -62,7 +62,7 @@ def serve(root: Path, folder: Path, place: Place, upstream: str, status: Status)
         if upstream:
             image = machine_image(root, folder, status)
             stack.enter_context(registry(image, keys, place, upstream, status))
-            variables["LAB_ROOM_MIRROR"] = f"https://{place.address}:{place.images_port}"
+            variables["LAB_REGISTRY_MIRROR"] = f"https://{place.address}:{place.images_port}"
         fingerprint = certificate(keys / "ca.pem").fingerprint(hashes.SHA256()).hex()
         status.say(f"serving {folder} at {address} until Ctrl-C; give the room {keys / 'ca.pem'}")
         status.say(f"(its SHA-256 is {fingerprint}), and say:")

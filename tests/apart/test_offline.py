@@ -134,6 +134,8 @@ def island(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[I
         for process in (engine, holder):
             process.terminate()
             process.wait(60)
+        # An engine leaves its network's namespace mounted.
+        subprocess.run(["umount", *folder.glob("exec/netns/*")], check=False)
         shutil.rmtree(folder)
 
 

@@ -14,6 +14,7 @@ from lab import config, doctor, errors, exercises, selftest
 from lab.config import Lab
 from tests.unit.conftest import ROOT
 
+VARIABLE = re.compile(r"\bLAB_[A-Z_]+\b")
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -51,6 +52,17 @@ def test_every_key_is_documented_with_its_default() -> None:
             "network.registry_mirror": "none",
         }.get(key, getattr(holder, last, None))
         assert default.strip("`") == str("auto" if value is None else value), key
+
+
+@pytest.mark.parametrize("path", [*DOCS, ROOT / "lab" / "room.py"], ids=lambda path: path.name)
+def test_variables_that_are_told_exist(path: Path) -> None:
+    """Those that the lab reads, and those that `lab-env` sets."""
+    known = {
+        name
+        for file in ("docs/configuration.md", "lab/stacks.py")
+        for name in VARIABLE.findall((ROOT / file).read_text())
+    }
+    assert set(VARIABLE.findall(path.read_text())) <= known
 
 
 def test_the_example_shows_the_defaults() -> None:
