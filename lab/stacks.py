@@ -28,7 +28,7 @@ PROJECT = "lecture-lab"
 # How often `up` is tried, and what an API server or etcd says that is late, not wrong: its
 # description of itself takes an emulated one a minute, and the provider waits for half of that.
 ATTEMPTS = 5
-LATE = ("Client.Timeout ", "etcdserver: request timed out")
+LATE = ("Client.Timeout ", "context deadline exceeded", "etcdserver: request timed out")
 
 
 def environment(lab: Lab, tools: Path) -> dict[str, str]:

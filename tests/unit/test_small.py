@@ -190,6 +190,7 @@ def test_pulumis_errors_are_not_hidden_by_its_warnings() -> None:
     [
         ("error: unable to load schema information: (Client.Timeout exceeded while awaiting)", 3),
         ("error: request canceled (Client.Timeout or context cancellation while reading body)", 3),
+        ('error: Get "https://127.0.0.1/openapi/v2?timeout=32s": context deadline exceeded', 3),
         ("error: resource x was not successfully created: etcdserver: request timed out", 3),
         ("error: unable to load schema information: connection refused", 1),
     ],
