@@ -116,7 +116,7 @@ def nodes_ready(lab: Lab, tools: Path, since: datetime | None = None) -> bool | 
         if conditions(node).get("Ready") != "True":
             raise ResourceError(f"{machine.name} is not Ready")
         life = sign_of_life(node, found.get(("Lease", machine.name)))
-        if life < (since or now - timedelta(seconds=LEASE_AGE)):
+        if life < (since or now - timedelta(seconds=wait.limit(LEASE_AGE))):
             age = (now - life).total_seconds()
             raise ResourceError(f"{machine.name} gave its last sign of life {age:.0f} s ago")
     return True

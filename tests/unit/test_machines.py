@@ -64,6 +64,26 @@ def test_states_have_one_word_each(lab: Lab, monkeypatch: pytest.MonkeyPatch) ->
     assert virtual.states() == told
 
 
+def test_a_clock_is_put_right_however_late_that_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is 25 s behind, and takes 10 s for everything that it is told."""
+
+    class Slow:
+        clock = 975.0
+        said = ""
+
+        def run(self, argv: list[str], sudo: bool = False) -> str:
+            now[0] += 10
+            self.clock += 10
+            self.said = argv[-1]
+            return f"{self.clock - 5}"
+
+    now = [1000.0]
+    monkeypatch.setattr(machines.time, "time", lambda: now[0])
+    slow = Slow()
+    assert machines._set_clock(slow)  # type: ignore[arg-type]
+    assert slow.said == "+25.000 seconds"
+
+
 def test_the_labs_key_is_tried_before_the_boxs(tmp_path: Path) -> None:
     config = tmp_path / "ssh_config"
     config.write_text("Host one\n  HostName 127.0.0.1\n  IdentityFile /lab\n  IdentityFile /box\n")

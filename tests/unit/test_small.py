@@ -248,6 +248,13 @@ def test_a_node_must_have_been_heard_of_since(
     assert cluster.nodes_ready(lab, tmp_path)
     with pytest.raises(ResourceError, match="control-plane-1 gave its last sign of life"):
         cluster.nodes_ready(lab, tmp_path, since=now + timedelta(seconds=1))
+    # The signs of slow machines are rarer.
+    old = {**ready, "lastHeartbeatTime": f"{now - timedelta(seconds=42):%FT%TZ}"}
+    nodes[:] = [{**node, "status": {"conditions": [old]}} for node in nodes]
+    with pytest.raises(ResourceError, match="its last sign of life 4"):
+        cluster.nodes_ready(lab, tmp_path)
+    monkeypatch.setattr(cluster.wait, "limit", lambda seconds: 6 * seconds)
+    assert cluster.nodes_ready(lab, tmp_path)
 
 
 def test_what_a_workload_lacks() -> None:
