@@ -11,6 +11,8 @@ import pulumi
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
+from infra import slowness  # noqa: E402
+
 
 def programs() -> dict[str, str]:
     """Stack name -> module of its program."""
@@ -32,7 +34,7 @@ def need_cluster() -> None:
     """Raises RunError, at once and in one sentence, when there is no cluster to deploy to."""
     if not {"KUBECONFIG", "LAB_API_ADDRESS"} <= os.environ.keys():
         raise pulumi.RunError('this shell means no lab; next: eval "$(invoke lab-env)"')
-    limit = 5 * float(os.environ.get("LAB_SLOWNESS", "1"))
+    limit = 5 * slowness()
     question = ["kubectl", "get", "--raw", "/readyz", "--request-timeout", f"{limit:.0f}s"]
     if subprocess.run(question, capture_output=True, timeout=limit + 5, check=False).returncode:
         lab = os.environ.get("LAB_NAME")

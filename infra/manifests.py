@@ -12,6 +12,8 @@ import pulumi
 import yaml
 from pulumi_kubernetes import Provider
 
+from infra import slowness
+
 # Tells Pulumi's plugin not to wait for an object to be ready.
 SKIP_AWAIT = {"pulumi.com/skipAwait": "true"}
 
@@ -37,8 +39,7 @@ def connection_of(path: Path) -> str:
     be made of. But each begins with the server's whole description of itself, and for that an
     emulated one takes longer than a provider waits when several ask at once.
     """
-    slow = float(os.environ["LAB_SLOWNESS"]) > 1
-    return "cluster" if slow else path.stem
+    return "cluster" if slowness() > 1 else path.stem
 
 
 @cache

@@ -107,10 +107,14 @@ def make_image(root: Path, image: str, status: Status) -> str:
     return tag
 
 
+def vagrant_home() -> Path:
+    """Where Vagrant keeps what it has for all checkouts."""
+    return Path(os.environ.get("VAGRANT_HOME", Path.home() / ".vagrant.d"))
+
+
 def unpacked(name: str, provider: str) -> Path | None:
     """The folder to which Vagrant has unpacked a box for a provider; None where it has none."""
-    home = Path(os.environ.get("VAGRANT_HOME", Path.home() / ".vagrant.d"))
-    boxes = home / "boxes" / name.replace("/", "-VAGRANTSLASH-")
+    boxes = vagrant_home() / "boxes" / name.replace("/", "-VAGRANTSLASH-")
     return next((path.parent for path in boxes.glob(f"**/{provider}/metadata.json")), None)
 
 

@@ -21,7 +21,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from lab import boxes, host, images, lifecycle, runner, sbom
+from lab import boxes, images, lifecycle, runner, sbom
 from lab.config import Lab
 from lab.errors import ConfigError, NotFoundError, UnexpectedChange, answered
 from lab.homework import data
@@ -121,9 +121,7 @@ def make(
         raise ConfigError(f"{output} exists and is no bundle", hint="choose another --output")
     # No machine is started here that needed memory.
     lab = replace(lab, workers=0)
-    toolchain = lifecycle.toolchain_of(lab, status)
-    facts = host.gather(toolchain.cache)
-    up = Bringup(lab, lifecycle.settle(lab, facts, toolchain), status, facts, toolchain)
+    up = Bringup.of(lab, lifecycle.toolchain_of(lab, status), status)
     try:
         lifecycle.examine_host(up)
         lifecycle.install_prerequisites(up)

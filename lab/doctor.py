@@ -173,7 +173,8 @@ def _virtualbox(lab: Lab, host: Host) -> list[Finding]:
     wanted = lab.provider == "virtualbox"
     if not (found := host.virtualbox):
         fix = "install VirtualBox, in a version that this Vagrant drives"
-        return [Finding("virtualbox", "VirtualBox", "fail", "no VBoxManage", fix)] * wanted
+        lack = Finding("virtualbox", "VirtualBox", "fail", "no VBoxManage", fix)
+        return [lack] if wanted else []
     detail, troubles = ".".join(map(str, found.version)), found.troubles
     if lab.subnet and not found.allows(lab.subnet):
         allow = f"add the line `* {lab.subnet}` to {RANGES_FILE}"

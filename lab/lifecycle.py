@@ -72,6 +72,14 @@ class Bringup:
     tools: Future[Path] | None = None
     baseline: Future[None] | None = None
 
+    @classmethod
+    def of(
+        cls, lab: Lab, toolchain: Toolchain, status: Status, may_install: bool = True
+    ) -> Bringup:
+        """The beginning of a bring-up: this host is looked at, and `lab` settled for it."""
+        facts = host.gather(toolchain.cache)
+        return cls(lab, settle(lab, facts, toolchain), status, facts, toolchain, may_install)
+
     @cached_property
     def machines(self) -> Machines:
         return Machines(self.lab, self.status)
@@ -271,14 +279,12 @@ def up(lab: Lab, status: Status, *, may_install: bool = True) -> Lab:
     """
     toolchain = toolchain_of(lab, status)
     with locked(lab, "lab-up", status):
-        facts = host.gather(toolchain.cache)
-        resolved = settle(lab, facts, toolchain)
+        bringup = Bringup.of(lab, toolchain, status, may_install)
         ready = lab.state / READY
-        if _was_ready(resolved) and cluster.healthy(resolved, toolchain.bin_folder()):
+        if _was_ready(bringup.lab) and cluster.healthy(bringup.lab, toolchain.bin_folder()):
             status.say(f"lab `{lab.name}` is up: nothing to do")
-            return resolved
+            return bringup.lab
         ready.unlink(missing_ok=True)
-        bringup = Bringup(lab, resolved, status, facts, toolchain, may_install)
         start = time.monotonic()
         try:
             for step in STEPS:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 import vagrant
 
 from lab import containers, keys, runner, wait
-from lab.boxes import Box
+from lab.boxes import Box, vagrant_home
 from lab.config import Lab, Machine
 from lab.connection import Remote, connections, ssh_config
 from lab.errors import CommandError, NotFoundError
@@ -136,6 +135,7 @@ def environment(lab: Lab) -> dict[str, str]:
 
 def _set_clock(remote: Remote) -> bool:
     """Put a machine's clock right by a difference: a busy one may take half a minute to do it."""
+    # Connecting takes time as well, and is no part of the answer.
     remote.run(["true"])
     asked = time.time()
     told = float(remote.run(["date", "+%s.%N"]))
@@ -289,11 +289,11 @@ class Machines(vagrant.Vagrant):
 
     def _end_reservations(self) -> None:
         """Free the ports that a killed Vagrant reserved; by itself it would take a minute."""
-        home = Path(os.environ.get("VAGRANT_HOME", Path.home() / ".vagrant.d"))
+        leases = vagrant_home() / "data" / "fp-leases"
         settings = json.loads((self.lab.state / "machines.json").read_text())
         for machine in settings["machines"]:
             for port in (machine["ssh_port"], *(port["host"] for port in machine["ports"])):
-                (home / "data" / "fp-leases" / f"127_0_0_1_{port}").unlink(missing_ok=True)
+                (leases / f"127_0_0_1_{port}").unlink(missing_ok=True)
 
     def _run_vagrant_command(self, args: Sequence[str | None]) -> str:
         words = ["vagrant", *(word for word in args if word)]

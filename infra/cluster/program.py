@@ -5,19 +5,17 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from infra import manifests
+from infra import manifests, slowness
 
 HERE = Path(__file__).parent
 
 
 def deploy() -> None:
-    """Needs LAB_ADDRESS_POOL, the addresses for LoadBalancer Services as `first-last`,
-    LAB_API_ADDRESS, where the API server is in the lab's network, and LAB_SLOWNESS, how many times
-    slower than usual the machines are."""
+    """Needs LAB_ADDRESS_POOL, the addresses for LoadBalancer Services as `first-last`, and
+    LAB_API_ADDRESS, where the API server is in the lab's network."""
     for name in ("traefik", "local-path"):
         manifests.deploy(HERE / f"{name}.yaml")
-    slowness = float(os.environ["LAB_SLOWNESS"])
-    scrapes = {"TIMEOUT": f"{10 * slowness:.0f}s", "INTERVAL": f"{15 * slowness:.0f}s"}
+    scrapes = {"TIMEOUT": f"{10 * slowness():.0f}s", "INTERVAL": f"{15 * slowness():.0f}s"}
     manifests.deploy(HERE / "metrics-server.yaml", scrapes)
     kinds = manifests.deploy(HERE / "metallb-kinds.yaml")
     api = {"API": os.environ["LAB_API_ADDRESS"]}

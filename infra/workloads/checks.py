@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from infra import slowness
 from infra.workloads.api import CannotCheck, server
 
 T = TypeVar("T")
@@ -261,7 +262,7 @@ def patience() -> float:
     By itself as much as the lab's machines are slower; LAB_PATIENCE overrides that, to make it
     shorter where many wrong answers are tried.
     """
-    return float(os.environ.get("LAB_PATIENCE", os.environ.get("LAB_SLOWNESS", "1")))
+    return float(os.environ.get("LAB_PATIENCE", slowness()))
 
 
 def eventually(probe: Callable[[], T | None], seconds: float = 20) -> T | None:

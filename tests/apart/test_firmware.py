@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from paramiko import AuthenticationException, AutoAddPolicy, SSHClient, SSHConfig
 
-from lab import boxes, config, host, lifecycle, machines, prerequisites, wait
+from lab import boxes, config, lifecycle, machines, prerequisites, wait
 from lab.connection import Remote, ssh_config
 from lab.lifecycle import Bringup
 from lab.output import Status
@@ -48,11 +48,9 @@ def up(checkout: Path, engine: None, stand_in: Path) -> Iterator[Bringup]:
     asked = {"name": "firmware", "provider": "virtualbox", "machines.workers": 0}
     lab = config.load(checkout, asked, environ={})
     status = Status()
-    toolchain = lifecycle.toolchain_of(lab, status)
-    facts = host.gather(toolchain.cache)
+    up = Bringup.of(lab, lifecycle.toolchain_of(lab, status), status)
     if missing := [package for package, file in NEEDED.items() if not Path(file).exists()]:
-        prerequisites.install(missing, facts, status)
-    up = Bringup(lab, lifecycle.settle(lab, facts, toolchain), status, facts, toolchain)
+        prerequisites.install(missing, up.host, status)
     wait.expect(machines.EMULATED)
     for step in (
         lifecycle.install_prerequisites,

@@ -241,15 +241,12 @@ def boot(checkout: Path) -> VirtualMachine:
     asked = {"name": "vm", "provider": "libvirt", "machines.workers": 0, "machines.cpus": 1}
     lab = config.load(checkout, asked, environ={})
     status = Status()
-    toolchain = lifecycle.toolchain_of(lab, status)
-    facts = host.gather(toolchain.cache)
-    settled = lifecycle.settle(lab, facts, toolchain)
-    up = lifecycle.Bringup(lab, settled, status, facts, toolchain)
+    up = lifecycle.Bringup.of(lab, lifecycle.toolchain_of(lab, status), status)
     try:
         for step in STEPS:
             step(up)
     except BaseException:
-        if (settled.state / "machines.json").exists():
+        if (lab.state / "machines.json").exists():
             up.machines.remove()
         raise
     finally:
