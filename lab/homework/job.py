@@ -103,7 +103,9 @@ class Job:
                 )
             # More of the same is in vain.
             if not pod or reason == "OOMKilled":
-                return Ending(self.clock(), code, reason)
+                # A pod whose Job was deleted may have been seen to end by SIGTERM before it went.
+                deleted = code and not self._jobs()
+                return Ending(self.clock(), code, DELETED if deleted else reason)
 
     def next_pod(self, followed: set[str]) -> str | None:
         """A pod of the Job that has begun and was not heard yet; empty when there is no more Job.
@@ -117,8 +119,7 @@ class Job:
             name = str(pod["metadata"]["name"])
             if name not in followed and pod["status"]["phase"] != "Pending":
                 return name
-        jobs = cluster.get(self.lab, self.tools, "jobs", *PLACE)
-        states = [cluster.conditions(job) for job in jobs]
+        states = [cluster.conditions(job) for job in self._jobs()]
         if all("True" in (each.get("Complete"), each.get("Failed")) for each in states):
             return ""
         raise ResourceError("; ".join(map(waiting, pods)) or "the Job has no pod yet")
@@ -133,6 +134,9 @@ class Job:
             if over := state["state"].get("terminated"):
                 return int(over["exitCode"]), str(over.get("reason", ""))
         return None
+
+    def _jobs(self) -> list[dict[str, Any]]:
+        return cluster.get(self.lab, self.tools, "jobs", *PLACE)
 
     def _hear(self, pod: str, heard: Listener) -> None:
         words = [*cluster.client(self.lab, self.tools), *PLACE, "logs", "--follow", pod]

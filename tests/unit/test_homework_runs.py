@@ -322,11 +322,13 @@ def test_a_job_that_failed(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == 7.0 and ending == job.Ending(7.0, 1, "Error")
 
 
+@pytest.mark.parametrize(("pods", "code"), [([], job.KILLED), ([POD], 1)])
 def test_a_job_that_somebody_deletes_is_not_waited_for(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, pods: Any, code: int
 ) -> None:
-    one = started(lab, monkeypatch, pods=[], jobs=[])
-    assert one.run([{}, {}], Listener(None), 5)[1] == job.Ending(7.0, job.KILLED, job.DELETED)
+    """Its pod may be there for a moment longer, and has an end of its own to tell of."""
+    one = started(lab, monkeypatch, pods=pods, jobs=[])
+    assert one.run([{}, {}], Listener(None), 5)[1] == job.Ending(7.0, code, job.DELETED)
 
 
 def test_an_interrupted_job_is_not_followed_any_more(
