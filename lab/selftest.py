@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from lab import runner
+from lab.config import cache_folder
 from lab.errors import ConfigError
 from lab.parallel import each
 
@@ -15,14 +16,16 @@ LAB = [*PYTHON, "pytest", "--exitfirst", "--durations=12"]
 APART = ("bare", "firmware", "homework", "k3s", "offline", "snapshots", "vm")
 SUITES = {
     "lint": [[*PYTHON, "ruff", "check", "."], [*PYTHON, "ruff", "format", "--check", "."]],
-    "types": [[*PYTHON, "mypy"]],
+    # What it found out about a file holds in every checkout.
+    "types": [[*PYTHON, "mypy", "--cache-dir", str(cache_folder() / "mypy")]],
     "unit": [[*PYTHON, "pytest", "tests/unit"]],
     "integration": [[*PYTHON, "pytest", "tests/integration"]],
+    "refusals": [[*LAB, "tests/refusals"]],
     "e2e": [[*LAB, "tests/e2e"]],
     **{name: [[*LAB, f"tests/apart/test_{name}.py"]] for name in APART},
 }
 # Need no lab, so they run side by side; after them what has the machine to itself.
-QUICK = ("lint", "types", "unit", "integration")
+QUICK = ("lint", "types", "unit", "integration", "refusals")
 ALONE = "e2e"
 LIMIT = 1800
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import copy_checkout, docker
+from tests.e2e.support import copy_checkout, docker
 
 pytestmark = pytest.mark.e2e
 Vagrant = Callable[..., str]

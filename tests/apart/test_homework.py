@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Invoke, copy_checkout, names
+from tests.e2e.support import Invoke, copy_checkout, names
 
 pytestmark = pytest.mark.e2e
 WAYS = ("docker", "singularity", "job", "bare")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from lab.distributions.k3s import CONFIG, REGISTRIES, STARTED
-from tests.e2e.conftest import Invoke, docker, scrub
+from tests.e2e.support import Invoke, docker, scrub
 
 pytestmark = pytest.mark.e2e
 VERSION = "1.34.2+k3s1"

@@ -19,7 +19,7 @@ from typing import IO
 import pytest
 
 from lab import wait
-from tests.e2e.conftest import ROOT, Done, Invoke, copy_checkout
+from tests.e2e.support import ROOT, Done, Invoke, copy_checkout
 
 pytestmark = pytest.mark.e2e
 

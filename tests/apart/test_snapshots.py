@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import KEPT, Invoke, docker, names, scrub
+from tests.e2e.support import KEPT, Invoke, docker, names, scrub
 
 pytestmark = pytest.mark.e2e
 

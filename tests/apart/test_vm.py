@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Invoke, copy_checkout
+from tests.e2e.support import Invoke, copy_checkout
 
 pytestmark = pytest.mark.e2e
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.conftest import Invoke, leftovers
+from tests.e2e.support import Invoke, leftovers
 
 pytestmark = pytest.mark.e2e
 

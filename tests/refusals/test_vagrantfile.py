@@ -15,7 +15,7 @@ from lab import machines
 from lab.boxes import Box
 from lab.config import HOST_ONLY, Forward, Lab, Ports
 from lab.keys import public
-from tests.e2e.conftest import ROOT
+from tests.e2e.support import ROOT
 
 pytestmark = pytest.mark.e2e
 # HashiCorp's packages bring a Ruby of their own.
@@ -40,7 +40,7 @@ def lab(checkout: Path, engine: None) -> Lab:
 def evaluated(checkout: Path, provider: str, file: Path) -> list[dict[str, Any]]:
     """Every machine's configuration for one provider."""
     done = subprocess.run(
-        [RUBY, ROOT / "tests/e2e/machine_config.rb", provider],
+        [RUBY, ROOT / "tests/refusals/machine_config.rb", provider],
         cwd=checkout,
         env={**os.environ, "LAB_MACHINES_FILE": str(file), "VAGRANT_HOME": str(file.parent)},
         capture_output=True,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Invoke, docker
+from tests.e2e.support import Invoke, docker
 
 pytestmark = pytest.mark.e2e
 

@@ -1,0 +1,88 @@
+"""SIGKILL in the middle of lab-up, once in every step, and what the next commands make of that."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.support import Done, Invoke, copy_checkout, scrub
+
+NAME = "killed"
+PORTS = "ports reserved"
+# A step that has ended announces that the next one has begun.
+STEPS = (PORTS, "image", "machines", "names and registry", "control plane", "nodes ready")
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a lab went on whose lab-up was killed in each of these steps.
+
+    `status` is its lab-status then; `refused` a lab-up from another checkout, `nodes` the lab's
+    after that one's lab-destroy; `smoke` its own next run, which takes away what it made.
+    """
+
+    killed: tuple[str, ...]
+    status: dict[str, Any]
+    refused: Done
+    nodes: Any
+    smoke: Done
+
+
+def run(checkout: Path, elsewhere: Path) -> Ending:
+    """Kill lab-up after lab-up; `elsewhere` is a folder for another checkout."""
+    scrub(NAME)
+    lab, other = Invoke(checkout, NAME), Invoke(copy_checkout(elsewhere), NAME)
+    killed = tuple(kill(lab, step) for step in STEPS)
+    status = lab.json("lab-status")
+    refused = other("lab-up", "--workers", "0", code=2)
+    other("lab-destroy")
+    nodes = lab.json("lab-status")["nodes"]
+    smoke = lab("smoke", "--exercise", "pod", LAB_WORKERS="0")
+    return Ending(killed, status, refused, nodes, smoke)
+
+
+def kill(lab: Invoke, step: str) -> str:
+    """Begin a lab-up, and end it by SIGKILL soon after a step; the step."""
+    process = lab.begin("lab-up", "--workers", "0", start_new_session=True)
+    assert process.stderr
+    if step == PORTS:
+        _wait_for_reservations(process)
+    else:
+        if step != "image":
+            story = list(until(f"✓ {step}", process.stderr))
+            assert f"✓ {step}" in story[-1], "".join(story)
+        time.sleep(1.5)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    return step
+
+
+def _wait_for_reservations(process: subprocess.Popen[str]) -> None:
+    """Vagrant reserves ports while it makes machines, and cannot give them back any more."""
+    begin = time.time()
+    leases = Path.home() / ".vagrant.d" / "data" / "fp-leases"
+
+    def newest() -> float:
+        # Another Vagrant may give one back while it is looked at.
+        with contextlib.suppress(FileNotFoundError):
+            return max((lease.stat().st_mtime for lease in leases.iterdir()), default=0)
+        return 0
+
+    while newest() < begin:
+        assert process.poll() is None
+        time.sleep(0.02)
+
+
+def until(text: str, lines: Iterable[str]) -> Iterator[str]:
+    """The lines up to the one that has a text."""
+    for line in lines:
+        yield line
+        if text in line:
+            return
