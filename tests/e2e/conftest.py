@@ -59,9 +59,9 @@ class Beside:
 def beside(
     checkout: Path, engine: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Beside]:
-    """A virtual machine, and a lab whose lab-up is killed; whoever asks first begins it.
+    """A virtual machine, and a lab whose lab-up is killed: test_2_... tell of them.
 
-    Each takes minutes in which a test would only wait.
+    Each takes minutes in which a test would only wait. Whoever asks first begins it.
     """
     with ThreadPoolExecutor(1) as pool:
         machine = pool.submit(visit.pay, checkout)

@@ -100,6 +100,6 @@ def pay(checkout: Path) -> VirtualMachine:
 def asked(remote: Remote) -> dict[str, str]:
     """All answers of a machine, by one connection: emulated, each would take two seconds."""
     lines = [f"echo '{MARK} {name}'\n({line})" for name, line in QUESTIONS.items()]
-    told = remote.run(["sh", "-ec", "\n".join(lines)], timeout=120)
+    told = remote.run(["sh", "-ec", "\n".join(lines)], timeout=240)
     parts = (part.partition("\n") for part in told.split(f"{MARK} ")[1:])
     return {name: answer for name, _, answer in parts}
