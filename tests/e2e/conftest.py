@@ -11,7 +11,7 @@ import pytest
 
 from lab import config, host, prerequisites
 from lab.output import Status
-from tests.e2e import kills, visit
+from tests.e2e import kills, virtual
 from tests.e2e.support import NAME, Invoke, copy_checkout, leftovers, scrub
 
 
@@ -51,7 +51,7 @@ def clean_host(invoke: Invoke) -> dict[str, set[str]]:
 class Beside:
     """What goes on beside the first lab, one after the other."""
 
-    machine: Future[visit.VirtualMachine]
+    machine: Future[virtual.VirtualMachine]
     killed: Future[kills.Ending]
 
 
@@ -64,8 +64,10 @@ def beside(
     Each takes minutes in which a test would only wait. Whoever asks first begins it.
     """
     with ThreadPoolExecutor(1) as pool:
-        machine = pool.submit(visit.pay, checkout)
-        yield Beside(machine, pool.submit(kills.run, checkout, tmp_path_factory.mktemp("other")))
+        machine = pool.submit(virtual.boot, checkout)
+        yield Beside(
+            machine, pool.submit(kills.in_every_step, checkout, tmp_path_factory.mktemp("other"))
+        )
         pool.shutdown(cancel_futures=True)
         if not machine.exception():
             machine.result().remote.close()

@@ -35,7 +35,7 @@ class Ending:
     smoke: Done
 
 
-def run(checkout: Path, elsewhere: Path) -> Ending:
+def in_every_step(checkout: Path, elsewhere: Path) -> Ending:
     """Kill lab-up after lab-up; `elsewhere` is a folder for another checkout."""
     scrub(NAME)
     lab, other = Invoke(checkout, NAME), Invoke(copy_checkout(elsewhere), NAME)

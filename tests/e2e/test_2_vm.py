@@ -8,7 +8,7 @@ import pytest
 from lab.connection import Remote
 from tests.e2e.conftest import Beside
 from tests.e2e.support import ROOT, Invoke
-from tests.e2e.visit import BUSYBOX, QUESTIONS, VirtualMachine, asked
+from tests.e2e.virtual import BUSYBOX, QUESTIONS, VirtualMachine, asked
 from tests.unit.test_docs import rows
 
 pytestmark = pytest.mark.e2e

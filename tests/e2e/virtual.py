@@ -73,7 +73,7 @@ class VirtualMachine:
     answers: Mapping[str, str]
 
 
-def pay(checkout: Path) -> VirtualMachine:
+def boot(checkout: Path) -> VirtualMachine:
     """Make a virtual machine, with the lab's registry, and ask it everything."""
     # Emulated, the kernel may wait for ever for a second processor: docs/known-issues.md.
     chosen = {"name": "vm", "provider": "libvirt", "machines.workers": 0, "machines.cpus": 1}
