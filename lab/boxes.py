@@ -10,7 +10,6 @@ Vagrantfile's provisioner has told it the lab's.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import keys, runner
+from lab.host import vagrant_home
 from lab.images import REPOSITORY, digest, docker_build, exists
 from lab.output import Status
 from lab.toolchain.store import alone
@@ -105,11 +105,6 @@ def make_image(root: Path, image: str, status: Status) -> str:
     if not exists(tag):
         docker_build(tag, root / "vagrant" / "vm", {"MACHINE": image}, status)
     return tag
-
-
-def vagrant_home() -> Path:
-    """Where Vagrant keeps what it has for all checkouts."""
-    return Path(os.environ.get("VAGRANT_HOME", Path.home() / ".vagrant.d"))
 
 
 def unpacked(name: str, provider: str) -> Path | None:

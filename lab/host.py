@@ -31,6 +31,8 @@ CAPABILITIES = tuple(CAPABILITY_NAMES.split())
 # inotify instances that root may have: the containers of all labs share them, about 40 a machine.
 # With the usual 128, kube-proxy of a fourth machine ends with "too many open files".
 INOTIFY_INSTANCES = 1024
+# Where packages of Debian's and Ubuntu's put Vagrant's plugins.
+PACKAGED = ("/usr/share/rubygems-integration", "/usr/share/vagrant-plugins")
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,11 @@ class Host:
     def lets_inotify_grow(self) -> bool:
         """Whether several labs need more inotify instances, and the lab may allow them."""
         return self.is_ours and self.inotify_instances < INOTIFY_INSTANCES
+
+
+def vagrant_home() -> Path:
+    """Where Vagrant keeps what it has for all checkouts."""
+    return Path(os.environ.get("VAGRANT_HOME", Path.home() / ".vagrant.d"))
 
 
 def gather(cache: Path) -> Host:
@@ -219,11 +226,8 @@ def _answer(*argv: str) -> str | None:
 
 
 def _vagrant_libvirt() -> bool:
-    places = ("/usr/share/rubygems-integration", "/usr/share/vagrant-plugins")
-    installed = any(list(Path(place).glob("**/*vagrant-libvirt*")) for place in places)
-    return installed or bool(
-        list((Path.home() / ".vagrant.d").glob("gems/*/gems/vagrant-libvirt*"))
-    )
+    installed = any(any(Path(place).glob("**/*vagrant-libvirt*")) for place in PACKAGED)
+    return installed or any(vagrant_home().glob("gems/*/gems/vagrant-libvirt*"))
 
 
 def _existing(path: Path) -> Path:

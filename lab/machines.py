@@ -17,10 +17,11 @@ from typing import Any
 import vagrant
 
 from lab import containers, keys, runner, wait
-from lab.boxes import Box, vagrant_home
+from lab.boxes import Box
 from lab.config import Lab, Machine
 from lab.connection import Remote, connections, ssh_config
 from lab.errors import CommandError, NotFoundError
+from lab.host import vagrant_home
 from lab.output import Status
 from lab.state import write_aside
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Network
+from pathlib import Path
 
 import pytest
 
@@ -67,3 +68,12 @@ def test_port_bindings() -> None:
 /all {}
 """
     assert host.parse_port_bindings(text) == {2222: "lab-control-plane-1"}
+
+
+def test_a_plugin_below_vagrants_own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever that is: a user may have moved it."""
+    monkeypatch.setattr(host, "PACKAGED", ())
+    monkeypatch.setenv("VAGRANT_HOME", str(tmp_path))
+    assert not host._vagrant_libvirt()
+    (tmp_path / "gems/3.1.6/gems/vagrant-libvirt-0.12.2").mkdir(parents=True)
+    assert host._vagrant_libvirt()
