@@ -218,6 +218,10 @@ class Machines(vagrant.Vagrant):
         if self.lab.provider == "docker":
             containers.restore(self.lab, name)
             return
+        if self.lab.provider == "libvirt":
+            # Its ports go by connections that do not outlive this. Vagrant ends them when it holds
+            # a machine, and not when it puts one back; then the new ones find the ports taken.
+            self.hold()
         self._run_vagrant_command(["snapshot", "restore", name])
         self.up(provider=self.lab.provider)
         self._set_clocks()

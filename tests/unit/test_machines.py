@@ -157,3 +157,21 @@ def test_machines_that_are_no_longer_asked_for(lab: Lab) -> None:
     assert machines.Machines(lab, Status()).surplus() == ["worker-3"]
     nodes = ["control-plane-1", "worker-1", "worker-2", "worker-3", "kwok-node-1"]
     assert cluster.surplus(nodes, lab) == ["worker-3"]
+
+
+@pytest.mark.parametrize(
+    ("provider", "expected"),
+    [("libvirt", ["suspend", "snapshot", "up"]), ("virtualbox", ["snapshot", "up"])],
+)
+def test_a_machine_is_held_before_it_goes_back(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, provider: str, expected: list[str]
+) -> None:
+    """vagrant-libvirt's ports would stay with connections that end."""
+    done: list[str] = []
+    one = machines.Machines(replace(lab, provider=provider), Status())
+    monkeypatch.setattr(one, "states", lambda: {"control-plane-1": "running"})
+    monkeypatch.setattr(one, "_set_clocks", lambda: None)
+    for name in ("_run_vagrant_command", "_call_vagrant_command"):
+        monkeypatch.setattr(one, name, lambda words: done.append(words[0]) or "")
+    one.restore("before")
+    assert done == expected
