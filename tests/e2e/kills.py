@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lab.host import vagrant_home
 from tests.e2e.support import Done, Invoke, copy_checkout, scrub
 
 NAME = "killed"
@@ -67,7 +68,7 @@ def kill(lab: Invoke, step: str) -> str:
 def _wait_for_reservations(process: subprocess.Popen[str]) -> None:
     """Vagrant reserves ports while it makes machines, and cannot give them back any more."""
     begin = time.time()
-    leases = Path.home() / ".vagrant.d" / "data" / "fp-leases"
+    leases = vagrant_home() / "data" / "fp-leases"
 
     def newest() -> float:
         # Another Vagrant may give one back while it is looked at.

@@ -24,6 +24,8 @@ def test_killed_in_every_step(ending: Ending) -> None:
 
 
 def test_two_labs_side_by_side(ending: Ending, invoke: Invoke) -> None:
+    report = invoke.json("check", "service")
+    assert report["score"] == report["points"]
     both = [document["lab"] for document in (ending.status, invoke.json("lab-status"))]
     assert both[0]["subnet"] != both[1]["subnet"]  # type: ignore[index]
     assert not set(both[0]["ports"].values()) & set(both[1]["ports"].values())  # type: ignore[index]
