@@ -127,7 +127,7 @@ def install_prerequisites(up: Bringup) -> None:
         prerequisites.start_docker(up.host, up.toolchain.cache, up.status)
         prerequisites.allow_docker(up.host, up.status)
     if up.lab.provider == "libvirt":
-        prerequisites.start_libvirt(up.host, up.status)
+        prerequisites.start_libvirt(up.host, up.toolchain.cache, up.status)
     elif up.lab.provider == "docker" and up.may_install and up.host.lets_inotify_grow:
         prerequisites.allow_inotify(up.host, up.status)
 
@@ -426,7 +426,7 @@ def destroy(lab: Lab, status: Status, *, cache: bool = False) -> None:
                     if made.provider == "docker" and not facts.docker_engine:
                         prerequisites.start_docker(facts, cache_folder(), status)
                     if made.provider == "libvirt":
-                        prerequisites.start_libvirt(facts, status)
+                        prerequisites.start_libvirt(facts, cache_folder(), status)
                     Machines(made, status).remove()
             shutil.rmtree(lab.state)
         _forget_shared(lab.state.parent)

@@ -6,6 +6,7 @@ import getpass
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from lab import runner, wait
@@ -18,6 +19,8 @@ from lab.output import Status
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 # Set once this process has been replaced to get the group docker.
 JOINED = "LAB_JOINED_DOCKER"
+# It is there where systemd is the first process: sd_booted(3).
+SYSTEMD = Path("/run/systemd/system")
 
 
 def missing(lab: Lab, host: Host, *, compiler: bool = False) -> list[str]:
@@ -67,16 +70,12 @@ def install(packages: list[str], host: Host, status: Status) -> None:
 def start_docker(host: Host, cache: Path, status: Status) -> None:
     """Start an engine that is installed and does not run.
 
-    Raises PrerequisiteError with the end of its log when it does not come up.
+    Raises PrerequisiteError, which names its log, when it does not come up.
     """
     sudo = [] if host.is_root else ["sudo", "-n"]
     log = cache / "dockerd.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
     with status.step("Docker engine"):
-        if Path("/run/systemd/system").exists():
-            runner.run([*sudo, "systemctl", "start", "docker"], timeout=90)
-        else:
-            runner.spawn([*sudo, "dockerd"], log)
+        _start("docker", ["dockerd"], sudo, log)
 
         def answers() -> str | None:
             return runner.run([*sudo, "docker", "version"]).stdout
@@ -126,9 +125,13 @@ def allow_inotify(host: Host, status: Status) -> None:
         status.say(f"the limit stays: {error.message}")
 
 
-def start_libvirt(host: Host, status: Status) -> None:
-    """Start libvirt's daemon where it does not run. Raises PrerequisiteError when it cannot."""
+def start_libvirt(host: Host, cache: Path, status: Status) -> None:
+    """Start libvirt's daemon where it does not run.
+
+    Raises PrerequisiteError, which names its log, when it does not come up.
+    """
     sudo = [] if host.is_root else ["sudo", "-n"]
+    log = cache / "libvirtd.log"
 
     def answers() -> str | None:
         return runner.run(["virsh", "--connect", "qemu:///system", "version"]).stdout
@@ -139,17 +142,24 @@ def start_libvirt(host: Host, status: Status) -> None:
     except LabError:
         pass
     with status.step("libvirt"):
-        if Path("/run/systemd/system").exists():
-            runner.run([*sudo, "systemctl", "start", "libvirtd"], timeout=90)
-        else:
-            for daemon in ("virtlogd", "libvirtd"):
-                runner.run([*sudo, daemon, "--daemon"])
+        _start("libvirtd", ["virtlogd", "libvirtd"], sudo, log)
         try:
             wait.until(answers, what="an answer of libvirt", timeout=30)
         except LabError as error:
             raise PrerequisiteError(
-                f"libvirt does not start: {error.message}", hint="sudo libvirtd"
+                f"libvirt does not start: {error.message}", hint=f"see {log}"
             ) from error
+
+
+def _start(service: str, daemons: Sequence[str], sudo: Sequence[str], log: Path) -> None:
+    """Start a service by systemd, or its daemons by themselves where there is no systemd."""
+    if SYSTEMD.exists():
+        runner.run([*sudo, "systemctl", "start", service], timeout=90)
+        return
+    log.parent.mkdir(parents=True, exist_ok=True)
+    for daemon in daemons:
+        # What `run` starts holds the lab's lock for as long as it lives.
+        runner.spawn([*sudo, daemon], log)
 
 
 def _has_engine() -> bool:

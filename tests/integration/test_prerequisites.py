@@ -1,0 +1,55 @@
+"""What the host is given before the first machine: here its daemons."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lab import host, lock, prerequisites
+from lab.config import Lab
+from lab.output import Status
+
+# Each stands for a daemon of the same name, and answers as `virsh` once both are there.
+DAEMON = """#!/bin/sh
+if [ "$1" = --daemon ]; then
+  sleep 60 &
+  echo $! >{folder}/{name}.pid
+else
+  echo $$ >{folder}/{name}.pid
+  exec sleep 60
+fi
+"""
+VIRSH = "#!/bin/sh\ncat {folder}/virtlogd.pid {folder}/libvirtd.pid\n"
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of programs that come first in PATH, on a host without systemd."""
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    for name in ("virtlogd", "libvirtd", "virsh"):
+        text = VIRSH if name == "virsh" else DAEMON
+        (folder / name).write_text(text.format(folder=folder, name=name))
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setattr(prerequisites, "SYSTEMD", tmp_path / "none")
+    return folder
+
+
+def test_libvirts_daemons_do_not_hold_the_labs_lock(
+    programs: Path, tmp_path: Path, status: Status
+) -> None:
+    """They did: the next task took them for what a killed one had left, and ended them."""
+    lab = Lab(root=tmp_path)
+    facts = replace(host.gather(tmp_path), is_root=True)
+    with lock.locked(lab, "lab-up", status):
+        prerequisites.start_libvirt(facts, tmp_path / "cache", status)
+    try:
+        assert lock.holders(lab.state / "lock") == []
+    finally:
+        for pid in programs.glob("*.pid"):
+            os.kill(int(pid.read_text()), signal.SIGTERM)
