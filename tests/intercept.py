@@ -103,7 +103,7 @@ def intercepting(folder: Path, address: str = "127.0.0.1", port: int = 0) -> Ite
     server = ThreadingHTTPServer((address, port), handler(proxy))
     server.daemon_threads = True
     proxy.address = f"http://{address}:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield proxy

@@ -55,7 +55,7 @@ def keys(tmp_path: Path) -> Path:
 def port(folder: Path, keys: Path) -> Iterator[int]:
     """The port of a room that is served."""
     with room.server(room.files(folder), keys, "127.0.0.1", 0) as served:
-        thread = threading.Thread(target=served.serve_forever, daemon=True)
+        thread = threading.Thread(target=served.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         yield served.server_port
         served.shutdown()
@@ -158,7 +158,7 @@ def test_the_authority_vouches_for_one_address(tmp_path: Path, folder: Path, key
     (other / "server.pem").write_text(authority.private(own) + authority.public(forged))
     context = ssl.create_default_context(cafile=str(keys / "ca.pem"))
     with room.server(room.files(folder), other, "127.0.0.2", 0) as served:
-        threading.Thread(target=served.serve_forever, daemon=True).start()
+        threading.Thread(target=served.serve_forever, args=(0.02,), daemon=True).start()
         client = http.client.HTTPSConnection(
             "127.0.0.2", served.server_port, timeout=10, context=context
         )
