@@ -29,6 +29,11 @@ from lab.state import write_aside
 # on behalf of another machine even, makes it give up. And one that a killed Vagrant asked for may
 # come to be after it was looked for. The next `vagrant up` goes on from there.
 RACES = ("No such object", "is already in use by container")
+# Vagrant's index has one entry for all machines of a name that are made by one Vagrantfile: labs of
+# one checkout share it. Each command holds it for moments, and does not wait for another one's end.
+LOCKED = ("because it is locked", "Failed to lock new machine")
+# Seconds for which it is asked again; each time takes Vagrant two to begin.
+LOCKED_FOR = 30
 # The state of a machine that is suspended in memory.
 HELD = "paused"
 # A processor that is emulated is about ten times slower, but not everything waits for it.
@@ -310,7 +315,15 @@ class Machines(vagrant.Vagrant):
                 print(line, file=log, flush=True)
                 self._status.note(line.strip())
 
-            result = runner.run(words, cwd=self.lab.root, env=self.env, timeout=900, on_line=keep)
-        return result.stdout
+            begun = time.monotonic()
+            while True:
+                try:
+                    return runner.run(
+                        words, cwd=self.lab.root, env=self.env, timeout=900, on_line=keep
+                    ).stdout
+                except CommandError as error:
+                    held = any(told in error.output for told in LOCKED)
+                    if not held or time.monotonic() - begun > LOCKED_FOR:
+                        raise
 
     _call_vagrant_command = _run_vagrant_command
