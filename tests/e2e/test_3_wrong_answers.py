@@ -1,0 +1,28 @@
+"""The exercises go and wrong answers come: last, when nothing goes on beside them any more."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.e2e.support import Invoke
+
+# `invoke mutants --all` tries everything, for a quarter of an hour; these are two dozen of them.
+TRIED = ("pod", "service")
+pytestmark = pytest.mark.e2e
+
+
+def test_exercises_down(invoke: Invoke) -> None:
+    invoke("exercise-down", "pod")
+    invoke.shell("kubectl get namespace pod", code=1)
+    invoke("exercise-down", "--all")
+    assert not any(exercise["resources"] for exercise in invoke.json("lab-status")["exercises"])
+
+
+def test_wrong_answers(invoke: Invoke) -> None:
+    """Every mutant fails the right check; the manifests, by kubectl, pass all of them."""
+    outcomes = invoke.json("mutants", *TRIED)["mutants"]
+    assert isinstance(outcomes, list)
+    assert not [outcome for outcome in outcomes if outcome["problem"]]
+    right = {outcome["exercise"] for outcome in outcomes if not outcome["failed"]}
+    assert right == set(TRIED)
+    assert len([outcome for outcome in outcomes if outcome["failed"]]) >= 21
