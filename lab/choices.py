@@ -18,6 +18,7 @@ from typing import Any
 from lab.config import AUTO, HOST_ONLY, MOST_MACHINES, Lab, Ports
 from lab.errors import ConfigError, Problem
 from lab.host import Host
+from lab.state import write_aside
 
 DEFAULT_PORTS = {"api": 6443, "http": 8080, "registry": 5000, "ssh": 2222}
 # MiB that must be free for two workers to be started beside the control plane, and what a further
@@ -25,6 +26,8 @@ DEFAULT_PORTS = {"api": 6443, "http": 8080, "registry": 5000, "ssh": 2222}
 MEMORY_FOR_WORKERS = 4096
 MEMORY_FOR_CONTROL_PLANE = 1200
 FILE = "choices.json"
+# In the cache, which all labs share: a line for the folder of every checkout's labs.
+CHECKOUTS = "checkouts"
 
 
 @dataclass(frozen=True)
@@ -132,28 +135,33 @@ def as_brought_up(lab: Lab) -> Lab:
 
 def remembered(lab: Lab) -> dict[str, Any]:
     """What an earlier lab-up chose; empty for a lab that does not exist."""
-    try:
-        kept: dict[str, Any] = json.loads((lab.state / FILE).read_text())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return kept
+    return _read(lab.state / FILE)
 
 
-def neighbours(lab: Lab) -> tuple[tuple[IPv4Network, ...], dict[int, str]]:
-    """Networks and ports (-> name) that other labs of the checkout have chosen.
+def neighbours(lab: Lab, cache: Path) -> tuple[tuple[IPv4Network, ...], dict[int, str]]:
+    """Networks and ports (-> name) that other labs have chosen, also those of other checkouts.
 
     A lab that is still being built holds neither yet, and must find them free when it comes to it.
     """
     networks: list[IPv4Network] = []
     ports: dict[int, str] = {}
-    for path in lab.state.parent.glob(f"*/{FILE}"):
-        name = path.parent.name
-        if name == lab.name or not (kept := remembered(dataclasses.replace(lab, name=name))):
-            continue
-        networks.append(IPv4Network(kept["subnet"]))
-        for key in DEFAULT_PORTS:
-            ports |= dict.fromkeys(_row(key, kept[f"ports.{key}"]), f"lab {name}")
+    for folder in {lab.state.parent, *_announced(cache)}:
+        for path in folder.glob(f"*/{FILE}"):
+            if path.parent == lab.state or not (kept := _read(path)):
+                continue
+            owner = f"lab {path.parent.name}"
+            if folder != lab.state.parent:
+                owner += f" of {folder.parent}"
+            networks.append(IPv4Network(kept["subnet"]))
+            for key in DEFAULT_PORTS:
+                ports |= dict.fromkeys(_row(key, kept[f"ports.{key}"]), owner)
     return tuple(networks), ports
+
+
+def announce(lab: Lab, cache: Path) -> None:
+    """Let the labs of other checkouts know where the choices of this one's are written."""
+    known = {folder for folder in _announced(cache) if folder.is_dir()} | {lab.state.parent}
+    write_aside(cache / CHECKOUTS, "".join(f"{folder}\n" for folder in sorted(known)), mode=0o644)
 
 
 def to_remember(lab: Lab) -> Mapping[str, Any]:
@@ -168,6 +176,21 @@ def to_remember(lab: Lab) -> Mapping[str, Any]:
         "subnet": str(lab.subnet),
         **{f"ports.{name}": port for name, port in vars(lab.ports).items()},
     }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        kept: dict[str, Any] = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return kept
+
+
+def _announced(cache: Path) -> set[Path]:
+    try:
+        return {Path(line) for line in (cache / CHECKOUTS).read_text().splitlines()}
+    except FileNotFoundError:
+        return set()
 
 
 def _provider(host: Host) -> tuple[str, str]:

@@ -30,7 +30,7 @@ from lab import (
     wait,
 )
 from lab.choices import FILE as CHOICES
-from lab.choices import Choice, as_brought_up, neighbours, resolve, to_remember
+from lab.choices import Choice, announce, as_brought_up, neighbours, resolve, to_remember
 from lab.config import Lab, cache_folder
 from lab.connection import Remote, connections
 from lab.containers import run_arguments
@@ -139,6 +139,7 @@ def remember_choices(up: Bringup) -> None:
         up.host = host.gather(up.toolchain.cache)
         up.lab = settle(up.asked, up.host, up.toolchain)
     write_aside(up.lab.state / CHOICES, json.dumps(to_remember(up.lab), indent=2))
+    announce(up.lab, up.toolchain.cache)
 
 
 def finish_restore(up: Bringup) -> None:
@@ -307,7 +308,7 @@ def settle(lab: Lab, facts: Host, toolchain: Toolchain) -> Lab:
 
 def resolve_on(lab: Lab, facts: Host, toolchain: Toolchain) -> tuple[Lab, list[Choice]]:
     """`choices.resolve` with the host's ports and the toolchain's versions."""
-    networks, ports = neighbours(lab)
+    networks, ports = neighbours(lab, toolchain.cache)
     held = {**ports, **facts.held_ports}
     return resolve(
         lab,

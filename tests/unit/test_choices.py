@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lab import config
-from lab.choices import FILE, neighbours, resolve, to_remember
+from lab.choices import FILE, announce, neighbours, resolve, to_remember
 from lab.config import Forward, Lab, Ports
 from lab.errors import ConfigError
 from lab.host import Host
@@ -150,18 +150,36 @@ def test_reasons_are_told(open_lab: Lab, host: Callable[..., Host]) -> None:
     assert all(choice.reason for choice in choices)
 
 
-def test_what_another_lab_has_chosen_is_taken(open_lab: Lab, host: Callable[..., Host]) -> None:
+def bring_up(lab: Lab, cache: Path) -> Lab:
+    """As much of lab-up as other labs see."""
+    lab.state.mkdir(parents=True)
+    (lab.state / FILE).write_text(json.dumps(to_remember(lab)))
+    announce(lab, cache)
+    return lab
+
+
+@pytest.mark.parametrize("checkout", ["", "another"])
+def test_what_another_lab_has_chosen_is_taken(
+    open_lab: Lab, host: Callable[..., Host], tmp_path: Path, checkout: str
+) -> None:
     """Two labs that are built at the same time: neither has a network or a port yet."""
-    first = settle(replace(open_lab, name="first"), host())
-    first.state.mkdir(parents=True)
-    (first.state / FILE).write_text(json.dumps(to_remember(first)))
-    networks, ports = neighbours(open_lab)
+    cache, root = tmp_path / "cache", tmp_path / checkout
+    first = bring_up(settle(replace(open_lab, root=root, name="first"), host()), cache)
+    networks, ports = neighbours(open_lab, cache)
     assert networks == (first.subnet,)
-    assert ports[6443] == ports[2227] == "lab first"
+    assert ports[6443] == ports[2227] == ("lab first" + (f" of {root}" if checkout else ""))
     second = settle(open_lab, host(networks=networks), busy=ports)
     assert str(second.subnet) == "192.168.57.0/24"
     assert second.ports == Ports(api=6444, http=8081, registry=5001, ssh=2228)
-    assert neighbours(first) == ((), {})
+    assert neighbours(first, cache) == ((), {})
+
+
+def test_checkouts_that_are_there_are_announced_once(open_lab: Lab, tmp_path: Path) -> None:
+    cache, gone = tmp_path / "cache", tmp_path / "gone"
+    open_lab.state.mkdir(parents=True)
+    for lab in (open_lab, replace(open_lab, root=gone), replace(open_lab, name="second")):
+        announce(lab, cache)
+    assert (cache / "checkouts").read_text() == f"{open_lab.state.parent}\n"
 
 
 def test_what_lab_up_was_told_need_not_be_repeated(
@@ -197,4 +215,4 @@ def test_a_torn_record_of_another_lab_takes_nothing(open_lab: Lab) -> None:
     folder = open_lab.state.parent / "torn"
     folder.mkdir(parents=True)
     (folder / FILE).write_text('{"subnet": "192.1')
-    assert neighbours(open_lab) == ((), {})
+    assert neighbours(open_lab, open_lab.root) == ((), {})
