@@ -69,6 +69,7 @@ def beside(
             machine, pool.submit(kills.in_every_step, checkout, tmp_path_factory.mktemp("other"))
         )
         pool.shutdown(cancel_futures=True)
+        virtual.weigh(virtual.USUAL)
         if not machine.exception():
             machine.result().remote.close()
             machine.result().machines.remove()
