@@ -27,8 +27,9 @@ from lab.state import write_aside
 
 # Vagrant lists all containers and then looks at each: one that is just being created, by itself
 # on behalf of another machine even, makes it give up. And one that a killed Vagrant asked for may
-# come to be after it was looked for. The next `vagrant up` goes on from there.
-RACES = ("No such object", "is already in use by container")
+# come to be after it was looked for. It looks at all reserved ports, too, and another one may give
+# one back meanwhile. The next `vagrant up` goes on from there.
+RACES = ("No such object", "is already in use by container", "/fp-leases/")
 # Vagrant's index has one entry for all machines of a name that are made by one Vagrantfile: labs of
 # one checkout share it. Each command holds it for moments, and does not wait for another one's end.
 LOCKED = ("because it is locked", "Failed to lock new machine")

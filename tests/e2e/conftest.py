@@ -49,7 +49,7 @@ def clean_host(invoke: Invoke) -> dict[str, set[str]]:
 
 @dataclass(frozen=True)
 class Beside:
-    """What goes on beside the first lab, one after the other."""
+    """What goes on beside the first lab."""
 
     machine: Future[virtual.VirtualMachine]
     killed: Future[kills.Ending]
@@ -63,7 +63,7 @@ def beside(
 
     Each takes minutes in which a test would only wait. Whoever asks first begins it.
     """
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(2) as pool:
         machine = pool.submit(virtual.boot, checkout)
         yield Beside(
             machine, pool.submit(kills.in_every_step, checkout, tmp_path_factory.mktemp("other"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lab.choices import FILE
 from lab.host import vagrant_home
 from tests.e2e.support import Done, Invoke, copy_checkout, scrub
 
@@ -54,7 +56,7 @@ def kill(lab: Invoke, step: str) -> str:
     process = lab.begin("lab-up", "--workers", "0", start_new_session=True)
     assert process.stderr
     if step == PORTS:
-        _wait_for_reservations(process)
+        _wait_for_reservations(lab, process)
     else:
         if step != "image":
             story = list(until(f"✓ {step}", process.stderr))
@@ -65,18 +67,19 @@ def kill(lab: Invoke, step: str) -> str:
     return step
 
 
-def _wait_for_reservations(process: subprocess.Popen[str]) -> None:
+def _wait_for_reservations(lab: Invoke, process: subprocess.Popen[str]) -> None:
     """Vagrant reserves ports while it makes machines, and cannot give them back any more."""
     begin = time.time()
-    leases = vagrant_home() / "data" / "fp-leases"
+    leases, choices = vagrant_home() / "data" / "fp-leases", lab.checkout / ".lab" / NAME / FILE
 
-    def newest() -> float:
-        # Another Vagrant may give one back while it is looked at.
+    def reserved() -> bool:
         with contextlib.suppress(FileNotFoundError):
-            return max((lease.stat().st_mtime for lease in leases.iterdir()), default=0)
-        return 0
+            kept = json.loads(choices.read_text())
+            lease = leases / f"127_0_0_1_{kept['ports.api']}"
+            return lease.stat().st_mtime > begin
+        return False
 
-    while newest() < begin:
+    while not reserved():
         assert process.poll() is None
         time.sleep(0.02)
 

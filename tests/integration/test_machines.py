@@ -9,14 +9,14 @@ import pytest
 
 from lab.config import Lab
 from lab.errors import CommandError
-from lab.machines import LOCKED, Machines
+from lab.machines import LOCKED, RACES, Machines
 from lab.output import Status
 
 
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    return Lab(root=tmp_path)
+    return Lab(root=tmp_path, provider="libvirt")
 
 
 def vagrant(folder: Path, refusal: str) -> Path:
@@ -38,6 +38,15 @@ def test_a_machine_that_another_vagrant_holds_is_asked_for_again(
     asked = vagrant(lab.root, f"Vagrant says: {told}!")
     Machines(lab, status).halt()
     assert asked.read_text() == "halt\n" * 2
+
+
+@pytest.mark.parametrize("told", RACES)
+def test_machines_are_asked_for_again_after_a_race(lab: Lab, status: Status, told: str) -> None:
+    asked = vagrant(lab.root, f"Vagrant says: {told}")
+    lab.state.mkdir(parents=True)
+    (lab.state / "machines.json").write_text('{"machines": []}')
+    Machines(lab, status).start("image")
+    assert asked.read_text() == "up --provider=libvirt\n" * 2
 
 
 def test_any_other_refusal_is_told_at_once(lab: Lab, status: Status) -> None:
