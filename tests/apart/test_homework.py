@@ -167,7 +167,7 @@ def test_a_pod_that_is_deleted_is_followed_by_one_that_goes_on(
     training.until("epoch 2/4")
     lab.shell("kubectl delete pod -n mnist-run --all --now")
     assert training.ends() == 0, training.story
-    output = lab.checkout / ".lab" / lab.lab / "mnist" / "job-run.json"
+    output = lab.state / "mnist" / "job-run.json"
     assert json.loads(output.read_text())["metrics"]["resumed"] >= 1
 
 

@@ -70,4 +70,4 @@ def test_suspend_and_resume(invoke: Invoke) -> None:
 
 def test_destroy(invoke: Invoke, tmp_path: Path) -> None:
     invoke("lab-destroy")
-    assert not (invoke.checkout / ".lab" / "vm").exists()
+    assert not invoke.state.exists()

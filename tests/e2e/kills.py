@@ -70,7 +70,7 @@ def kill(lab: Invoke, step: str) -> str:
 def _wait_for_reservations(lab: Invoke, process: subprocess.Popen[str]) -> None:
     """Vagrant reserves ports while it makes machines, and cannot give them back any more."""
     begin = time.time()
-    leases, choices = vagrant_home() / "data" / "fp-leases", lab.checkout / ".lab" / NAME / FILE
+    leases, choices = vagrant_home() / "data" / "fp-leases", lab.state / FILE
 
     def reserved() -> bool:
         with contextlib.suppress(FileNotFoundError):

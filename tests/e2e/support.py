@@ -36,6 +36,11 @@ class Invoke:
     lab: str = NAME
 
     @property
+    def state(self) -> Path:
+        """The folder in which the lab remembers what it is."""
+        return self.checkout / ".lab" / self.lab
+
+    @property
     def environment(self) -> dict[str, str]:
         keep = {key: value for key, value in os.environ.items() if not key.startswith("PULUMI_")}
         keep.pop("KUBECONFIG", None)

@@ -74,9 +74,8 @@ def test_doctor_knows_the_choices(invoke: Invoke) -> None:
 
 
 def test_files_are_private(invoke: Invoke) -> None:
-    state = invoke.checkout / ".lab" / invoke.lab
     for name in ("kubeconfig", "id_ed25519", "token", "../passphrase"):
-        assert (state / name).stat().st_mode & 0o077 == 0, name
+        assert (invoke.state / name).stat().st_mode & 0o077 == 0, name
 
 
 def test_checks_fail_before_the_programs_ran(invoke: Invoke) -> None:
@@ -243,9 +242,9 @@ def test_down_and_up_keep_everything(invoke: Invoke) -> None:
     invoke("exercise-up", *KEPT)
     addresses = names(states(invoke)["machines"], "address")
     # As another lab's Vagrant does it, for moments: the labs of a checkout share an entry.
-    state = invoke.checkout / ".lab" / invoke.lab
-    entry = (state / "vagrant/machines/control-plane-1/docker/index_uuid").read_text()
-    log, held = state / "logs/vagrant.log", vagrant_home() / "data/machine-index" / f"{entry}.lock"
+    entry = (invoke.state / "vagrant/machines/control-plane-1/docker/index_uuid").read_text()
+    log = invoke.state / "logs/vagrant.log"
+    held = vagrant_home() / "data/machine-index" / f"{entry}.lock"
     refused = log.read_text().count(LOCKED[0])
     with held.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -47,7 +47,7 @@ def test_the_lectures_busybox(virtual: VirtualMachine) -> None:
 
 def test_how_it_differs_from_a_container(virtual: VirtualMachine, invoke: Invoke) -> None:
     """In what docs/machines.md says, and in nothing else that is asked."""
-    container = Remote("control-plane-1", invoke.checkout / ".lab" / invoke.lab / "ssh_config")
+    container = Remote("control-plane-1", invoke.state / "ssh_config")
     answers = [asked(container), virtual.answers]
     container.close()
     different = {name for name in QUESTIONS if answers[0][name] != answers[1][name]}

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.e2e
 
 def test_destroy_leaves_nothing(invoke: Invoke, clean_host: dict[str, set[str]]) -> None:
     invoke("lab-destroy")
-    assert not (invoke.checkout / ".lab" / invoke.lab).exists()
+    assert not invoke.state.exists()
     now = leftovers()
     for kind, known in clean_host.items():
         assert not now[kind] - known, kind

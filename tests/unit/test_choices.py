@@ -188,8 +188,7 @@ def test_what_lab_up_was_told_need_not_be_repeated(
     flags = {"mirror": "usb", "machines.control_planes": "3"}
     first = settle(config.load(open_lab.root, flags, {}), host(), BOTH)
     assert first.mirror == str(Path("usb").absolute())
-    first.state.mkdir(parents=True)
-    (first.state / FILE).write_text(json.dumps(to_remember(first)))
+    bring_up(first, first.root / "cache")
     again = settle(config.load(open_lab.root, {}, {}), host(), BOTH)
     assert again == first
     # What is said now is meant, also when it is the default.
@@ -199,8 +198,7 @@ def test_what_lab_up_was_told_need_not_be_repeated(
 
 def test_a_lab_does_not_become_another(open_lab: Lab, host: Callable[..., Host]) -> None:
     first = settle(replace(open_lab, control_planes=3, distribution="kubeadm"), host(), BOTH)
-    first.state.mkdir(parents=True)
-    (first.state / FILE).write_text(json.dumps(to_remember(first)))
+    bring_up(first, first.root / "cache")
     flags = {"distribution": "k3s", "provider": "libvirt", "machines.control_planes": 1}
     with pytest.raises(ConfigError) as caught:
         settle(config.load(open_lab.root, flags, {}), host(), BOTH)
