@@ -1,4 +1,4 @@
-"""SIGKILL in the middle of lab-up, once in every step, and what the next commands make of that."""
+"""SIGKILL in the middle of lab-up, once in every step, a power cut, and what comes of that."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from lab.choices import FILE
 from lab.host import vagrant_home
-from tests.e2e.support import Done, Invoke, copy_checkout, scrub
+from tests.e2e.support import Done, Invoke, copy_checkout, docker, scrub
 
 NAME = "killed"
 PORTS = "ports reserved"
@@ -28,7 +28,8 @@ class Ending:
     """How a lab went on whose lab-up was killed in each of these steps.
 
     `status` is its lab-status then; `refused` a lab-up from another checkout, `nodes` the lab's
-    after that one's lab-destroy; `smoke` its own next run, which takes away what it made.
+    after that one's lab-destroy; `smoke` its own next run, with its machine cut off before, which
+    takes away what it made.
     """
 
     killed: tuple[str, ...]
@@ -47,6 +48,7 @@ def in_every_step(checkout: Path, elsewhere: Path) -> Ending:
     refused = other("lab-up", "--workers", "0", code=2)
     other("lab-destroy")
     nodes = lab.json("lab-status")["nodes"]
+    docker("kill", *docker("ps", "--quiet", "--filter", f"label=lab.name={NAME}"))
     smoke = lab("smoke", "--exercise", "pod", LAB_WORKERS="0")
     return Ending(killed, status, refused, nodes, smoke)
 

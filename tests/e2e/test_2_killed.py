@@ -1,4 +1,4 @@
-"""SIGKILL in the middle of lab-up, once in every step: the next lab-up just works.
+"""SIGKILL in the middle of lab-up, once in every step, and a power cut: the next lab-up just works.
 
 All of it beside the first lab, which went on as if nothing was.
 """
@@ -38,7 +38,7 @@ def test_another_checkout_with_the_same_name(ending: Ending, invoke: Invoke) -> 
     assert [node["ready"] for node in ending.nodes] == [True]
 
 
-def test_next_run_works(ending: Ending, invoke: Invoke) -> None:
+def test_next_run_works_after_a_power_cut(ending: Ending, invoke: Invoke) -> None:
     """The next lab-up does; here as part of a smoke test, which takes away what it made."""
     assert "5 of 5 points" in ending.smoke.out
     assert not (invoke.checkout / ".lab" / NAME).exists()
