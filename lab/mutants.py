@@ -315,14 +315,14 @@ class Laboratory:
     def _settle(self, namespace: str) -> None:
         with contextlib.closing(Api(self._socket)) as api:
 
+            def items(place: str) -> list[Object]:
+                _, document = api.read(place.format(namespace))
+                kind = document["kind"].removesuffix("List")
+                return [{"kind": kind, **item} for item in document.get("items", [])]
+
             def still() -> bool | None:
-                answers = [api.read(place.format(namespace)) for place in WORKLOADS]
-                items = [
-                    {"kind": document["kind"].removesuffix("List"), **item}
-                    for _, document in answers
-                    for item in document.get("items", [])
-                ]
-                return settled(items) or None
+                # Pods are the last to settle: as a rule nothing else has to be asked.
+                return all(settled(items(place)) for place in WORKLOADS) or None
 
             try:
                 wait.until(still, what="a mutant to settle", timeout=20, interval=0.5)

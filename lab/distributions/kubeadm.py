@@ -60,6 +60,14 @@ def limits(defaults: Mapping[str, float], unit: str = "s") -> list[dict[str, str
     ]
 
 
+def election(planes: int) -> list[dict[str, str]]:
+    """Arguments of components of which only one is at work: the lab's only one is not elected.
+
+    It would write a lease every two seconds, and not begin before its forerunner's has run out.
+    """
+    return limits(LEADER_LIMITS) if planes > 1 else [{"name": "leader-elect", "value": "false"}]
+
+
 def initial(
     lab: Lab,
     machine: Machine,
@@ -106,8 +114,8 @@ def initial(
                 "certSANs": ["127.0.0.1", "localhost", machine.address],
                 "extraArgs": limits(SERVER_LIMITS),
             },
-            "controllerManager": {"extraArgs": limits(LEADER_LIMITS)},
-            "scheduler": {"extraArgs": limits(LEADER_LIMITS)},
+            "controllerManager": {"extraArgs": election(lab.control_planes)},
+            "scheduler": {"extraArgs": election(lab.control_planes)},
             "dns": {
                 "imageRepository": "registry.k8s.io/coredns",
                 "imageTag": f"v{versions['coredns']}",

@@ -235,6 +235,18 @@ def test_start_ends_when_the_api_server_answers(lab: Lab, name: str) -> None:
     assert machine.refusals < 0
 
 
+def test_the_only_control_plane_is_not_elected(lab: Lab) -> None:
+    def arguments(planes: int) -> dict[str, str]:
+        made = replace(lab, control_planes=planes)
+        parts = kubeadm.initial(made, made.machines[0], "token", "key", VERSIONS, True)
+        told = [parts[1][name]["extraArgs"] for name in ("controllerManager", "scheduler")]
+        assert told[0] == told[1]
+        return {one["name"]: one["value"] for one in told[0]}
+
+    assert arguments(1) == {"leader-elect": "false"}
+    assert arguments(3)["leader-elect-lease-duration"] == "15s"
+
+
 def test_components_are_patient_on_slow_machines(monkeypatch: pytest.MonkeyPatch) -> None:
     """By default as patient as they are by themselves."""
     usual = kubeadm.limits(kubeadm.SERVER_LIMITS)
