@@ -2,9 +2,9 @@
 
 The disk holds the very image that containers are made of, with a kernel added, so that a machine
 is the same whatever runs it. With libvirt its kernel is booted directly, which is faster, and the
-kernel's command line tells the machine its lab's key. VirtualBox boots by EFI firmware, and has no
-such words for a machine: there the box has a key of its own, which opens a machine until the
-Vagrantfile's provisioner has told it the lab's.
+kernel's command line tells the machine its lab's key, its name and its address. VirtualBox boots by
+EFI firmware, and has no such words for a machine: there the box has a key of its own, which opens a
+machine until the Vagrantfile's provisioner has told it the lab's.
 """
 
 from __future__ import annotations

@@ -293,6 +293,19 @@ def test_what_comes_and_goes_does_not_last(monkeypatch: pytest.MonkeyPatch) -> N
     assert checks.lasts(lambda: True, seconds=5)
 
 
+def test_a_container_that_ends_does_not_run() -> None:
+    """Its pod is Ready for a moment after each start."""
+    looks = itertools.cycle(["True", "False"])
+
+    def get(kind: str, name: str) -> checks.Object:
+        return {"status": {"conditions": [{"type": "Ready", "status": next(looks)}]}}
+
+    cluster = cast(Cluster, SimpleNamespace(get=get, look=lambda words: words))
+    test_pod_runs, *_ = checks_of("pod")
+    with pytest.raises(AssertionError, match="to stay so"):
+        test_pod_runs(cluster)
+
+
 EXIT_3 = {"status": "Failure", "details": {"causes": [{"reason": "ExitCode", "message": "3"}]}}
 NO_SHELL = {"status": "Failure", "message": "exec: no such file"}
 

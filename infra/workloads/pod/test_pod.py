@@ -2,7 +2,7 @@
 
 import pytest
 
-from infra.workloads.checks import Cluster, eventually, ready
+from infra.workloads.checks import Cluster, eventually, lasts, ready
 
 
 @pytest.mark.points(2)
@@ -13,8 +13,14 @@ from infra.workloads.checks import Cluster, eventually, ready
 )
 def test_pod_runs(cluster: Cluster) -> None:
     """The pod `myapp-pod` runs"""
-    pod = eventually(lambda: ready(cluster.get("pod", "myapp-pod")))
-    assert pod, f"expected `myapp-pod` to be Ready\n{cluster.look('describe pod myapp-pod')}"
+
+    def runs() -> bool:
+        return ready(cluster.get("pod", "myapp-pod"))
+
+    assert eventually(lambda: runs() and lasts(runs)), (
+        "expected `myapp-pod` to become Ready and to stay so\n"
+        f"{cluster.look('describe pod myapp-pod')}"
+    )
 
 
 @pytest.mark.points(1)
