@@ -36,8 +36,9 @@ def containers() -> list[str]:
 def test_two_lab_ups_at_once(invoke: Invoke, request: pytest.FixtureRequest) -> None:
     """The second one says who holds the lab, waits, and finds nothing to do."""
     both = [invoke.begin("lab-up", "--workers", "2") for _ in range(2)]
-    while not containers() and all(process.poll() is None for process in both):
-        time.sleep(0.5)
+    rendered = invoke.state / "machines.json"
+    while not rendered.exists() and all(process.poll() is None for process in both):
+        time.sleep(0.2)
     # Others begin when this lab has made what they are made of, and has its network.
     request.getfixturevalue("beside")
     stories = [process.communicate(timeout=3000)[1] for process in both]
