@@ -4,6 +4,7 @@ import importlib
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pulumi
@@ -31,14 +32,23 @@ def deploy(stack: str) -> None:
 
 
 def need_cluster() -> None:
-    """Raises RunError, at once and in one sentence, when there is no cluster to deploy to."""
+    """Raises RunError, in one sentence, when there is no cluster to deploy to.
+
+    It does so at once, and on slow machines after minutes.
+    """
     if not {"KUBECONFIG", "LAB_API_ADDRESS"} <= os.environ.keys():
         raise pulumi.RunError('this shell means no lab; next: eval "$(invoke lab-env)"')
     limit = 5 * slowness()
     question = ["kubectl", "get", "--raw", "/readyz", "--request-timeout", f"{limit:.0f}s"]
-    if subprocess.run(question, capture_output=True, timeout=limit + 5, check=False).returncode:
-        lab = os.environ.get("LAB_NAME")
-        raise pulumi.RunError(f"the cluster of lab `{lab}` does not answer; next: invoke lab-up")
+    # An emulated API server that is busy may be ready again a minute later.
+    deadline = time.monotonic() + 60 * (slowness() - 1)
+    while subprocess.run(question, capture_output=True, timeout=limit + 5, check=False).returncode:
+        if time.monotonic() >= deadline:
+            lab = os.environ.get("LAB_NAME")
+            raise pulumi.RunError(
+                f"the cluster of lab `{lab}` does not answer; next: invoke lab-up"
+            )
+        time.sleep(1)
 
 
 if __name__ == "__main__":

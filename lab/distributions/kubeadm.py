@@ -228,7 +228,7 @@ class Kubeadm:
             remote.script(self._script("kubeadm-join.sh"), timeout=240)
 
         if planes:
-            first.script(self._script("kubeadm-certificates.sh"))
+            first.script(self._script("kubeadm-companions.sh"), timeout=120)
         for plane in planes:
             join_one(plane)
         each(workers, join_one)

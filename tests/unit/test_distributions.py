@@ -195,7 +195,7 @@ def test_kubeadm_joins_control_planes_one_by_one(lab: Lab) -> None:
     Kubeadm(lab, VERSIONS).join(machines[0], machines[1:])
     assert order == [
         "kubeadm-discovery.sh control-plane-1",
-        "kubeadm-certificates.sh control-plane-1",
+        "kubeadm-companions.sh control-plane-1",
         "kubeadm-join.sh control-plane-2",
         "kubeadm-join.sh control-plane-3",
         "kubeadm-join.sh worker-1",

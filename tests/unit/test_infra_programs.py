@@ -4,7 +4,9 @@ import ast
 import asyncio
 import re
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pulumi
@@ -278,3 +280,29 @@ def tasks_defined() -> set[str]:
     """The functions of tasks.py, read without importing it."""
     tree = ast.parse((ROOT / "tasks.py").read_text())
     return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+@pytest.mark.parametrize(("slowness", "questions"), [("1", 1), ("6", 3)])
+def test_a_slow_cluster_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, slowness: str, questions: int
+) -> None:
+    """It answers the third question; a usual one is believed when it does not answer the first."""
+    for name, value in {
+        "KUBECONFIG": "k",
+        "LAB_API_ADDRESS": "a",
+        "LAB_SLOWNESS": slowness,
+    }.items():
+        monkeypatch.setenv(name, value)
+    codes = iter([1, 1, 0])
+    asked: list[int] = []
+
+    def run(*words: Any, **options: Any) -> SimpleNamespace:
+        asked.append(next(codes))
+        return SimpleNamespace(returncode=asked[-1])
+
+    monkeypatch.setattr(entry, "subprocess", SimpleNamespace(run=run))
+    clock = SimpleNamespace(monotonic=lambda: 10.0 * len(asked), sleep=lambda seconds: None)
+    monkeypatch.setattr(entry, "time", clock)
+    with pytest.raises(pulumi.RunError) if questions == 1 else nullcontext():
+        entry.need_cluster()
+    assert len(asked) == questions

@@ -1,0 +1,46 @@
+"""Three control planes, one of which was there before: `invoke test --only planes`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.support import Invoke, copy_checkout, docker, scrub
+
+LAB = "planes"
+LEASES = "kubectl get lease --namespace kube-system kube-controller-manager kube-scheduler"
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def invoke(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Invoke]:
+    scrub(LAB)
+    run = Invoke(copy_checkout(tmp_path_factory.mktemp("planes") / "ein Labor"), LAB)
+    yield run
+    run("lab-destroy")
+
+
+def test_the_only_one_is_not_elected(invoke: Invoke) -> None:
+    invoke("lab-up", "--workers", "0")
+    assert "not found" in invoke.shell(LEASES, code=1)
+
+
+def test_one_becomes_three(invoke: Invoke) -> None:
+    """Of three schedulers and controller managers one is at work, also if it once was alone."""
+    invoke("lab-up", LAB_CONTROL_PLANES="3")
+    nodes = invoke.json("lab-status")["nodes"]
+    assert [node["ready"] for node in nodes] == [True] * 3  # type: ignore[attr-defined]
+    assert invoke.shell(LEASES).count("control-plane-") == 2
+    for number in (1, 2, 3):
+        line = f'ssh -F "$LAB_SSH_CONFIG" control-plane-{number} sudo grep -rh leader-elect='
+        assert invoke.shell(f"{line} /etc/kubernetes/manifests").split() == [
+            *("-", "--leader-elect=true"),
+            *("-", "--leader-elect=true"),
+        ]
+
+
+def test_two_of_three_go_on(invoke: Invoke) -> None:
+    docker("kill", f"{LAB}-control-plane-3")
+    invoke.shell("kubectl run late --image busybox:1.37 -- sleep 600")
+    invoke.shell("kubectl wait --for condition=Ready pod/late --timeout 60s")
