@@ -173,9 +173,12 @@ def parse_routes(text: str) -> tuple[IPv4Network, ...]:
 
 
 def parse_port_bindings(text: str) -> dict[int, str]:
-    """Host port -> container, from lines of a container's name and its `PortBindings` as JSON."""
+    """Host port -> container, from lines of a container's name and its `PortBindings` as JSON.
+
+    Of a container that vanished meanwhile there is an empty line.
+    """
     ports: dict[int, str] = {}
-    for line in text.splitlines():
+    for line in filter(None, text.splitlines()):
         name, _, bindings = line.partition(" ")
         for hosts in (json.loads(bindings) or {}).values():
             ports |= {int(host["HostPort"]): name.strip("/") for host in hosts if host["HostPort"]}

@@ -70,6 +70,12 @@ def test_port_bindings() -> None:
     assert host.parse_port_bindings(text) == {2222: "lab-control-plane-1"}
 
 
+def test_a_container_that_vanishes_holds_no_port() -> None:
+    """Docker, which was asked for it by its name, leaves an empty line in its place."""
+    text = '\n/one {"22/tcp":[{"HostIp":"","HostPort":"2222"}]}\n\n'
+    assert host.parse_port_bindings(text) == {2222: "one"}
+
+
 def test_a_plugin_below_vagrants_own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever that is: a user may have moved it."""
     monkeypatch.setattr(host, "PACKAGED", ())
