@@ -49,7 +49,9 @@ def in_every_step(checkout: Path, elsewhere: Path) -> Ending:
     other("lab-destroy")
     nodes = lab.json("lab-status")["nodes"]
     docker("kill", *docker("ps", "--quiet", "--filter", f"label=lab.name={NAME}"))
-    smoke = lab("smoke", "--exercise", "pod", LAB_WORKERS="0")
+    # The first lab's reports are in the same checkout.
+    reports = str(elsewhere / "reports")
+    smoke = lab("smoke", "--exercise", "pod", "--output", reports, LAB_WORKERS="0")
     return Ending(killed, status, refused, nodes, smoke)
 
 
