@@ -15,7 +15,7 @@ from typing import Any
 
 from lab.choices import FILE
 from lab.host import vagrant_home
-from tests.e2e.support import Done, Invoke, copy_checkout, docker, scrub
+from tests.e2e.support import Done, Invoke, containers, copy_checkout, docker, scrub
 
 NAME = "killed"
 PORTS = "ports reserved"
@@ -48,7 +48,7 @@ def in_every_step(checkout: Path, elsewhere: Path) -> Ending:
     refused = other("lab-up", "--workers", "0", code=2)
     other("lab-destroy")
     nodes = lab.json("lab-status")["nodes"]
-    docker("kill", *docker("ps", "--quiet", "--filter", f"label=lab.name={NAME}"))
+    docker("kill", *containers(NAME))
     # The first lab's reports are in the same checkout.
     reports = str(elsewhere / "reports")
     smoke = lab("smoke", "--exercise", "pod", "--output", reports, LAB_WORKERS="0")

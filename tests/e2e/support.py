@@ -118,6 +118,11 @@ def docker(*words: str) -> list[str]:
     ).stdout.split()
 
 
+def containers(name: str) -> list[str]:
+    """The containers of a lab that run."""
+    return sorted(docker("ps", "--quiet", "--filter", f"label=lab.name={name}"))
+
+
 def scrub(name: str) -> None:
     """Remove what a run of these tests that was cut off left of a lab."""
     mine = ["--filter", f"label=lab.name={name}"]

@@ -18,7 +18,7 @@ import yaml
 from lab import config, exercises, wait
 from lab.host import vagrant_home
 from lab.machines import LOCKED
-from tests.e2e.support import KEPT, ROOT, Invoke, docker, names
+from tests.e2e.support import KEPT, ROOT, Invoke, containers, docker, names
 
 # Those that need no image of the homework's: `--all` leaves the others out.
 EXERCISES = [exercise.name for exercise in exercises.discover(ROOT) if not exercise.image]
@@ -29,14 +29,10 @@ def states(invoke: Invoke) -> dict[str, Any]:
     return invoke.json("lab-status")
 
 
-def containers() -> list[str]:
-    return sorted(docker("ps", "--quiet", "--filter", "label=lab.name=e2e"))
-
-
 def test_two_lab_ups_at_once(invoke: Invoke, request: pytest.FixtureRequest) -> None:
     """The second one says who holds the lab, waits, and finds nothing to do."""
     both = [invoke.begin("lab-up", "--workers", "2") for _ in range(2)]
-    while not containers() and all(process.poll() is None for process in both):
+    while not containers(invoke.lab) and all(process.poll() is None for process in both):
         time.sleep(0.5)
     # Others begin when this lab has made what they are made of, and has its network.
     request.getfixturevalue("beside")
@@ -149,6 +145,7 @@ def test_grade(invoke: Invoke, tmp_path: Path) -> None:
 def test_update_and_rollback(invoke: Invoke) -> None:
     invoke("exercise-up", "deployment")
     invoke.shell('pulumi config set --stack deployment message "Hello Kubernetes! I am updated!!"')
+    assert "updat" in invoke("exercise-preview", "deployment").out
     invoke("exercise-up", "deployment")
     assert invoke.json("check", "deployment")["score"] == 5
     log = invoke.shell("kubectl logs -n deployment -l app=hello-d --tail=1")
@@ -241,12 +238,12 @@ def test_a_killed_experiment_is_put_back_by_the_machine(invoke: Invoke) -> None:
 
 
 def test_second_lab_up_changes_nothing(invoke: Invoke) -> None:
-    started = docker("inspect", "--format", "{{.State.StartedAt}}", *containers())
+    started = docker("inspect", "--format", "{{.State.StartedAt}}", *containers(invoke.lab))
     begin = time.monotonic()
     # As it is typed the second time: what the first one said is remembered.
     assert "nothing to do" in invoke("lab-up").err
     assert time.monotonic() - begin < 10
-    assert docker("inspect", "--format", "{{.State.StartedAt}}", *containers()) == started
+    assert docker("inspect", "--format", "{{.State.StartedAt}}", *containers(invoke.lab)) == started
 
 
 def test_down_and_up_keep_everything(invoke: Invoke) -> None:
@@ -264,7 +261,7 @@ def test_down_and_up_keep_everything(invoke: Invoke) -> None:
             assert process.poll() is None
             time.sleep(0.1)
     assert process.wait(120) == 0
-    assert not containers()
+    assert not containers(invoke.lab)
     stopped = states(invoke)
     assert all(machine["state"] != "running" for machine in stopped["machines"])
     assert "invoke lab-up" in invoke("exercise-up", "pod", code=4).err
@@ -276,7 +273,7 @@ def test_down_and_up_keep_everything(invoke: Invoke) -> None:
     report = invoke.json("check", *KEPT)
     assert report["score"] == report["points"], report
     # All pods of a machine are below its own control group, after every boot.
-    for machine in containers():
+    for machine in containers(invoke.lab):
         settings = docker("exec", machine, "cat", "/run/lab/kubelet.env")
         assert settings[0].startswith("LAB_KUBELET_ARGS=--cgroup-root=/"), settings
 
