@@ -34,21 +34,35 @@ def deploy(stack: str) -> None:
 def need_cluster() -> None:
     """Raises RunError, in one sentence, when there is no cluster to deploy to.
 
-    It does so at once, and on slow machines after minutes.
+    A refused connection is believed at once, on slow machines after minutes; one that answers
+    that it is not ready is asked again.
     """
     if not {"KUBECONFIG", "LAB_API_ADDRESS"} <= os.environ.keys():
         raise pulumi.RunError('this shell means no lab; next: eval "$(invoke lab-env)"')
-    limit = 5 * slowness()
-    question = ["kubectl", "get", "--raw", "/readyz", "--request-timeout", f"{limit:.0f}s"]
-    # An emulated API server that is busy may be ready again a minute later.
-    deadline = time.monotonic() + 60 * (slowness() - 1)
-    while subprocess.run(question, capture_output=True, timeout=limit + 5, check=False).returncode:
-        if time.monotonic() >= deadline:
+    slow = slowness()
+    question = ["kubectl", "get", "--raw", "/readyz", "--request-timeout", f"{5 * slow:.0f}s"]
+    # Where much goes on, etcd misses the two seconds that the API server gives it.
+    deadline = time.monotonic() + 60 * slow
+    while True:
+        answer = subprocess.run(
+            question, capture_output=True, text=True, timeout=5 * slow + 5, check=False
+        )
+        if answer.returncode == 0:
+            return
+        none = "refused" in answer.stderr and slow == 1
+        if none or time.monotonic() >= deadline:
             lab = os.environ.get("LAB_NAME")
             raise pulumi.RunError(
-                f"the cluster of lab `{lab}` does not answer; next: invoke lab-up"
+                f"the cluster of lab `{lab}` does not answer ({reason(answer.stderr)}); "
+                "next: invoke lab-up"
             )
         time.sleep(1)
+
+
+def reason(said: str) -> str:
+    """What of kubectl's complaint tells why: the failed checks of /readyz, or its last line."""
+    lines = said.strip().splitlines() or ["without a word"]
+    return ", ".join(line for line in lines if line.startswith("[-]")) or lines[-1]
 
 
 if __name__ == "__main__":

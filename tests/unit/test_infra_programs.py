@@ -282,27 +282,48 @@ def tasks_defined() -> set[str]:
     return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
-@pytest.mark.parametrize(("slowness", "questions"), [("1", 1), ("6", 3)])
-def test_a_slow_cluster_is_asked_again(
-    monkeypatch: pytest.MonkeyPatch, slowness: str, questions: int
+REFUSED = "The connection to the server 127.0.0.1:6443 was refused - is it the right host?\n"
+BUSY = "[+]ping ok\n[-]etcd-readiness failed: reason withheld\nreadyz check failed\n"
+
+
+@pytest.mark.parametrize(
+    ("slowness", "said", "questions"), [("1", REFUSED, 1), ("1", BUSY, 3), ("6", REFUSED, 3)]
+)
+def test_a_busy_cluster_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, slowness: str, said: str, questions: int
 ) -> None:
-    """It answers the third question; a usual one is believed when it does not answer the first."""
+    """It answers the third question; only a usual one that refuses is believed at once."""
+    asked = answers(monkeypatch, slowness, said, fails=2)
+    with pytest.raises(pulumi.RunError) if questions == 1 else nullcontext():
+        entry.need_cluster()
+    assert len(asked) == questions
+
+
+def test_a_cluster_that_stays_busy_is_given_up_with_its_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = answers(monkeypatch, "1", BUSY, fails=100)
+    with pytest.raises(pulumi.RunError, match=r"\[-\]etcd-readiness failed.*next: invoke lab-up"):
+        entry.need_cluster()
+    assert len(asked) == 6  # a minute of this clock
+
+
+def answers(monkeypatch: pytest.MonkeyPatch, slowness: str, said: str, fails: int) -> list[str]:
+    """A cluster that `fails` so often with kubectl's words `said`; each question takes 10 s."""
     for name, value in {
         "KUBECONFIG": "k",
         "LAB_API_ADDRESS": "a",
         "LAB_SLOWNESS": slowness,
     }.items():
         monkeypatch.setenv(name, value)
-    codes = iter([1, 1, 0])
-    asked: list[int] = []
+    asked: list[str] = []
 
     def run(*words: Any, **options: Any) -> SimpleNamespace:
-        asked.append(next(codes))
-        return SimpleNamespace(returncode=asked[-1])
+        asked.append(said)
+        failed = len(asked) <= fails
+        return SimpleNamespace(returncode=int(failed), stderr=said if failed else "")
 
     monkeypatch.setattr(entry, "subprocess", SimpleNamespace(run=run))
     clock = SimpleNamespace(monotonic=lambda: 10.0 * len(asked), sleep=lambda seconds: None)
     monkeypatch.setattr(entry, "time", clock)
-    with pytest.raises(pulumi.RunError) if questions == 1 else nullcontext():
-        entry.need_cluster()
-    assert len(asked) == questions
+    return asked
