@@ -53,6 +53,7 @@ from lab.parallel import each
 from lab.stacks import Stacks
 from lab.state import write_aside
 from lab.toolchain import HOST_TOOLS, NODE_TOOLS, Toolchain
+from lab.toolchain.store import alone
 
 READY = "ready.json"
 
@@ -134,12 +135,14 @@ def install_prerequisites(up: Bringup) -> None:
 
 def remember_choices(up: Bringup) -> None:
     """From here on the lab exists, and stays what it was chosen to be."""
-    if not up.host.docker_engine:
-        # The engine that has just been started knows what is taken by machines that are stopped.
-        up.host = host.gather(up.toolchain.cache)
+    with alone(up.toolchain.cache / "choosing"):
+        if not up.host.docker_engine:
+            # An engine that was just started knows what is taken by machines that are stopped.
+            up.host = host.gather(up.toolchain.cache)
+        # Since this host was looked at, another lab may have chosen what was free.
         up.lab = settle(up.asked, up.host, up.toolchain)
-    write_aside(up.lab.state / CHOICES, json.dumps(to_remember(up.lab), indent=2))
-    announce(up.lab, up.toolchain.cache)
+        write_aside(up.lab.state / CHOICES, json.dumps(to_remember(up.lab), indent=2))
+        announce(up.lab, up.toolchain.cache)
 
 
 def finish_restore(up: Bringup) -> None:

@@ -1,4 +1,4 @@
-"""Snapshots of a lab, and machines that are suspended. The tests build on each other."""
+"""Machines that are suspended or lose their power, and snapshots. The tests build on each other."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.support import KEPT, Invoke, docker, names, scrub
+from tests.e2e.support import KEPT, Invoke, containers, docker, names, scrub
 
 pytestmark = pytest.mark.e2e
 
@@ -31,6 +31,14 @@ def test_suspend_and_resume(lab: Invoke) -> None:
     lab("lab-resume")
     assert [node["ready"] for node in lab.json("lab-status")["nodes"]] == [True] * 3
     assert "nothing to do" in lab("lab-up").err
+
+
+def test_power_cut(lab: Invoke) -> None:
+    """Every machine ends at once, unasked; the next lab-up brings all of it back."""
+    docker("kill", *containers(lab.lab))
+    lab("lab-up")
+    report = lab.json("check", *KEPT)
+    assert report["score"] == report["points"], report
 
 
 def spoil(lab: Invoke) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from lab.choices import FILE, announce, neighbours, resolve, to_remember
 from lab.config import Forward, Lab, Ports
 from lab.errors import ConfigError
 from lab.host import Host
+from lab.lifecycle import Bringup, remember_choices
+from lab.output import Status
 from lab.virtualbox import DEFAULT_RANGES, VirtualBox
 
 BOTH = {"kubeadm": "1.34.4", "k3s": "1.34.2+k3s1"}
@@ -172,6 +175,26 @@ def test_what_another_lab_has_chosen_is_taken(
     assert str(second.subnet) == "192.168.57.0/24"
     assert second.ports == Ports(api=6444, http=8081, registry=5001, ssh=2228)
     assert neighbours(first, cache) == ((), {})
+
+
+def test_labs_that_begin_at_once_do_not_choose_the_same(
+    open_lab: Lab, host: Callable[..., Host], tmp_path: Path
+) -> None:
+    """Both look at the host, and install what it lacks; then each writes down its choice."""
+    tools: Any = SimpleNamespace(
+        cache=tmp_path / "cache",
+        version=lambda item: "1.34.4",
+        sources=lambda item: ["release"] * (item == "kubernetes"),
+    )
+    labs = [replace(open_lab, name=name) for name in ("first", "second")]
+    both = [Bringup(lab, settle(lab, host()), Status(), host(), tools) for lab in labs]
+    assert both[0].lab.subnet == both[1].lab.subnet
+    for up in both:
+        remember_choices(up)
+    assert [str(up.lab.subnet) for up in both] == ["192.168.56.0/24", "192.168.57.0/24"]
+    assert both[0].lab.ports != both[1].lab.ports
+    for up in both:
+        assert json.loads((up.lab.state / FILE).read_text()) == to_remember(up.lab)
 
 
 def test_checkouts_that_are_there_are_announced_once(open_lab: Lab, tmp_path: Path) -> None:
