@@ -34,15 +34,15 @@ def deploy(stack: str) -> None:
 def need_cluster() -> None:
     """Raises RunError, in one sentence, when there is no cluster to deploy to.
 
-    A refused connection is believed at once, on slow machines after minutes; one that answers
-    that it is not ready is asked again.
+    A refused connection is believed at once, on slow machines after minutes; whatever else is
+    said may be different a moment later.
     """
     if not {"KUBECONFIG", "LAB_API_ADDRESS"} <= os.environ.keys():
         raise pulumi.RunError('this shell means no lab; next: eval "$(invoke lab-env)"')
     slow = slowness()
     question = ["kubectl", "get", "--raw", "/readyz", "--request-timeout", f"{5 * slow:.0f}s"]
     # Where much goes on, etcd misses the two seconds that the API server gives it.
-    deadline = time.monotonic() + 60 * slow
+    deadline = time.monotonic() + 30 * slow
     while True:
         answer = subprocess.run(
             question, capture_output=True, text=True, timeout=5 * slow + 5, check=False

@@ -305,7 +305,7 @@ def test_a_cluster_that_stays_busy_is_given_up_with_its_reason(
     asked = answers(monkeypatch, "1", BUSY, fails=100)
     with pytest.raises(pulumi.RunError, match=r"\[-\]etcd-readiness failed.*next: invoke lab-up"):
         entry.need_cluster()
-    assert len(asked) == 6  # a minute of this clock
+    assert len(asked) == 3  # half a minute of this clock
 
 
 def answers(monkeypatch: pytest.MonkeyPatch, slowness: str, said: str, fails: int) -> list[str]:
