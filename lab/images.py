@@ -23,7 +23,7 @@ from lab.output import Status
 from lab.outside import proxy_variables
 from lab.toolchain import NODE_TOOLS, Toolchain
 from lab.toolchain.release import reachable
-from lab.toolchain.store import place
+from lab.toolchain.store import alone, place
 
 REPOSITORY = "lecture-lab"
 # The cluster's images have names of ours on the host, whose own images stay what they are; in the
@@ -230,8 +230,18 @@ class Builder:
     def node(self, distribution: str) -> str:
         """A machine with Kubernetes and every image of the cluster inside."""
         tag = self.node_tag(distribution)
-        if exists(tag) or load(tag, self.toolchain):
+        if exists(tag):
             return tag
+
+        def waits() -> None:
+            self.status.say("waiting for another lab, which makes the image of the machines")
+
+        with alone(self.toolchain.cache / "node-image.lock", waits):
+            if not (exists(tag) or load(tag, self.toolchain)):
+                self._make_node(distribution, tag)
+        return tag
+
+    def _make_node(self, distribution: str, tag: str) -> None:
         tools = NODE_TOOLS[distribution]
         source = NODE_SOURCES[distribution]
         pool = ThreadPoolExecutor(1)
@@ -251,7 +261,7 @@ class Builder:
             self._save_images((*own, *served), programs, versions, context / "images.tar")
             self._bake(machine, [image.reference(versions) for image in served], context)
             (context / "images.tar").unlink()
-            return self._build(source, context, {"MACHINE": machine}, tag.rpartition(":")[2])
+            self._build(source, context, {"MACHINE": machine}, tag.rpartition(":")[2])
 
     def _lay_out(self, source: str, programs: Mapping[str, Path], context: Path) -> None:
         """Put the node's own files and programs where its Dockerfile expects them."""

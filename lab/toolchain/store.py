@@ -32,11 +32,18 @@ def place(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Hold a lock file while the block runs; threads and processes take turns."""
+def alone(path: Path, waits: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold a lock file while the block runs; threads and processes take turns.
+
+    `waits` is called where somebody else's turn has to end first.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waits()
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import io
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from lab import images
+from lab import images, wait
+from lab.output import Status
 from lab.toolchain import NODE_TOOLS
 from lab.toolchain.lock import read_lock
 from tests.unit.conftest import ROOT
@@ -83,3 +89,29 @@ def test_debian_mirrors() -> None:
         "torn",
     ]
     assert images.debian_mirrors(lines) == ["http://mirror/debian/"]
+
+
+def test_labs_that_begin_at_once_make_the_image_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made: list[str] = []
+    begun, goes_on, story = Event(), Event(), io.StringIO()
+
+    def make(builder: images.Builder, distribution: str, tag: str) -> None:
+        begun.set()
+        assert goes_on.wait(10)
+        made.append(tag)
+
+    monkeypatch.setattr(images.Builder, "_make_node", make)
+    monkeypatch.setattr(images, "exists", lambda tag: tag in made)
+    monkeypatch.setattr(images, "load", lambda tag, toolchain: False)
+    tools: Any = SimpleNamespace(cache=tmp_path, key=lambda name: name)
+    builder = images.Builder(ROOT, tools, (), Status(story))
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(builder.node, "kubeadm")
+        assert begun.wait(10)
+        second = pool.submit(builder.node, "kubeadm")
+        told = "waiting for another lab"
+        wait.until(lambda: told in story.getvalue() or None, what="a word", timeout=10)
+        goes_on.set()
+        assert [first.result(), second.result()] == made * 2
