@@ -135,7 +135,7 @@ def install_prerequisites(up: Bringup) -> None:
 
 def remember_choices(up: Bringup) -> None:
     """From here on the lab exists, and stays what it was chosen to be."""
-    with alone(up.toolchain.cache / "choosing"):
+    with alone(up.toolchain.cache / "choosing.lock"):
         if not up.host.docker_engine:
             # An engine that was just started knows what is taken by machines that are stopped.
             up.host = host.gather(up.toolchain.cache)

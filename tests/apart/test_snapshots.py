@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.support import KEPT, Invoke, containers, docker, names, scrub
+from tests.e2e.support import KEPT, Invoke, containers, deployed, docker, names, scrub
 
 pytestmark = pytest.mark.e2e
 
@@ -53,8 +53,7 @@ def assert_unspoilt(lab: Invoke) -> None:
     machine = 'ssh -F "$LAB_SSH_CONFIG" worker-1 '
     lab.shell(f"{machine} 'test ! -e spoilt && docker version && ls /etc/containerd/certs.d/*'")
     lab.shell("kubectl get namespace spoilt", code=1)
-    deployed = {item["name"] for item in lab.json("lab-status")["exercises"] if item["resources"]}
-    assert deployed == set(KEPT)
+    assert deployed(lab) == set(KEPT)
     report = lab.json("check", *KEPT)
     assert report["score"] == report["points"], report
 

@@ -180,3 +180,10 @@ def names(items: object, key: str = "name") -> Sequence[str]:
     """One field of every entry of a list in a JSON document."""
     assert isinstance(items, list)
     return [item[key] for item in items]
+
+
+def deployed(invoke: Invoke) -> set[str]:
+    """The names of the exercises that are up."""
+    listed = invoke.json("lab-status")["exercises"]
+    assert isinstance(listed, list)
+    return {exercise["name"] for exercise in listed if exercise["resources"]}

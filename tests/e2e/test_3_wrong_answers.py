@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.support import Invoke
+from tests.e2e.support import KEPT, Invoke, deployed
 
 # `invoke mutants --all` tries everything, for a quarter of an hour; these are two dozen of them.
 TRIED = ("pod", "service")
@@ -12,10 +12,11 @@ pytestmark = pytest.mark.e2e
 
 
 def test_exercises_down(invoke: Invoke) -> None:
-    invoke("exercise-down", "pod")
+    invoke("exercise-down", *TRIED)
     invoke.shell("kubectl get namespace pod", code=1)
+    assert deployed(invoke) == {"deployment", *KEPT} - {*TRIED}
     invoke("exercise-down", "--all")
-    assert not any(exercise["resources"] for exercise in invoke.json("lab-status")["exercises"])
+    assert not deployed(invoke)
 
 
 def test_wrong_answers(invoke: Invoke) -> None:
