@@ -11,6 +11,8 @@ from lab import runner
 SCRIPT = Path(__file__).parents[2] / "vagrant/machine/rootfs/usr/local/lib/lab/own-cgroup"
 # Hierarchies that systemd has mounted and `adapt` taken away again go on being listed for a while.
 LEAVING = "563:perf_event:/\n562:hugetlb:/\n561:net_cls,net_prio:/\n"
+# At their very end they have lost the names of their controllers.
+GONE = "563::/\n562::/\n"
 
 
 @pytest.mark.parametrize(
@@ -22,6 +24,8 @@ LEAVING = "563:perf_event:/\n562:hugetlb:/\n561:net_cls,net_prio:/\n"
         ),
         (f"{LEAVING}8:pids:/other\n4:memory:/docker/12/init.scope\n0::/\n", "/docker/12"),
         (f"{LEAVING}0::/docker/12/init.scope\n", "/docker/12"),
+        (f"{GONE}4:memory:/docker/12\n0::/\n", "/docker/12"),
+        (f"{GONE}0::/docker/12/init.scope\n", "/docker/12"),
         ("0::/system.slice/docker-12.scope/init.scope\n", "/system.slice/docker-12.scope"),
         ("0::/init.scope\n", ""),
         ("0::/\n", ""),
