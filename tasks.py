@@ -435,6 +435,7 @@ def bundle(
     lab: str | None = None,
     provider: str | None = None,
     distribution: str | None = None,
+    architecture: str = "",
     output: str = "lab-bundle",
     mnist: bool = False,
     archive: bool = False,
@@ -444,7 +445,8 @@ def bundle(
     from lab import bundle as bundles
 
     wanted = load(name=lab, provider=provider, distribution=distribution)
-    made = bundles.make(wanted, Path(output), Status(), mnist=mnist, archive=archive)
+    more = {"mnist": mnist, "archive": archive}
+    made = bundles.make(wanted, Path(output), Status(), architecture=architecture, **more)
     print(document({"bundle": made.data()}) if json_ else made.text())
 
 

@@ -10,6 +10,7 @@ Markdown table of medians in seconds and of ratios.
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import statistics
 import subprocess
@@ -67,7 +68,9 @@ def floor(lab: Lab, image: str, missing: tuple[str, ...], cgroup: int) -> float:
     machine = lab.machines[0]
     toolchain = lifecycle.toolchain_of(lab, Status())
     versions = {name: toolchain.version(name) for name in NODE_TOOLS["kubeadm"]}
-    settings = documents(initial(lab, machine, new_token(), versions, cgroup == 2))
+    settings = documents(
+        initial(lab, machine, new_token(), secrets.token_hex(32), versions, cgroup == 2)
+    )
     flannel = (ROOT / "vagrant" / "flannel.yaml").read_text()
     for name, value in {
         "PODS": str(lab.pods),

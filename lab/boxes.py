@@ -21,6 +21,7 @@ from lab import keys, runner
 from lab.host import vagrant_home
 from lab.images import REPOSITORY, digest, docker_build, exists
 from lab.output import Status
+from lab.platforms import SERIAL, architecture_of, this_platform
 from lab.toolchain.store import alone
 
 # GiB that a machine's disk may grow to; what is empty takes no space on the host.
@@ -29,6 +30,9 @@ DISK = 20
 POOL = "default"
 POOL_FOLDER = "/var/lib/libvirt/images"
 BOOT = ("vmlinuz", "initrd.img")
+# There is no usual machine of this architecture. None has the mouse that vagrant-libvirt gives to
+# every machine, nor the tables of ACPI without a firmware.
+ARM64 = {"machine_type": "virt", "inputs": [], "features": []}
 # What a box for VirtualBox consists of; Vagrant unpacks it as it is.
 KEY = "id_ed25519"
 VIRTUALBOX = ("metadata.json", "box.ovf", "box.vmdk", KEY)
@@ -48,7 +52,8 @@ class Box:
 
     def libvirt(self, *, kvm: bool, key: str) -> dict[str, Any]:
         """Settings of vagrant-libvirt for machines of this box; `key` is a public ed25519 key."""
-        words = f"root=/dev/vda2 rw console=ttyS0 lab.key={key.split()[1]}"
+        architecture = architecture_of(this_platform())
+        words = f"root=/dev/vda2 rw console={SERIAL[architecture]} lab.key={key.split()[1]}"
         # Emulated, what guards a kernel on a real processor only costs time, and a kernel that does
         # not trust the counters of several processors asks a slow device for the time instead.
         words += "" if kvm else " mitigations=off tsc=reliable"
@@ -59,6 +64,7 @@ class Box:
             "initrd": self.initrd,
             "cmd_line": words,
             "graphics_type": "none",
+            **(ARM64 if architecture == "arm64" else {}),
         }
 
 
@@ -72,7 +78,7 @@ def make(root: Path, cache: Path, image: str, provider: str, status: Status) -> 
     with alone(cache / "boxes" / f"{key}.lock"):
         if not (box := find(name, provider)):
             with status.step("box (kernel, disk)"), tempfile.TemporaryDirectory() as aside:
-                tag, folder = make_image(root, image, status), Path(aside)
+                tag, folder = make_image(root, image, this_platform(), status), Path(aside)
                 if provider == "libvirt":
                     _make_libvirt(name, tag, folder, status)
                 else:
@@ -99,11 +105,11 @@ def image_tag(root: Path, image: str) -> str:
     return f"{REPOSITORY}/vm:{digest(root / 'vagrant' / 'vm', image, str(DISK))}"
 
 
-def make_image(root: Path, image: str, status: Status) -> str:
+def make_image(root: Path, image: str, platform: str, status: Status) -> str:
     """A machine's image with a kernel added, built where the host has it not yet; its tag."""
     tag = image_tag(root, image)
     if not exists(tag):
-        docker_build(tag, root / "vagrant" / "vm", {"MACHINE": image}, status)
+        docker_build(tag, root / "vagrant" / "vm", {"MACHINE": image}, platform, status)
     return tag
 
 

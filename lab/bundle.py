@@ -29,9 +29,9 @@ from lab.homework.image import make_base
 from lab.images import Builder
 from lab.lifecycle import Bringup
 from lab.output import Status, table
+from lab.platforms import PLATFORMS, architecture_of, this_platform
 from lab.sbom import Package
 from lab.toolchain import HOST_TOOLS, NODE_TOOLS, Toolchain, mirror, packing, wheel
-from lab.toolchain.lock import this_platform
 from lab.toolchain.mirror import MANIFEST, Entry, Mirrored
 from lab.toolchain.store import file_digest
 
@@ -109,19 +109,30 @@ class Verdict:
 
 
 def make(
-    lab: Lab, output: Path, status: Status, *, mnist: bool = False, archive: bool = False
+    lab: Lab,
+    output: Path,
+    status: Status,
+    *,
+    architecture: str = "",
+    mnist: bool = False,
+    archive: bool = False,
 ) -> Bundle:
     """Write the bundle of what this lab would use into `output`; `mnist` adds the homework's parts.
 
-    A bundle that is there is replaced. Raises ConfigError where something else is, and what
+    It is for hosts of an `architecture`: amd64, arm64, or this one's. A bundle that is there is
+    replaced. Raises ConfigError where something else is, or for another architecture, and what
     `lifecycle.up` raises.
     """
+    platform = f"linux-{architecture}" if architecture else this_platform()
+    if platform not in PLATFORMS:
+        known = ", ".join(map(architecture_of, PLATFORMS))
+        raise ConfigError(f"architecture {architecture!r} is none of {known}")
     output = output.absolute()
     if output.exists() and not (output / MANIFEST).exists():
         raise ConfigError(f"{output} exists and is no bundle", hint="choose another --output")
     # No machine is started here that needed memory.
     lab = replace(lab, workers=0)
-    up = Bringup.of(lab, lifecycle.toolchain_of(lab, status), status)
+    up = Bringup.of(lab, lifecycle.toolchain_of(lab, status, platform), status)
     try:
         lifecycle.examine_host(up)
         lifecycle.install_prerequisites(up)
@@ -191,9 +202,12 @@ class _Filling:
     up: Bringup
     folder: Path
     status: Status
-    platform: str = field(default_factory=this_platform)
     items: list[Mirrored] = field(default_factory=list)
     inside: dict[str, list[Package]] = field(default_factory=dict)
+
+    @property
+    def platform(self) -> str:
+        return self.up.toolchain.platform
 
     def all(self, mnist: bool) -> None:
         with self.status.step("bundle: tools"):
@@ -223,14 +237,13 @@ class _Filling:
         and a kernel.
         """
         self.write_manifest()
-        cache = self.up.toolchain.cache
-        mirrored = Toolchain(self.up.lab.root, cache, self.status, "mirror", str(self.folder))
-        builder = Builder(self.up.lab.root, mirrored, (), self.status)
+        root, cache = self.up.lab.root, self.up.toolchain.cache
+        mirrored = Toolchain(root, cache, self.status, "mirror", str(self.folder), self.platform)
+        builder = Builder(root, mirrored, (), self.status)
         tag = builder.node_tag(self.up.lab.distribution)
         names = {tag: self.up.image}
         if self.up.lab.provider != "docker":
-            root = self.up.lab.root
-            made = boxes.make_image(root, self.up.image, self.status)
+            made = boxes.make_image(root, self.up.image, self.platform, self.status)
             names[boxes.image_tag(root, tag)] = made
         mine = [name for name in names if not images.exists(name)]
         for name, there in names.items():
@@ -253,16 +266,16 @@ class _Filling:
         runner.run(["docker", "save", "--output", archive, tag, *more], timeout=600)
         self.add(name, key, {f"{Path(name).name}.tar": archive}, "images")
         archive.unlink()
-        query = ["docker", "run", "--rm", "--network", "none", "--entrypoint", "dpkg-query"]
-        last = [tag, *more][-1]
-        listing = runner.run([*query, last, "--show", f"--showformat={QUERY}"]).stdout
+        query = ["docker", "run", "--rm", *images.built_for(self.platform), "--network", "none"]
+        query += ["--entrypoint", "dpkg-query", [tag, *more][-1], "--show"]
+        listing = runner.run([*query, f"--showformat={QUERY}"]).stdout
         self.inside[name] = packages(listing)
 
     def wheels(self) -> None:
         """The Python packages of requirements.lock, for this version of Python."""
         target = self.folder / "wheels"
         requirements = self.up.lab.root / "requirements.lock"
-        wheel.pip_download(requirements, target)
+        wheel.pip_download(requirements, target, self.platform)
         names = sorted(path.name for path in target.iterdir())
         (target / "index.html").write_text(index(names))
         version = file_digest(requirements).partition(":")[2][:12]
@@ -273,7 +286,7 @@ class _Filling:
     def mnist(self) -> None:
         """PyTorch's image, and MNIST where it can be had: the digits are in the image."""
         with self.status.step("bundle: PyTorch image"):
-            base = make_base(self.up.lab, self.status)
+            base = make_base(self.up.lab, self.up.toolchain, self.status)
             self.image(base)
         found = data.obtain(self.up.toolchain.cache, base, self.status)
         if found.name != data.DIGITS:

@@ -21,6 +21,7 @@ from lab import runner
 from lab.errors import CommandError, LabError, PrerequisiteError
 from lab.output import Status
 from lab.outside import proxy_variables
+from lab.platforms import architecture_of
 from lab.toolchain import NODE_TOOLS, Toolchain
 from lab.toolchain.release import reachable
 from lab.toolchain.store import alone, place
@@ -188,35 +189,45 @@ class Builder:
     run_args: Sequence[str]
     status: Status
 
+    @property
+    def platform(self) -> str:
+        """What the images are for, e.g. linux-amd64."""
+        return self.toolchain.platform
+
     def base(self) -> str:
         """Debian trixie: from the signed archive where mmdebstrap is, else the published image."""
-        tag = f"{REPOSITORY}/debian:trixie"
+        architecture = architecture_of(self.platform)
+        tag = f"{REPOSITORY}/debian:trixie-{architecture}"
         if exists(tag):
             return tag
         with self.status.step("base image (Debian trixie)"):
             if not shutil.which("mmdebstrap"):
-                runner.run(["docker", "pull", DEBIAN], timeout=600)
+                runner.run(["docker", "pull", *built_for(self.platform), DEBIAN], timeout=600)
                 runner.run(["docker", "tag", DEBIAN, tag])
                 return tag
             with tempfile.TemporaryDirectory() as folder:
                 archive = Path(folder) / "base.tar"
                 options = ["--variant=apt", "--include=ca-certificates"]
+                # Whether this host runs another architecture's programs is known already.
+                options += [f"--architectures={architecture}", "--skip=check/qemu"]
                 # Without root it would need subordinate ids, which not every user has.
                 sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
                 if sudo and (kept := proxy_variables()):
                     sudo.append(f"--preserve-env={','.join(kept)}")
                 runner.run(
                     [*sudo, "mmdebstrap", *options, "trixie", archive, *_debian_mirror()],
-                    timeout=600,
+                    timeout=1800,
                     on_line=self.status.note,
                 )
-                runner.run(["docker", "import", archive, tag], timeout=120)
+                # What `docker import` makes is said to be for this host, whatever is in it.
+                (Path(folder) / "Dockerfile").write_text("FROM scratch\nADD base.tar /\n")
+                docker_build(tag, Path(folder), {}, self.platform)
         return tag
 
     def machine(self) -> str:
         """A machine without Kubernetes: Docker, Apptainer, containerd, sshd."""
         source = self.root / "vagrant" / "machine"
-        return self._build("machine", source, {"BASE": self.base()}, digest(source))
+        return self._build("machine", source, {"BASE": self.base()}, digest(source, self.platform))
 
     def node_tag(self, distribution: str) -> str:
         """What the image of a distribution's nodes is called; nothing is made to know it."""
@@ -288,14 +299,15 @@ class Builder:
     ) -> None:
         """Build images and write them all into one archive."""
         source = self.root / "vagrant" / "images" / "parts"
-        parts = self._build("parts", source, {"BASE": self.base()}, digest(source))
+        key = digest(source, self.platform)
+        parts = self._build("parts", source, {"BASE": self.base()}, key)
         tags = []
         with self.status.step(f"images of the cluster ({len(images)})"):
             for image in images:
                 reference = image.reference(versions)
                 self.status.note(reference)
                 tags.append(f"{ON_HOST}/{reference}")
-                if not pull(image, tags[-1]):
+                if not pull(image, tags[-1], self.platform):
                     self._build_image(image, programs, tags[-1], parts)
             runner.run(["docker", "save", "--output", archive, *tags], timeout=300)
 
@@ -306,25 +318,25 @@ class Builder:
             for program in image.files:
                 place(programs[program], Path(folder) / program)
             (Path(folder) / "Dockerfile").write_text(dockerfile(image))
-            docker_build(tag, Path(folder), {"PARTS": parts})
+            docker_build(tag, Path(folder), {"PARTS": parts}, self.platform)
 
     def _bake(self, machine: str, served: Sequence[str], context: Path) -> None:
         """Unpack the images in a throw-away machine; leaves containerd.tar and registry.tar.
 
         `served` are the images that the lab's registry has.
         """
-        arguments = [*self.run_args, "--volume", f"{context}:/build"]
+        arguments = [*self.run_args, *built_for(self.platform), "--volume", f"{context}:/build"]
         with self.status.step("unpack the images into the node"):
             runner.run(
                 ["docker", "run", "--rm", *arguments, machine, "/build/bake", " ".join(served)],
-                timeout=300,
+                timeout=900,
             )
 
     def _build(self, name: str, context: Path, arguments: Mapping[str, str], key: str) -> str:
         tag = f"{REPOSITORY}/{name}:{key}"
         if not exists(tag):
             with self.status.step(f"{name} image"):
-                docker_build(tag, context, arguments, self.status)
+                docker_build(tag, context, arguments, self.platform, self.status)
         return tag
 
 
@@ -350,14 +362,15 @@ def load(tag: str, toolchain: Toolchain) -> bool:
         return bool(files)
 
 
-def pull(image: Image, tag: str) -> bool:
+def pull(image: Image, tag: str, platform: str) -> bool:
     """Pull a published image by its digest and name it; False where it cannot be had."""
     name = image.name.rpartition(":")[0]
     if not image.upstream or not reachable(f"https://{name.split('/')[0]}"):
         return False
     try:
-        runner.run(["docker", "pull", f"{name}@{image.upstream}"], timeout=300)
-        runner.run(["docker", "tag", f"{name}@{image.upstream}", tag])
+        reference = f"{name}@{image.upstream}"
+        runner.run(["docker", "pull", *built_for(platform), reference], timeout=300)
+        runner.run(["docker", "tag", reference, tag])
     except LabError:
         return False
     return True
@@ -371,17 +384,27 @@ def clear() -> None:
         runner.run(["docker", "rmi", "--force", *ours], timeout=300, ok=(0, 1))
 
 
+def built_for(platform: str) -> list[str]:
+    """What tells Docker the platform of an image: linux/amd64 for linux-amd64."""
+    return ["--platform", platform.replace("-", "/")]
+
+
 def docker_build(
-    tag: str, context: Path, arguments: Mapping[str, str], status: Status | None = None
+    tag: str,
+    context: Path,
+    arguments: Mapping[str, str],
+    platform: str,
+    status: Status | None = None,
 ) -> None:
     """`docker build` of a folder. Raises CommandError with the end of the build's log."""
-    words = ["docker", "build", "--tag", tag]
+    words = ["docker", "build", *built_for(platform), "--tag", tag]
     for name, value in arguments.items():
         words += ["--build-arg", f"{name}={value}"]
     for name in proxy_variables():
         # Its value is taken from the environment, and is no part of the image.
         words += ["--build-arg", name]
-    runner.run([*words, context], timeout=1200, on_line=status.note if status else None)
+    # What QEMU runs takes ten times as long.
+    runner.run([*words, context], timeout=3600, on_line=status.note if status else None)
 
 
 def _debian_mirror() -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lab import runner
 from lab.errors import LabError
+from lab.platforms import SERIAL, architecture_of, machine_of, this_platform
 from lab.state import remembered
 
 LIMIT = 10
@@ -26,15 +27,20 @@ def works(cache: Path) -> bool:
 
 
 def _boots() -> bool:
-    qemu = shutil.which(f"qemu-system-{os.uname().machine}")
+    architecture = architecture_of(this_platform())
+    qemu = shutil.which(f"qemu-system-{machine_of(this_platform())}")
     kernels = [path for path in Path("/boot").glob("vmlinuz*") if os.access(path, os.R_OK)]
     if not qemu or not kernels:
         return False
 
     # The guest has no disk: its kernel panics, and -no-reboot makes that the end of the run.
     command = [qemu, "-accel", "kvm", "-m", "256", "-nographic", "-no-reboot", "-nodefaults"]
+    if architecture == "arm64":
+        # Of that architecture none is the usual one.
+        command += ["-machine", "virt", "-cpu", "host"]
+    serial = SERIAL[architecture]
     command += ["-serial", "stdio", "-kernel", str(kernels[0])]
-    command += ["-append", "console=ttyS0 earlyprintk=ttyS0 panic=-1"]
+    command += ["-append", f"console={serial} earlyprintk={serial} panic=-1"]
     try:
         return FIRST_WORDS in runner.run(command, timeout=LIMIT, ok=range(256)).stdout
     except LabError:

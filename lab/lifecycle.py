@@ -119,10 +119,10 @@ def examine_host(up: Bringup) -> None:
 
 def install_prerequisites(up: Bringup) -> None:
     """Debian packages that are missing, and a Docker engine that does not run."""
-    compiler = up.toolchain.needs_compiler(NODE_TOOLS[up.lab.distribution])
-    packages = prerequisites.missing(up.lab, up.host, compiler=compiler)
-    if packages:
+    if packages := missing(up.lab, up.host, up.toolchain):
         prerequisites.install(packages, up.host, up.status)
+    if up.toolchain.foreign:
+        prerequisites.allow_platform(up.toolchain.platform, up.host, up.status)
     # Docker makes the images of virtual machines as well.
     if not up.host.docker_engine:
         prerequisites.start_docker(up.host, up.toolchain.cache, up.status)
@@ -326,13 +326,19 @@ def resolve_on(lab: Lab, facts: Host, toolchain: Toolchain) -> tuple[Lab, list[C
     )
 
 
+def missing(lab: Lab, facts: Host, toolchain: Toolchain) -> list[str]:
+    """The Debian packages that this host lacks for a resolved lab."""
+    compiler = toolchain.needs_compiler(NODE_TOOLS[lab.distribution])
+    return prerequisites.missing(lab, facts, compiler=compiler, emulated=toolchain.foreign)
+
+
 def examine(lab: Lab, facts: Host, toolchain: Toolchain) -> list[doctor.Finding]:
     """The doctor's findings for a resolved lab."""
     tools = NODE_TOOLS[lab.distribution]
     return doctor.examine(
         lab,
         facts,
-        prerequisites.missing(lab, facts, compiler=toolchain.needs_compiler(tools)),
+        missing(lab, facts, toolchain),
         {name: toolchain.sources(name) for name in dict.fromkeys((*tools, *HOST_TOOLS))},
     )
 
@@ -351,10 +357,13 @@ def known(lab: Lab) -> Lab:
     return settle(lab, host.gather(cache_folder()), toolchain_of(lab, Status()))
 
 
-def toolchain_of(lab: Lab, status: Status) -> Toolchain:
-    """The tools as the lab's `source` and `mirror` say, or as they did for its last lab-up."""
+def toolchain_of(lab: Lab, status: Status, platform: str = "") -> Toolchain:
+    """The tools as the lab's `source` and `mirror` say, or as they did for its last lab-up.
+
+    They are this host's, unless a `platform` is given.
+    """
     lab = as_brought_up(lab)
-    return Toolchain(lab.root, cache_folder(), status, lab.source, lab.mirror)
+    return Toolchain(lab.root, cache_folder(), status, lab.source, lab.mirror, platform)
 
 
 def down(lab: Lab, status: Status) -> None:

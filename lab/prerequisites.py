@@ -14,17 +14,26 @@ from lab.config import Lab
 from lab.errors import CommandError, LabError, PrerequisiteError
 from lab.host import INOTIFY_INSTANCES, Host
 from lab.output import Status
+from lab.platforms import machine_of, this_platform
 
 # What Debian's archive is verified with; Ubuntu has it not from the beginning.
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 # Set once this process has been replaced to get the group docker.
 JOINED = "LAB_JOINED_DOCKER"
+# Debian's package of the machines that a host can run, by their kernel's word for them.
+EMULATORS = {"x86_64": "qemu-system-x86", "aarch64": "qemu-system-arm"}
+# Where the kernel is told who runs which programs, and what packages have to tell it.
+BINFMT = Path("/proc/sys/fs/binfmt_misc")
+FORMATS = Path("/usr/lib/binfmt.d")
 # It is there where systemd is the first process: sd_booted(3).
 SYSTEMD = Path("/run/systemd/system")
 
 
-def missing(lab: Lab, host: Host, *, compiler: bool = False) -> list[str]:
-    """The Debian packages that the lab needs and the host lacks; `compiler` asks for one for C."""
+def missing(lab: Lab, host: Host, *, compiler: bool = False, emulated: bool = False) -> list[str]:
+    """The Debian packages that the lab needs and the host lacks.
+
+    `compiler` asks for one for C, `emulated` for what runs programs of another architecture.
+    """
     # Debian packs the client by itself since trixie; elsewhere it comes with the engine.
     apart = host.distribution == "debian" and host.codename != "bookworm"
     engine = host.docker_engine or _has_engine()
@@ -36,6 +45,8 @@ def missing(lab: Lab, host: Host, *, compiler: bool = False) -> list[str]:
         "debian-archive-keyring": Path(KEYRING).exists() or host.distribution != "ubuntu",
         "openssh-client": Path("/usr/bin/ssh-keygen").exists(),
     }
+    if emulated:
+        wanted["qemu-user-static"] = any(FORMATS.glob("qemu-*.conf"))
     if compiler:
         wanted |= {"gcc": host.c_compiler, "libc6-dev": Path("/usr/include/stdlib.h").exists()}
     if lab.provider != "docker":
@@ -43,8 +54,9 @@ def missing(lab: Lab, host: Host, *, compiler: bool = False) -> list[str]:
         wanted["qemu-utils"] = Path("/usr/bin/qemu-img").exists()
     if lab.provider == "libvirt":
         wanted["vagrant-libvirt"] = host.vagrant_libvirt
+        machine = machine_of(this_platform())
         for package, program in {
-            "qemu-system-x86": "/usr/bin/qemu-system-x86_64",
+            EMULATORS[machine]: f"/usr/bin/qemu-system-{machine}",
             "libvirt-daemon-system": "/usr/sbin/libvirtd",
             "libvirt-clients": "/usr/bin/virsh",
             "dnsmasq-base": "/usr/sbin/dnsmasq",
@@ -123,6 +135,31 @@ def allow_inotify(host: Host, status: Status) -> None:
         runner.run([*sudo, "sysctl", "--write", setting])
     except LabError as error:
         status.say(f"the limit stays: {error.message}")
+
+
+def allow_platform(platform: str, host: Host, status: Status) -> None:
+    """Let this host run programs of another architecture by QEMU, in containers too.
+
+    Where systemd runs, the package has told the kernel already; here what the package says is told
+    to it until the host starts anew (https://docs.kernel.org/admin-guide/binfmt-misc.html).
+    Raises PrerequisiteError when the kernel does not want to know.
+    """
+    name = f"qemu-{machine_of(platform)}"
+    if (BINFMT / name).exists():
+        return
+    status.say(f"telling the kernel to run programs of {platform} by QEMU")
+    sudo = [] if host.is_root else ["sudo", "-n"]
+    try:
+        if not (BINFMT / "register").exists():
+            runner.run([*sudo, "mount", "-t", "binfmt_misc", "binfmt_misc", BINFMT])
+        if not (BINFMT / name).exists():
+            line = (FORMATS / f"{name}.conf").read_bytes()
+            runner.run([*sudo, "tee", BINFMT / "register"], stdin=line)
+    except (CommandError, OSError) as error:
+        raise PrerequisiteError(
+            f"this host does not run programs of {platform}: {error}",
+            hint=f"make the bundle on a host of {platform}",
+        ) from error
 
 
 def start_libvirt(host: Host, cache: Path, status: Status) -> None:

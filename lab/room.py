@@ -29,9 +29,9 @@ from lab.errors import ConfigError, PrerequisiteError, ResourceError
 from lab.images import ROOM
 from lab.output import Status
 from lab.outside import proxy_variables
+from lab.platforms import this_platform
 from lab.state import write_aside
 from lab.toolchain import Toolchain, mirror
-from lab.toolchain.lock import this_platform
 from lab.toolchain.mirror import MANIFEST
 
 # Seconds that somebody may take for the next word, or for a piece of a file.
@@ -84,7 +84,9 @@ def machine_image(root: Path, folder: Path, status: Status) -> str:
             if not images.exists(tag):
                 images.load(tag, toolchain)
             return tag
-    raise ConfigError(f"{folder} has no image of machines", hint="invoke bundle")
+    raise ConfigError(
+        f"{folder} has no image of machines for {this_platform()}", hint="invoke bundle"
+    )
 
 
 def registry_settings(place: Place, upstream: str) -> dict[str, Any]:

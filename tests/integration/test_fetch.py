@@ -17,6 +17,7 @@ from lab import runner
 from lab.bundle import index as index_page
 from lab.errors import CommandError, PrerequisiteError
 from lab.output import Status
+from lab.platforms import this_platform
 from lab.toolchain import Toolchain, mirror, packing, release, wheel
 from lab.toolchain.lock import Download, Wheel
 from lab.toolchain.mirror import Entry, Mirrored
@@ -119,7 +120,7 @@ def test_a_mirror_with_another_version(web: Web, tmp_path: Path, status: Status,
         web.put("/mirror/manifest.toml", text.encode())
         web.put("/mirror/bin/k3s", CONTENT)
     tools = Toolchain(ROOT, tmp_path / "cache", status, "mirror", address)
-    tools._platform = "linux-amd64"
+    tools.platform = "linux-amd64"
     assert tools.version("k3s") == "1.21.2+k3s1"
     tool = tools.ensure(["k3s"])["k3s"]
     assert (tool.source, tool.version) == ("mirror", "1.21.2+k3s1")
@@ -187,10 +188,10 @@ def test_a_program_of_a_wheel(index: Path) -> None:
     target = index / "target"
     target.mkdir()
     digest = make_wheel(index)
-    wheel.fetch(Wheel("lab-tool", "1.0", digest, {"tool": "tool"}), target)
+    wheel.fetch(Wheel("lab-tool", "1.0", digest, {"tool": "tool"}), target, this_platform())
     assert (target / "tool").read_text().endswith("echo tool\n")
     assert os.access(target / "tool", os.X_OK)
-    wheel.fetch(Wheel("lab-tool", "1.0", digest), target / "all")
+    wheel.fetch(Wheel("lab-tool", "1.0", digest), target / "all", this_platform())
     assert (target / "all" / "lab_tool-1.0.data" / "scripts" / "tool").exists()
 
 
@@ -218,4 +219,4 @@ def test_wheels_of_a_bundle(web: Web, tmp_path: Path, kind: str) -> None:
 def test_a_wheel_with_another_digest(index: Path) -> None:
     make_wheel(index)
     with pytest.raises(CommandError, match="DO NOT MATCH THE HASHES"):
-        wheel.fetch(Wheel("lab-tool", "1.0", "0" * 64), index)
+        wheel.fetch(Wheel("lab-tool", "1.0", "0" * 64), index, this_platform())

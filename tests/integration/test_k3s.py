@@ -74,7 +74,7 @@ RIGHT = {name: sha256(content) for name, content in CONTENT.items()}
 
 def tools(cache: Path, status: Status, address: str) -> Toolchain:
     made = Toolchain(ROOT, cache, status, "mirror", address)
-    made._platform = "linux-amd64"
+    made.platform = "linux-amd64"
     # No other source: a mirror that cannot be used has to say so.
     made.items = {**made.items, "k3s": Item("k3s", "1.34.2+k3s1")}
     return made

@@ -17,9 +17,9 @@ from lab.config import Lab
 from lab.errors import ConfigError, NotFoundError, PrerequisiteError, UnexpectedChange
 from lab.homework import data
 from lab.output import Status
+from lab.platforms import this_platform
 from lab.sbom import Package
 from lab.toolchain import NODE_TOOLS, Toolchain, mirror, packing
-from lab.toolchain.lock import this_platform
 from lab.toolchain.mirror import Entry, Mirrored
 from lab.toolchain.store import file_digest
 from tests.unit.conftest import ROOT
@@ -263,9 +263,17 @@ def test_something_else_is_not_replaced(lab: Lab, tmp_path: Path) -> None:
         bundle.make(lab, tmp_path / "thesis", Status(io.StringIO()))
 
 
-@pytest.mark.parametrize("provider", ["docker", "libvirt"])
+def test_a_bundle_for_no_architecture(lab: Lab, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="architecture 'arm' is none of amd64, arm64"):
+        bundle.make(lab, tmp_path / "usb", Status(io.StringIO()), architecture="arm")
+
+
+@pytest.mark.parametrize(
+    ("provider", "platform"),
+    [("docker", "linux-amd64"), ("libvirt", "linux-amd64"), ("docker", "linux-arm64")],
+)
 def test_the_images_of_a_bundle(
-    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, provider: str
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, provider: str, platform: str
 ) -> None:
     """Tagged for those who use the mirror, saved, and untagged again, except what was there."""
     ran: list[list[str]] = []
@@ -278,11 +286,11 @@ def test_the_images_of_a_bundle(
 
     monkeypatch.setattr(bundle.runner, "run", run)
     monkeypatch.setattr(images, "exists", lambda tag: False)
-    monkeypatch.setattr(bundle.boxes, "make_image", lambda root, image, status: "lecture-lab/vm:1")
+    monkeypatch.setattr(bundle.boxes, "make_image", lambda *_: "lecture-lab/vm:1")
     up: Any = SimpleNamespace(
         lab=replace(lab, root=ROOT, provider=provider),
         image="lecture-lab/node:own",
-        toolchain=SimpleNamespace(cache=tmp_path / "cache"),
+        toolchain=SimpleNamespace(cache=tmp_path / "cache", platform=platform),
     )
     filling = bundle._Filling(up, tmp_path, Status(io.StringIO()))
     for name in NODE_TOOLS["kubeadm"]:
@@ -293,6 +301,8 @@ def test_the_images_of_a_bundle(
     expected = [node]
     if provider == "libvirt":
         expected.append(bundle.boxes.image_tag(ROOT, node))
+    asked = next(words for words in ran if words[1] == "run")
+    assert asked[3:5] == ["--platform", platform.replace("-", "/")]
     saved = next(words for words in ran if words[1] == "save")
     assert saved[4:] == expected
     assert ran[0] == ["docker", "tag", "lecture-lab/node:own", node]

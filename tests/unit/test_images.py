@@ -91,6 +91,36 @@ def test_debian_mirrors() -> None:
     assert images.debian_mirrors(lines) == ["http://mirror/debian/"]
 
 
+def test_images_are_of_the_toolchains_platform(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Also those of Docker Hub, and the names of what is made differ."""
+    ran: list[list[str]] = []
+
+    def run(words: list[Any], **_: Any) -> Any:
+        ran.append([str(word) for word in words])
+        return SimpleNamespace(stdout="")
+
+    monkeypatch.setattr(images.runner, "run", run)
+    monkeypatch.setattr(images, "exists", lambda tag: False)
+    monkeypatch.setattr(images, "reachable", lambda url: True)
+    monkeypatch.setattr(images.shutil, "which", lambda name: name)
+    tags = set()
+    for platform in ("linux-amd64", "linux-arm64"):
+        tools: Any = SimpleNamespace(cache=tmp_path, platform=platform)
+        builder = images.Builder(ROOT, tools, (), Status(io.StringIO()))
+        ran.clear()
+        tags |= {builder.base(), builder.machine()}
+        assert images.pull(images.STUDENT_IMAGES[0], "tag", platform)
+        builds = [words for words in ran if words[1] in ("build", "pull")]
+        assert len(builds) == 4
+        for words in builds:
+            assert words[2:4] == ["--platform", platform.replace("-", "/")]
+        architecture = platform.removeprefix("linux-")
+        assert any(f"--architectures={architecture}" in words for words in ran)
+    assert len(tags) == 4
+
+
 def test_labs_that_begin_at_once_make_the_image_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

