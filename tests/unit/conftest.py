@@ -94,3 +94,9 @@ def host() -> Callable[..., Host]:
         held_ports={},
     )
     return lambda **changes: replace(healthy, **changes)
+
+
+@pytest.fixture
+def arm64(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host of that architecture."""
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")

@@ -35,6 +35,15 @@ def test_virtual_machines(lab: Lab) -> None:
     assert machines.libvirt_settings(lab, box, kvm=True)["libvirt"]["driver"] == "kvm"
 
 
+def test_virtual_machines_of_arm64(lab: Lab, arm64: None) -> None:
+    lab.state.mkdir(parents=True)
+    (lab.state / "id_ed25519.pub").write_text("ssh-ed25519 AAAAkey lab\n")
+    settings = machines.libvirt_settings(lab, Box("lecture-lab/abc"), kvm=True)["libvirt"]
+    assert settings["machine_type"] == "virt"
+    assert settings["inputs"] == settings["features"] == []
+    assert " console=ttyAMA0 " in settings["cmd_line"]
+
+
 @pytest.mark.parametrize(("cpus", "given"), [(1, 1), (2, 2), (8, 2)])
 def test_emulated_processors(lab: Lab, cpus: int, given: int) -> None:
     assert machines.emulated_cpus(replace(lab, cpus=2), cpus) == given

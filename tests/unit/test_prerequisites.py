@@ -63,6 +63,13 @@ def test_virtual_machines_need_more(lab: Lab, host: Callable[..., Host]) -> None
     assert {"vagrant-libvirt", "qemu-utils", "libvirt-clients", "dnsmasq-base"} <= set(found)
 
 
+def test_an_emulator_of_the_hosts_own_machines(
+    lab: Lab, host: Callable[..., Host], arm64: None
+) -> None:
+    found = prerequisites.missing(replace(lab, provider="libvirt"), host())
+    assert "qemu-system-arm" in found and "qemu-system-x86" not in found
+
+
 def test_virtualbox_takes_what_packs_a_disk(
     lab: Lab, host: Callable[..., Host], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,9 +81,14 @@ def test_virtualbox_takes_what_packs_a_disk(
 # Programs of another architecture
 
 
-def test_what_runs_another_architectures_programs(lab: Lab, host: Callable[..., Host]) -> None:
-    assert "qemu-user-static" in prerequisites.missing(lab, host(), emulated=True)
+def test_what_runs_another_architectures_programs(
+    lab: Lab, host: Callable[..., Host], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prerequisites, "FORMATS", tmp_path)
     assert "qemu-user-static" not in prerequisites.missing(lab, host())
+    assert "qemu-user-static" in prerequisites.missing(lab, host(), emulated=True)
+    (tmp_path / "qemu-aarch64.conf").touch()
+    assert "qemu-user-static" not in prerequisites.missing(lab, host(), emulated=True)
 
 
 @dataclass

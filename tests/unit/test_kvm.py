@@ -1,0 +1,52 @@
+"""Whether KVM boots a guest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from lab import kvm, runner
+from lab.errors import DeadlineExceeded
+
+BOOTED = "[    0.000000] Linux version 6.12"
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The commands that were run, on a host that has the device, an emulator and a kernel."""
+    commands: list[list[str]] = []
+
+    def run(argv: Sequence[str], **_: object) -> runner.Result:
+        commands.append([str(word) for word in argv])
+        return runner.Result(0, BOOTED, "")
+
+    monkeypatch.setattr(kvm.runner, "run", run)
+    monkeypatch.setattr(kvm.os, "access", lambda *_: True)
+    monkeypatch.setattr(kvm.shutil, "which", lambda name: name)
+    monkeypatch.setattr(kvm.Path, "glob", lambda *_: [Path("/boot/vmlinuz")])
+    return commands
+
+
+def test_it_is_proved_once(ran: list[list[str]], tmp_path: Path) -> None:
+    assert kvm.works(tmp_path) and kvm.works(tmp_path)
+    ((program, *words),) = ran
+    assert program == "qemu-system-x86_64" and "-machine" not in words
+    assert "console=ttyS0" in words[-1]
+
+
+def test_a_host_of_arm64(ran: list[list[str]], tmp_path: Path, arm64: None) -> None:
+    assert kvm.works(tmp_path)
+    ((program, *words),) = ran
+    assert program == "qemu-system-aarch64"
+    assert words[words.index("-machine") :][:4] == ["-machine", "virt", "-cpu", "host"]
+    assert "console=ttyAMA0" in words[-1]
+
+
+def test_a_guest_that_hangs(ran: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(argv: Sequence[str], **_: object) -> runner.Result:
+        raise DeadlineExceeded("it hangs")
+
+    monkeypatch.setattr(kvm.runner, "run", run)
+    assert not kvm.works(tmp_path)
