@@ -432,6 +432,7 @@ def smoke(
 @task
 def bundle(
     c: Context,
+    python: list[str],
     lab: str | None = None,
     provider: str | None = None,
     distribution: str | None = None,
@@ -445,8 +446,15 @@ def bundle(
     from lab import bundle as bundles
 
     wanted = load(name=lab, provider=provider, distribution=distribution)
-    more = {"mnist": mnist, "archive": archive}
-    made = bundles.make(wanted, Path(output), Status(), architecture=architecture, **more)
+    made = bundles.make(
+        wanted,
+        Path(output),
+        Status(),
+        architecture=architecture,
+        pythons=python,
+        mnist=mnist,
+        archive=archive,
+    )
     print(document({"bundle": made.data()}) if json_ else made.text())
 
 

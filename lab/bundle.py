@@ -12,8 +12,8 @@ It is written aside and renamed, so that a folder of this name is a whole bundle
 from __future__ import annotations
 
 import itertools
+import re
 import shutil
-import sys
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -114,19 +114,22 @@ def make(
     status: Status,
     *,
     architecture: str = "",
+    pythons: Sequence[str] = (),
     mnist: bool = False,
     archive: bool = False,
 ) -> Bundle:
     """Write the bundle of what this lab would use into `output`; `mnist` adds the homework's parts.
 
-    It is for hosts of an `architecture`: amd64, arm64, or this one's. A bundle that is there is
-    replaced. Raises ConfigError where something else is, or for another architecture, and what
-    `lifecycle.up` raises.
+    It is for hosts of an `architecture`, amd64 or arm64, and versions of Python such as 3.13, both
+    this host's unless they are given. A bundle that is there is replaced. Raises ConfigError where
+    something else is, or for what cannot be made, and what `lifecycle.up` raises.
     """
     platform = f"linux-{architecture}" if architecture else this_platform()
     if platform not in PLATFORMS:
         known = ", ".join(map(architecture_of, PLATFORMS))
         raise ConfigError(f"architecture {architecture!r} is none of {known}")
+    if odd := [python for python in pythons if not re.fullmatch(r"3\.(1[1-9]|[2-9]\d)", python)]:
+        raise ConfigError(f"Python {odd[0]!r} is no version like 3.11, or too old for the lab")
     output = output.absolute()
     if output.exists() and not (output / MANIFEST).exists():
         raise ConfigError(f"{output} exists and is no bundle", hint="choose another --output")
@@ -144,7 +147,7 @@ def make(
     aside = output.with_name(f".{output.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    filling = _Filling(up, aside, status)
+    filling = _Filling(up, aside, status, tuple(dict.fromkeys(pythons)) or (wheel.PYTHON,))
     filling.all(mnist)
     _replace(aside, output)
     return Bundle(output, filling.items, _tar(output, status) if archive else None)
@@ -202,6 +205,7 @@ class _Filling:
     up: Bringup
     folder: Path
     status: Status
+    pythons: Sequence[str] = (wheel.PYTHON,)
     items: list[Mirrored] = field(default_factory=list)
     inside: dict[str, list[Package]] = field(default_factory=dict)
 
@@ -272,16 +276,20 @@ class _Filling:
         self.inside[name] = packages(listing)
 
     def wheels(self) -> None:
-        """The Python packages of requirements.lock, for this version of Python."""
+        """The Python packages of requirements.lock, for every version of Python that is wanted."""
         target = self.folder / "wheels"
         requirements = self.up.lab.root / "requirements.lock"
-        wheel.pip_download(requirements, target, self.platform)
+        wanted = self.folder / "requirements.txt"
+        for python in self.pythons:
+            wanted.write_text(wheel.applying(requirements.read_text(), self.platform, python))
+            wheel.pip_download(wanted, target, self.platform, python)
+        wanted.unlink()
         names = sorted(path.name for path in target.iterdir())
         (target / "index.html").write_text(index(names))
         version = file_digest(requirements).partition(":")[2][:12]
         files = {name: self.entry(target / name) for name in [*names, "index.html"]}
-        tag = f"cp{sys.version_info.major}{sys.version_info.minor}"
-        self.items.append(Mirrored(f"wheels/{tag}", version, files))
+        tags = [f"cp{python.replace('.', '')}" for python in self.pythons]
+        self.items.append(Mirrored(f"wheels/{'-'.join(tags)}", version, files))
 
     def mnist(self) -> None:
         """PyTorch's image, and MNIST where it can be had: the digits are in the image."""

@@ -7,12 +7,16 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from packaging.markers import Marker
+
 from lab import runner
 from lab.errors import PrerequisiteError
 from lab.platforms import machine_of, this_platform
 from lab.toolchain import release
 from lab.toolchain.lock import Wheel
 
+# This one, e.g. 3.11.
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 # The oldest and the newest glibc 2 that wheels for both architectures name.
 GLIBC = (17, 41)
 
@@ -35,28 +39,50 @@ def download(wheel: Wheel, folder: Path, platform: str) -> Path:
     return next(folder.glob("*.whl"))
 
 
-def pip_download(requirements: Path, folder: Path, platform: str) -> None:
+def pip_download(requirements: Path, folder: Path, platform: str, python: str = PYTHON) -> None:
     """The wheels of a file of requirements for a platform, each of which has to name a digest.
 
-    Raises CommandError with pip's words, also for a wheel with another digest.
+    They are for this version of Python, or another. Raises CommandError with pip's words, also for
+    a wheel with another digest.
     """
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary"]
-    command += [":all:", "--require-hashes", "--dest", str(folder), *tags(platform)]
+    command += [":all:", "--require-hashes", "--dest", str(folder)]
+    command += tags(platform, python)
     runner.run([*command, "--requirement", str(requirements)], timeout=600)
 
 
-def tags(platform: str) -> list[str]:
-    """What tells pip to look for another platform's wheels; nothing for this one's.
+def tags(platform: str, python: str) -> list[str]:
+    """What tells pip to look for the wheels of another platform or Python; nothing for this one's.
 
     pip knows which older platforms this one can stand for, but of another one it has to be told
     (https://pip.pypa.io/en/stable/cli/pip_download/, PEP 600).
     """
-    if platform == this_platform():
-        return []
-    machine = machine_of(platform)
-    names = [f"manylinux_2_{minor}" for minor in range(GLIBC[0], GLIBC[1] + 1)]
-    names += ["manylinux2014", "linux"]
-    return [word for name in names for word in ("--platform", f"{name}_{machine}")]
+    words = [] if python == PYTHON else ["--python-version", python]
+    if platform != this_platform():
+        names = [f"manylinux_2_{minor}" for minor in range(GLIBC[0], GLIBC[1] + 1)]
+        for name in (*names, "manylinux2014", "linux"):
+            words += ["--platform", f"{name}_{machine_of(platform)}"]
+    return words
+
+
+def applying(requirements: str, platform: str, python: str) -> str:
+    """The requirements of a locked list whose markers hold there: pip asks its own Python.
+
+    >>> applying("a==1 ; python_version < '3.12' --hash=sha256:0", "linux-arm64", "3.13")
+    ''
+    """
+    there = {
+        "platform_machine": machine_of(platform),
+        "python_version": python,
+        "python_full_version": f"{python}.0",
+    }
+    lines = []
+    for line in requirements.replace("\\\n", "").splitlines():
+        pin, *hashes = line.split(" --hash=")
+        name, _, marker = pin.partition(";")
+        if hashes and (not marker or Marker(marker).evaluate(there)):
+            lines.append(" --hash=".join([name.strip(), *map(str.strip, hashes)]))
+    return "".join(f"{line}\n" for line in lines)
 
 
 def unpack(archive: Path, folder: Path) -> None:

@@ -268,6 +268,35 @@ def test_a_bundle_for_no_architecture(lab: Lab, tmp_path: Path) -> None:
         bundle.make(lab, tmp_path / "usb", Status(io.StringIO()), architecture="arm")
 
 
+@pytest.mark.parametrize("python", ["3", "3.10", "2.7", "3.13.1", "cp313"])
+def test_a_bundle_for_no_python(lab: Lab, tmp_path: Path, python: str) -> None:
+    with pytest.raises(ConfigError, match=rf"Python '{python}' is no version like 3\.11"):
+        bundle.make(lab, tmp_path / "usb", Status(io.StringIO()), pythons=["3.12", python])
+
+
+def test_wheels_for_several_pythons(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What all of them take is there once."""
+
+    def download(requirements: Path, folder: Path, platform: str, python: str) -> None:
+        assert platform == "linux-arm64" and "==" in requirements.read_text()
+        folder.mkdir(exist_ok=True)
+        for name in ("any-1-py3-none-any.whl", f"some-1-{python}.whl"):
+            (folder / name).write_text(name)
+
+    monkeypatch.setattr(bundle.wheel, "pip_download", download)
+    toolchain = SimpleNamespace(platform="linux-arm64")
+    up: Any = SimpleNamespace(lab=replace(lab, root=ROOT), toolchain=toolchain)
+    filling = bundle._Filling(up, tmp_path, Status(io.StringIO()), ("3.11", "3.13"))
+    filling.wheels()
+    (item,) = filling.items
+    assert item.name == "wheels/cp311-cp313"
+    wheels = ["any-1-py3-none-any.whl", "some-1-3.11.whl", "some-1-3.13.whl"]
+    assert list(item.files) == [*wheels, "index.html"]
+    assert [path.name for path in tmp_path.iterdir()] == ["wheels"]
+
+
 @pytest.mark.parametrize(
     ("provider", "platform"),
     [("docker", "linux-amd64"), ("libvirt", "linux-amd64"), ("docker", "linux-arm64")],

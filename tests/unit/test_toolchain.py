@@ -191,12 +191,33 @@ def test_only_one_platform_has_something_in_c() -> None:
 
 def test_pip_is_told_of_another_platform() -> None:
     (foreign,) = {"linux-amd64", "linux-arm64"} - {this_platform()}
-    assert wheel.tags(this_platform()) == []
-    words = wheel.tags(foreign)
+    assert wheel.tags(this_platform(), wheel.PYTHON) == []
+    assert wheel.tags(this_platform(), "3.99") == ["--python-version", "3.99"]
+    words = wheel.tags(foreign, wheel.PYTHON)
     assert set(words[::2]) == {"--platform"}
     machine = machine_of(foreign)
     wanted = {f"manylinux2014_{machine}", f"manylinux_2_28_{machine}", f"linux_{machine}"}
     assert wanted <= set(words[1::2])
+
+
+def test_markers_hold_for_those_who_take_the_wheels() -> None:
+    """pip would ask them of the Python that it runs on itself."""
+    locked = """# by hand
+always==1 \\
+    --hash=sha256:aa \\
+    --hash=sha256:bb
+old==1 ; python_full_version < '3.12' \\
+    --hash=sha256:cc
+new==2 ; python_version >= '3.12' and platform_machine == 'aarch64' \\
+    --hash=sha256:dd
+"""
+    always = "always==1 --hash=sha256:aa --hash=sha256:bb\n"
+    old, new = (
+        f"{pin} --hash=sha256:{digest}\n" for pin, digest in (("old==1", "cc"), ("new==2", "dd"))
+    )
+    assert wheel.applying(locked, "linux-amd64", "3.11") == always + old
+    assert wheel.applying(locked, "linux-amd64", "3.12") == always
+    assert wheel.applying(locked, "linux-arm64", "3.13") == always + new
 
 
 def test_module_paths_are_escaped() -> None:
