@@ -41,6 +41,14 @@ START = 15
 ANSWER = 20
 # What stands between says so when it does not reach the cluster.
 GATEWAY = (http.HTTPStatus.BAD_GATEWAY, http.HTTPStatus.SERVICE_UNAVAILABLE)
+# What an API server says whose etcd is too slow, or that has too much to do; seconds that it may.
+BUSY = (
+    http.HTTPStatus.TOO_MANY_REQUESTS,
+    http.HTTPStatus.INTERNAL_SERVER_ERROR,
+    http.HTTPStatus.SERVICE_UNAVAILABLE,
+    http.HTTPStatus.GATEWAY_TIMEOUT,
+)
+PATIENCE = 5
 # The protocol of a command in a container, the newest first, and its channels:
 # https://pkg.go.dev/k8s.io/apimachinery/pkg/util/remotecommand
 REMOTE_COMMAND = ("v5.channel.k8s.io", "v4.channel.k8s.io")
@@ -118,23 +126,32 @@ class Api:
         self._connection.close()
 
     def ask(self, path: str, method: str = "GET", document: Any = None) -> tuple[int, str]:
-        """HTTP status and body of the answer. Raises CannotCheck when there is none."""
-        sent = None if document is None else json.dumps(document)
-        headers = {"Content-Type": "application/json"} if sent else {}
-        for last in (False, True):
-            try:
-                self._connection.request(method, path, sent, headers)
-                answer = self._connection.getresponse()
-                status, body = answer.status, answer.read().decode(errors="replace")
-                break
-            except (OSError, http.client.HTTPException) as error:
-                # A connection that was idle may have been closed; a new one may not.
-                self._connection.close()
-                if last:
-                    raise CannotCheck(f"the cluster does not answer: {error}") from error
+        """HTTP status and body of the answer. Raises CannotCheck when there is none.
+
+        A cluster that is too busy for the moment is asked again, unless it was to change something.
+        """
+        deadline = time.monotonic() + PATIENCE
+        status, body = self._exchange(path, method, document)
+        while method == "GET" and status in BUSY and time.monotonic() < deadline:
+            time.sleep(0.2)
+            status, body = self._exchange(path, method, document)
         if status >= 500:
             raise CannotCheck(f"the cluster does not answer: {body.strip()}")
         return status, body
+
+    def _exchange(self, path: str, method: str, document: Any) -> tuple[int, str]:
+        sent = None if document is None else json.dumps(document)
+        headers = {"Content-Type": "application/json"} if sent else {}
+        for _ in range(2):
+            try:
+                self._connection.request(method, path, sent, headers)
+                answer = self._connection.getresponse()
+                return answer.status, answer.read().decode(errors="replace")
+            except (OSError, http.client.HTTPException) as error:
+                # A connection that was idle may have been closed; a new one may not.
+                self._connection.close()
+                silence = error
+        raise CannotCheck(f"the cluster does not answer: {silence}") from silence
 
     def read(self, path: str, method: str = "GET", document: Any = None) -> tuple[int, Any]:
         """HTTP status and JSON document of the answer; raises like `ask`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     address_string = lambda self: "unix"
     log_message = lambda self, *_: None
+    asked = 0
     def do_GET(self):
-        self.send_response(200)
+        # The first looks at /busy/N are answered with that status.
+        Handler.asked += 1
+        busy = self.path.startswith("/busy/") and Handler.asked < 3 or self.path == "/dead"
+        status = int(self.path.rpartition("/")[2]) if "/busy/" in self.path else 502
+        self.send_response(status if busy else 200)
         self.send_header("Content-Length", "2")
         self.end_headers()
-        self.wfile.write(b"ok")
+        self.wfile.write(b"no" if busy else b"ok")
 listener = socket.socket(socket.AF_UNIX)
 listener.bind(sys.argv[2].partition("=")[2])
 time.sleep(0.5)
@@ -46,6 +52,40 @@ def test_waits_until_the_proxy_listens(tmp_path: Path, monkeypatch: pytest.Monke
     try:
         assert api.ask("/readyz") == (200, "ok")
         assert api.ask("/readyz") == (200, "ok")
+    finally:
+        api.close()
+        proxy.close()
+
+
+@pytest.mark.parametrize("status", [429, 500, 503, 504])
+def test_a_busy_cluster_is_asked_again(
+    status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kubectl(tmp_path, LATE.format(python=sys.executable), monkeypatch)
+    proxy = Proxy()
+    api = Api(proxy.socket)
+    try:
+        assert api.ask(f"/busy/{status}") == (200, "ok")
+    finally:
+        api.close()
+        proxy.close()
+
+
+def test_a_cluster_that_is_away_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kubectl says so by 502; nor is one that stays busy, for longer than it may."""
+    kubectl(tmp_path, LATE.format(python=sys.executable), monkeypatch)
+    proxy = Proxy()
+    api = Api(proxy.socket)
+    begin = time.monotonic()
+    try:
+        with pytest.raises(CannotCheck, match="does not answer: no"):
+            api.ask("/dead")
+        assert time.monotonic() - begin < 3
+        monkeypatch.setattr("infra.workloads.api.PATIENCE", 0)
+        with pytest.raises(CannotCheck, match="does not answer: no"):
+            api.ask("/busy/503")
     finally:
         api.close()
         proxy.close()
