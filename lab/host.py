@@ -77,6 +77,11 @@ class Host:
         return self.is_root or self.can_sudo
 
     @property
+    def sudo(self) -> list[str]:
+        """What a command begins with that has to be root's."""
+        return [] if self.is_root else ["sudo", "-n"]
+
+    @property
     def lets_inotify_grow(self) -> bool:
         """Whether several labs need more inotify instances, and the lab may allow them."""
         return self.is_ours and self.inotify_instances < INOTIFY_INSTANCES

@@ -68,8 +68,7 @@ def missing(lab: Lab, host: Host, *, compiler: bool = False, emulated: bool = Fa
 def install(packages: list[str], host: Host, status: Status) -> None:
     """Install Debian packages, after saying so. Raises CommandError when apt-get fails."""
     status.say(f"installing with apt-get: {' '.join(packages)}")
-    sudo = [] if host.is_root else ["sudo", "-n"]
-    apt = [*sudo, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--yes", "--quiet"]
+    apt = [*host.sudo, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--yes", "--quiet"]
     with status.step("prerequisites"):
         runner.run([*apt, "update"], timeout=300, on_line=status.note)
         runner.run(
@@ -84,13 +83,12 @@ def start_docker(host: Host, cache: Path, status: Status) -> None:
 
     Raises PrerequisiteError, which names its log, when it does not come up.
     """
-    sudo = [] if host.is_root else ["sudo", "-n"]
     log = cache / "dockerd.log"
     with status.step("Docker engine"):
-        _start("docker", ["dockerd"], sudo, log)
+        _start("docker", ["dockerd"], host, log)
 
         def answers() -> str | None:
-            return runner.run([*sudo, "docker", "version"]).stdout
+            return runner.run([*host.sudo, "docker", "version"]).stdout
 
         try:
             wait.until(answers, what="an answer of the Docker engine", timeout=60)
@@ -130,9 +128,8 @@ def allow_inotify(host: Host, status: Status) -> None:
     """
     setting = f"fs.inotify.max_user_instances={INOTIFY_INSTANCES}"
     status.say(f"raising a limit of the kernel: {setting} (was {host.inotify_instances})")
-    sudo = [] if host.is_root else ["sudo", "-n"]
     try:
-        runner.run([*sudo, "sysctl", "--write", setting])
+        runner.run([*host.sudo, "sysctl", "--write", setting])
     except LabError as error:
         status.say(f"the limit stays: {error.message}")
 
@@ -148,13 +145,12 @@ def allow_platform(platform: str, host: Host, status: Status) -> None:
     if (BINFMT / name).exists():
         return
     status.say(f"telling the kernel to run programs of {platform} by QEMU")
-    sudo = [] if host.is_root else ["sudo", "-n"]
     try:
         if not (BINFMT / "register").exists():
-            runner.run([*sudo, "mount", "-t", "binfmt_misc", "binfmt_misc", BINFMT])
+            runner.run([*host.sudo, "mount", "-t", "binfmt_misc", "binfmt_misc", BINFMT])
         if not (BINFMT / name).exists():
             line = (FORMATS / f"{name}.conf").read_bytes()
-            runner.run([*sudo, "tee", BINFMT / "register"], stdin=line)
+            runner.run([*host.sudo, "tee", BINFMT / "register"], stdin=line)
     except (CommandError, OSError) as error:
         raise PrerequisiteError(
             f"this host does not run programs of {platform}: {error}",
@@ -167,7 +163,6 @@ def start_libvirt(host: Host, cache: Path, status: Status) -> None:
 
     Raises PrerequisiteError, which names its log, when it does not come up.
     """
-    sudo = [] if host.is_root else ["sudo", "-n"]
     log = cache / "libvirtd.log"
 
     def answers() -> str | None:
@@ -179,7 +174,7 @@ def start_libvirt(host: Host, cache: Path, status: Status) -> None:
     except LabError:
         pass
     with status.step("libvirt"):
-        _start("libvirtd", ["virtlogd", "libvirtd"], sudo, log)
+        _start("libvirtd", ["virtlogd", "libvirtd"], host, log)
         try:
             wait.until(answers, what="an answer of libvirt", timeout=30)
         except LabError as error:
@@ -188,15 +183,15 @@ def start_libvirt(host: Host, cache: Path, status: Status) -> None:
             ) from error
 
 
-def _start(service: str, daemons: Sequence[str], sudo: Sequence[str], log: Path) -> None:
+def _start(service: str, daemons: Sequence[str], host: Host, log: Path) -> None:
     """Start a service by systemd, or its daemons by themselves where there is no systemd."""
     if SYSTEMD.exists():
-        runner.run([*sudo, "systemctl", "start", service], timeout=90)
+        runner.run([*host.sudo, "systemctl", "start", service], timeout=90)
         return
     log.parent.mkdir(parents=True, exist_ok=True)
     for daemon in daemons:
         # What `run` starts holds the lab's lock for as long as it lives.
-        runner.spawn([*sudo, daemon], log)
+        runner.spawn([*host.sudo, daemon], log)
 
 
 def _has_engine() -> bool:
