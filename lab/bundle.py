@@ -21,6 +21,8 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
+from packaging.markers import Marker
+
 from lab import boxes, images, lifecycle, runner, sbom
 from lab.config import Lab
 from lab.errors import ConfigError, NotFoundError, UnexpectedChange, answered
@@ -29,7 +31,7 @@ from lab.homework.image import make_base
 from lab.images import Builder
 from lab.lifecycle import Bringup
 from lab.output import Status, table
-from lab.platforms import PLATFORMS, architecture_of, this_platform
+from lab.platforms import PLATFORMS, architecture_of, machine_of, this_platform
 from lab.sbom import Package
 from lab.toolchain import HOST_TOOLS, NODE_TOOLS, Toolchain, mirror, packing, wheel
 from lab.toolchain.mirror import MANIFEST, Entry, Mirrored
@@ -193,6 +195,26 @@ def index(names: Sequence[str]) -> str:
     return "\n".join(["<!DOCTYPE html>", "<title>Python wheels</title>", *links, ""])
 
 
+def applying(requirements: str, platform: str, python: str) -> str:
+    """The requirements of a locked list whose markers hold there: pip asks its own Python.
+
+    >>> applying("a==1 ; python_version < '3.12' --hash=sha256:0", "linux-arm64", "3.13")
+    ''
+    """
+    there = {
+        "platform_machine": machine_of(platform),
+        "python_version": python,
+        "python_full_version": f"{python}.0",
+    }
+    lines = []
+    for line in requirements.replace("\\\n", "").splitlines():
+        pin, *hashes = line.split(" --hash=")
+        name, _, marker = pin.partition(";")
+        if hashes and (not marker or Marker(marker).evaluate(there)):
+            lines.append(" --hash=".join([name.strip(), *map(str.strip, hashes)]))
+    return "".join(f"{line}\n" for line in lines)
+
+
 def packages(listing: str) -> list[Package]:
     """Debian's packages out of lines of name, version, architecture."""
     return [Package("deb", *line.split()) for line in listing.splitlines() if line.strip()]
@@ -281,7 +303,7 @@ class _Filling:
         requirements = self.up.lab.root / "requirements.lock"
         wanted = self.folder / "requirements.txt"
         for python in self.pythons:
-            wanted.write_text(wheel.applying(requirements.read_text(), self.platform, python))
+            wanted.write_text(applying(requirements.read_text(), self.platform, python))
             wheel.pip_download(wanted, target, self.platform, python)
         wanted.unlink()
         names = sorted(path.name for path in target.iterdir())

@@ -7,8 +7,6 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from packaging.markers import Marker
-
 from lab import runner
 from lab.errors import PrerequisiteError
 from lab.platforms import machine_of, this_platform
@@ -63,26 +61,6 @@ def tags(platform: str, python: str) -> list[str]:
         for name in (*names, "manylinux2014", "linux"):
             words += ["--platform", f"{name}_{machine_of(platform)}"]
     return words
-
-
-def applying(requirements: str, platform: str, python: str) -> str:
-    """The requirements of a locked list whose markers hold there: pip asks its own Python.
-
-    >>> applying("a==1 ; python_version < '3.12' --hash=sha256:0", "linux-arm64", "3.13")
-    ''
-    """
-    there = {
-        "platform_machine": machine_of(platform),
-        "python_version": python,
-        "python_full_version": f"{python}.0",
-    }
-    lines = []
-    for line in requirements.replace("\\\n", "").splitlines():
-        pin, *hashes = line.split(" --hash=")
-        name, _, marker = pin.partition(";")
-        if hashes and (not marker or Marker(marker).evaluate(there)):
-            lines.append(" --hash=".join([name.strip(), *map(str.strip, hashes)]))
-    return "".join(f"{line}\n" for line in lines)
 
 
 def unpack(archive: Path, folder: Path) -> None:

@@ -274,6 +274,26 @@ def test_a_bundle_for_no_python(lab: Lab, tmp_path: Path, python: str) -> None:
         bundle.make(lab, tmp_path / "usb", Status(io.StringIO()), pythons=["3.12", python])
 
 
+def test_markers_hold_for_those_who_take_the_wheels() -> None:
+    """pip would ask them of the Python that it runs on itself."""
+    locked = """# by hand
+always==1 \\
+    --hash=sha256:aa \\
+    --hash=sha256:bb
+old==1 ; python_full_version < '3.12' \\
+    --hash=sha256:cc
+new==2 ; python_version >= '3.12' and platform_machine == 'aarch64' \\
+    --hash=sha256:dd
+"""
+    always = "always==1 --hash=sha256:aa --hash=sha256:bb\n"
+    old, new = (
+        f"{pin} --hash=sha256:{digest}\n" for pin, digest in (("old==1", "cc"), ("new==2", "dd"))
+    )
+    assert bundle.applying(locked, "linux-amd64", "3.11") == always + old
+    assert bundle.applying(locked, "linux-amd64", "3.12") == always
+    assert bundle.applying(locked, "linux-arm64", "3.13") == always + new
+
+
 def test_wheels_for_several_pythons(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -200,26 +200,6 @@ def test_pip_is_told_of_another_platform() -> None:
     assert wanted <= set(words[1::2])
 
 
-def test_markers_hold_for_those_who_take_the_wheels() -> None:
-    """pip would ask them of the Python that it runs on itself."""
-    locked = """# by hand
-always==1 \\
-    --hash=sha256:aa \\
-    --hash=sha256:bb
-old==1 ; python_full_version < '3.12' \\
-    --hash=sha256:cc
-new==2 ; python_version >= '3.12' and platform_machine == 'aarch64' \\
-    --hash=sha256:dd
-"""
-    always = "always==1 --hash=sha256:aa --hash=sha256:bb\n"
-    old, new = (
-        f"{pin} --hash=sha256:{digest}\n" for pin, digest in (("old==1", "cc"), ("new==2", "dd"))
-    )
-    assert wheel.applying(locked, "linux-amd64", "3.11") == always + old
-    assert wheel.applying(locked, "linux-amd64", "3.12") == always
-    assert wheel.applying(locked, "linux-arm64", "3.13") == always + new
-
-
 def test_module_paths_are_escaped() -> None:
     assert modules.module_path("github.com/Azure/go@v1/a") == "github.com/!azure/go@v1/a"
 
