@@ -13,7 +13,17 @@ from lab.parallel import each
 PYTHON = [sys.executable, "-m"]
 LAB = [*PYTHON, "pytest", "--exitfirst", "--durations=12"]
 # Only when they are asked for: what takes too long for every run.
-APART = ("bare", "firmware", "homework", "k3s", "offline", "planes", "snapshots", "vm")
+APART = (
+    "architecture",
+    "bare",
+    "firmware",
+    "homework",
+    "k3s",
+    "offline",
+    "planes",
+    "snapshots",
+    "vm",
+)
 SUITES = {
     "lint": [[*PYTHON, "ruff", "check", "."], [*PYTHON, "ruff", "format", "--check", "."]],
     # What it found out about a file holds in every checkout.

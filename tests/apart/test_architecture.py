@@ -1,0 +1,139 @@
+"""A bundle for hosts of another architecture, and such a host, whose programs QEMU runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.config import cache_folder
+from lab.images import REPOSITORY, built_for, docker_build, load
+from lab.output import Status
+from lab.platforms import PLATFORMS, architecture_of, machine_of, this_platform
+from lab.toolchain import HOST_TOOLS, NODE_TOOLS, Toolchain, mirror, packing
+from tests.e2e.support import ROOT, Invoke, copy_checkout, docker
+
+pytestmark = pytest.mark.e2e
+
+(OTHER,) = (platform for platform in PLATFORMS if platform != this_platform())
+TOOLS = {*HOST_TOOLS, *NODE_TOOLS["kubeadm"]}
+# Numbers of architectures in a program's first bytes: elf(5).
+ELF = {"amd64": 62, "arm64": 183}
+# The Python of Debian trixie, which the other host is.
+PYTHON = "3.13"
+HOST = (
+    "FROM {base}\nRUN apt-get update && apt-get install --yes --no-install-recommends {packages}\n"
+)
+ASKED = (
+    "kubelet --version",
+    "kubeadm version",
+    "kubectl version --client",
+    "containerd --version",
+    "dockerd --version",
+    "singularity --version",
+)
+
+
+@pytest.fixture(scope="module")
+def invoke(checkout: Path, engine: None) -> Invoke:
+    """The tasks of whoever makes the bundle, and has no lab."""
+    return Invoke(checkout, "bundle")
+
+
+@pytest.fixture(scope="module")
+def bundle(invoke: Invoke, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("usb stick") / "bundle"
+    words = ["--provider", "docker", "--distribution", "kubeadm", "--python", PYTHON]
+    words += ["--architecture", architecture_of(OTHER), "--output", str(folder)]
+    print(invoke("bundle", *words).err)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def image(bundle: Path) -> Iterator[str]:
+    """The machines' image, as a host that has this mirror loads it."""
+    (item,) = (item for item in mirror.read(str(bundle), OTHER).values() if "node" in item.name)
+    tag = f"{REPOSITORY}/node:{item.version}"
+    toolchain = Toolchain(ROOT, cache_folder(), Status(), "mirror", str(bundle), OTHER)
+    assert load(tag, toolchain)
+    yield tag
+    docker("rmi", tag)
+
+
+@pytest.fixture(scope="module")
+def host(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A container with a clone, the bundle, Debian's Python, and no network."""
+    folder = tmp_path_factory.mktemp("host")
+    base = f"{REPOSITORY}/debian:trixie-{architecture_of(OTHER)}"
+    (folder / "Dockerfile").write_text(HOST.format(base=base, packages="python3 python3-venv"))
+    docker_build("lab-test/host", folder, {}, OTHER)
+    clone = copy_checkout(folder / "clone")
+    words = ["run", "--detach", *built_for(OTHER), "--network", "none", "--workdir", "/clone"]
+    words += ["--volume", f"{clone}:/clone", "--volume", f"{bundle}:/usb:ro"]
+    words += ["--env", "LAB_MIRROR=/usb", "--env", "LAB_PROVIDER=docker"]
+    (container,) = docker(*words, "lab-test/host", "sleep", "infinity")
+    yield container
+    docker("rm", "--force", container)
+    docker("rmi", "lab-test/host")
+    shutil.rmtree(clone)
+
+
+def within(container: str, *words: str) -> str:
+    """What a command says in a container."""
+    done = subprocess.run(
+        ["docker", "exec", container, *words], capture_output=True, text=True, timeout=900
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_every_program_is_of_that_architecture(bundle: Path, tmp_path: Path) -> None:
+    assert not mirror.read(str(bundle), this_platform())
+    items = mirror.read(str(bundle), OTHER)
+    assert items.keys() >= TOOLS
+    seen = {}
+    for name in TOOLS:
+        for file, entry in items[name].files.items():
+            packing.unpack(bundle / entry.path, tmp_path / "program")
+            begin = (tmp_path / "program").read_bytes()[:20]
+            if begin[:4] == b"\x7fELF":
+                seen[file] = struct.unpack_from("<H", begin, 18)[0]
+    assert set(seen.values()) == {ELF[architecture_of(OTHER)]}, seen
+    assert {"pulumi", "kubectl", "kubelet", "flanneld", "traefik", "etcd"} <= seen.keys()
+
+
+def test_it_is_whole(invoke: Invoke, bundle: Path) -> None:
+    invoke("bundle-verify", str(bundle))
+
+
+def test_such_a_host_takes_everything_from_it(host: str, bundle: Path) -> None:
+    """The Python packages too; it looks for exactly this image of the machines."""
+    assert within(host, "uname", "-m").strip() == machine_of(OTHER)
+    findings = json.loads(within(host, "./inv", "doctor", "--json"))["findings"]
+    sources = {one["id"]: one["detail"] for one in findings if one["id"].startswith("source-")}
+    assert list(sources) == ["source-mirror"]
+    assert set(sources["source-mirror"].split(", ")) == TOOLS
+    asks = (
+        "from lab import config, images, lifecycle; from lab.output import Status; "
+        "from pathlib import Path; lab = config.load(Path.cwd(), {}); "
+        "tools = lifecycle.toolchain_of(lab, Status()); "
+        "print(images.Builder(lab.root, tools, (), Status()).node_tag('kubeadm'))"
+    )
+    key = within(host, ".venv/bin/python", "-c", asks).strip().rpartition(":")[2]
+    assert mirror.read(str(bundle), OTHER)["image/node"].version == key
+
+
+def test_the_machine(image: str) -> None:
+    """Its programs run, and the cluster's images in it are of that architecture."""
+    assert docker("image", "inspect", "--format", "{{.Architecture}}", image) == [
+        architecture_of(OTHER)
+    ]
+    script = " && ".join(("uname -m", *ASKED))
+    words = ["run", "--rm", *built_for(OTHER), "--network", "none", image, "sh", "-c", script]
+    told = " ".join(docker(*words))
+    assert told.startswith(machine_of(OTHER)) and "Kubernetes v1." in told
