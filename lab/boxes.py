@@ -75,7 +75,11 @@ def make(root: Path, cache: Path, image: str, provider: str, status: Status) -> 
     """
     key = image_tag(root, image).rpartition(":")[2]
     name = f"{REPOSITORY}/{key}"
-    with alone(cache / "boxes" / f"{key}.lock"):
+
+    def waits() -> None:
+        status.say("waiting: the box is being made already")
+
+    with alone(cache / "boxes" / f"{key}.lock", waits):
         if not (box := find(name, provider)):
             with status.step("box (kernel, disk)"), tempfile.TemporaryDirectory() as aside:
                 tag, folder = make_image(root, image, this_platform(), status), Path(aside)

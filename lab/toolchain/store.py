@@ -84,7 +84,12 @@ class Store:
 
         One process makes it, others that want the same wait for that one.
         """
-        with alone(self.folder / f".{key}.lock"):
+        tool = key.rpartition("-")[0]
+
+        def waits() -> None:
+            self.status.say(f"waiting: {tool} is being made already")
+
+        with alone(self.folder / f".{key}.lock", waits):
             found = self.get(key)
             if found is not None:
                 return found

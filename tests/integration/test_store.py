@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -91,7 +92,7 @@ Store(Path({str(store.folder)!r}), Status(io.StringIO())).add("tool-1", fill)
     assert store.add("tool-1", filler("whole"))["tool"].read_text() == "whole"
 
 
-def test_two_that_want_the_same_make_it_once(store: Store) -> None:
+def test_two_that_want_the_same_make_it_once(store: Store, story: io.StringIO) -> None:
     made: list[str] = []
 
     def fill(folder: Path) -> None:
@@ -99,12 +100,13 @@ def test_two_that_want_the_same_make_it_once(store: Store) -> None:
         time.sleep(0.3)
         (folder / "tool").write_text("one")
 
-    threads = [threading.Thread(target=store.add, args=("tool-1", fill)) for _ in range(4)]
+    threads = [threading.Thread(target=store.add, args=("tool-1-ab", fill)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert made == ["x"]
+    assert story.getvalue().count("waiting: tool-1 is being made already") == 3
 
 
 @pytest.fixture
