@@ -151,11 +151,16 @@ LAYOUT = {
 
 
 def dockerfile(image: Image) -> str:
-    """The Dockerfile of an image: its part of Debian, its programs, its entry point."""
-    lines = ["ARG PARTS", "FROM ${PARTS} AS parts", "FROM scratch", f"ENV PATH={PATH}"]
+    """The Dockerfile of an image: its programs, its part of Debian, its entry point.
+
+    Docker takes a step that it has done before for one that it has done for this platform, so what
+    differs between platforms comes first.
+    """
+    lines = ["ARG PARTS", "FROM ${PARTS} AS parts", "FROM scratch"]
+    lines += [f"COPY {program} {place}" for program, place in image.files.items()]
     if image.part:
         lines.append(f"COPY --from=parts /images/{image.part} /")
-    lines += [f"COPY {program} {place}" for program, place in image.files.items()]
+    lines.append(f"ENV PATH={PATH}")
     if image.command:
         # A shell is a default that `docker run busybox COMMAND` replaces; a daemon is not.
         keyword = "CMD" if image in STUDENT_IMAGES else "ENTRYPOINT"

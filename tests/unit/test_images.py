@@ -38,6 +38,13 @@ def test_a_daemon_has_an_entry_point_and_a_shell_a_default() -> None:
     assert "ENTRYPOINT" not in busybox
 
 
+@pytest.mark.parametrize("image", [*images.CLUSTER_IMAGES, *images.STUDENT_IMAGES])
+def test_what_differs_between_platforms_comes_first(image: images.Image) -> None:
+    """Of Debian's parts the certificates are everywhere the same."""
+    first = images.dockerfile(image).partition("FROM scratch\n")[2].splitlines()[0]
+    assert first.startswith("COPY ") and "certificates" not in first
+
+
 def test_a_program_alone_begins_from_nothing() -> None:
     text = images.dockerfile(named("kube-scheduler"))
     assert "COPY --from" not in text
