@@ -13,15 +13,15 @@ import json
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from lab import keys, runner
 from lab.host import vagrant_home
-from lab.images import REPOSITORY, digest, docker_build, exists
+from lab.images import REPOSITORY, digest, docker_build, exists, platform_of
 from lab.output import Status
-from lab.platforms import SERIAL, architecture_of, this_platform
+from lab.platforms import SERIAL, architecture_of, machine_of, this_platform
 from lab.toolchain.store import alone
 
 # GiB that a machine's disk may grow to; what is empty takes no space on the host.
@@ -43,16 +43,18 @@ class Box:
     """A box that Vagrant knows.
 
     For libvirt its kernel and initrd are in libvirt's storage; for VirtualBox it has a private key.
+    `platform` is what its machines are.
     """
 
     name: str
     kernel: str = ""
     initrd: str = ""
     key: str = ""
+    platform: str = field(default_factory=this_platform)
 
     def libvirt(self, *, kvm: bool, key: str) -> dict[str, Any]:
         """Settings of vagrant-libvirt for machines of this box; `key` is a public ed25519 key."""
-        architecture = architecture_of(this_platform())
+        architecture = architecture_of(self.platform)
         words = f"root=/dev/vda2 rw console={SERIAL[architecture]} lab.key={key.split()[1]}"
         # Emulated, what guards a kernel on a real processor only costs time, and a kernel that does
         # not trust the counters of several processors asks a slow device for the time instead.
@@ -65,6 +67,12 @@ class Box:
             "cmd_line": words,
             "graphics_type": "none",
             **(ARM64 if architecture == "arm64" else {}),
+            # Of another architecture than the host's it is only emulated: tests do that.
+            **(
+                {}
+                if self.platform == this_platform()
+                else {"machine_arch": machine_of(self.platform)}
+            ),
         }
 
 
@@ -82,14 +90,14 @@ def make(root: Path, cache: Path, image: str, provider: str, status: Status) -> 
     with alone(cache / "boxes" / f"{key}.lock", waits):
         if not (box := find(name, provider)):
             with status.step("box (kernel, disk)"), tempfile.TemporaryDirectory() as aside:
-                tag, folder = make_image(root, image, this_platform(), status), Path(aside)
+                tag, folder = make_image(root, image, status), Path(aside)
                 if provider == "libvirt":
                     _make_libvirt(name, tag, folder, status)
                 else:
                     _make_virtualbox(name, tag, root, folder, status)
             box = find(name, provider)
     assert box
-    return box
+    return replace(box, platform=platform_of(image))
 
 
 def find(name: str, provider: str) -> Box | None:
@@ -109,11 +117,11 @@ def image_tag(root: Path, image: str) -> str:
     return f"{REPOSITORY}/vm:{digest(root / 'vagrant' / 'vm', image, str(DISK))}"
 
 
-def make_image(root: Path, image: str, platform: str, status: Status) -> str:
+def make_image(root: Path, image: str, status: Status) -> str:
     """A machine's image with a kernel added, built where the host has it not yet; its tag."""
     tag = image_tag(root, image)
     if not exists(tag):
-        docker_build(tag, root / "vagrant" / "vm", {"MACHINE": image}, platform, status)
+        docker_build(tag, root / "vagrant" / "vm", {"MACHINE": image}, platform_of(image), status)
     return tag
 
 

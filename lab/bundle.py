@@ -269,7 +269,7 @@ class _Filling:
         tag = builder.node_tag(self.up.lab.distribution)
         names = {tag: self.up.image}
         if self.up.lab.provider != "docker":
-            made = boxes.make_image(root, self.up.image, self.platform, self.status)
+            made = boxes.make_image(root, self.up.image, self.status)
             names[boxes.image_tag(root, tag)] = made
         mine = [name for name in names if not images.exists(name)]
         for name, there in names.items():

@@ -351,6 +351,12 @@ def exists(reference: str) -> bool:
     return found.code == 0
 
 
+def platform_of(reference: str) -> str:
+    """The platform of an image that the host's Docker has, e.g. linux-amd64."""
+    words = ["docker", "image", "inspect", "--format", "{{.Os}}-{{.Architecture}}", reference]
+    return runner.run(words, timeout=30).stdout.strip()
+
+
 def mirror_item(tag: str) -> tuple[str, str]:
     """The item and the version that a mirror has an image under: the version is its digest."""
     name, _, key = tag.partition(":")

@@ -1,4 +1,4 @@
-"""A bundle for hosts of another architecture, and such a host, whose programs QEMU runs."""
+"""A bundle for hosts of another architecture, such a host, and a cluster there, all run by QEMU."""
 
 from __future__ import annotations
 
@@ -7,20 +7,25 @@ import shutil
 import struct
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from lab import config, lifecycle, prerequisites
 from lab.config import cache_folder
-from lab.images import REPOSITORY, built_for, docker_build, load
+from lab.images import REPOSITORY, Builder, built_for, docker_build, load
+from lab.lifecycle import Bringup
 from lab.output import Status
 from lab.platforms import PLATFORMS, architecture_of, machine_of, this_platform
 from lab.toolchain import HOST_TOOLS, NODE_TOOLS, Toolchain, mirror, packing
 from tests.e2e.support import ROOT, Invoke, copy_checkout, docker
+from tests.e2e.virtual import BUSYBOX
 
 pytestmark = pytest.mark.e2e
 
 (OTHER,) = (platform for platform in PLATFORMS if platform != this_platform())
+LAB = "foreign"
 TOOLS = {*HOST_TOOLS, *NODE_TOOLS["kubeadm"]}
 # Numbers of architectures in a program's first bytes: elf(5).
 ELF = {"amd64": 62, "arm64": 183}
@@ -137,3 +142,45 @@ def test_the_machine(image: str) -> None:
     words = ["run", "--rm", *built_for(OTHER), "--network", "none", image, "sh", "-c", script]
     told = " ".join(docker(*words))
     assert told.startswith(machine_of(OTHER)) and "Kubernetes v1." in told
+
+
+@pytest.fixture(scope="module")
+def up(checkout: Path, engine: None) -> Iterator[Bringup]:
+    """A lab of one virtual machine of that architecture, before it is begun."""
+    chosen = {"name": LAB, "provider": "libvirt", "distribution": "kubeadm", "machines.workers": 0}
+    lab = config.load(checkout, chosen, environ={})
+    begun = Bringup.of(lab, lifecycle.toolchain_of(lab, Status()), Status())
+    # No host has it for another architecture.
+    begun.host = replace(begun.host, kvm=False)
+    yield begun
+    begun.pool.shutdown(wait=False)
+    for remote in begun.remotes:
+        remote.close()
+    Invoke(checkout, LAB)("lab-destroy")
+
+
+def test_a_cluster_of_that_architecture(up: Bringup, invoke: Invoke) -> None:
+    """By the steps of lab-up, with an image like the bundle's instead of one of this host's."""
+    lifecycle.install_prerequisites(up)
+    prerequisites.install([prerequisites.EMULATORS[machine_of(OTHER)]], up.host, up.status)
+    toolchain = lifecycle.toolchain_of(up.lab, up.status, OTHER)
+    for step in lifecycle.STEPS[lifecycle.STEPS.index(lifecycle.remember_choices) :]:
+        if step == lifecycle.make_node_image:
+            up.tools = up.pool.submit(up.toolchain.bin_folder)
+            up.image = Builder(up.lab.root, toolchain, (), up.status).node("kubeadm")
+        else:
+            step(up)
+    machine = up.remotes[0]
+    assert machine.run(["uname", "-m"]).strip() == machine_of(OTHER)
+    for name, command in BUSYBOX.items():
+        said = machine.run([*command, "sh", "-c", f"echo {name} on $(uname -m)"], timeout=600)
+        assert said.strip() == f"{name} on {machine_of(OTHER)}"
+
+
+def test_its_exercise(up: Bringup) -> None:
+    students = Invoke(up.lab.root, LAB)
+    students("exercise-up", "pod")
+    report = students.json("check", "pod", LAB_PATIENCE="6")
+    assert report["score"] == report["points"], report
+    nodes = students.shell("kubectl get nodes --show-labels")
+    assert f"kubernetes.io/arch={architecture_of(OTHER)}" in nodes

@@ -42,6 +42,15 @@ def test_virtual_machines_of_arm64(lab: Lab, arm64: None) -> None:
     assert settings["machine_type"] == "virt"
     assert settings["inputs"] == settings["features"] == []
     assert " console=ttyAMA0 " in settings["cmd_line"]
+    assert "machine_arch" not in settings
+
+
+def test_a_box_of_another_architecture_than_the_hosts(lab: Lab) -> None:
+    lab.state.mkdir(parents=True)
+    (lab.state / "id_ed25519.pub").write_text("ssh-ed25519 AAAAkey lab\n")
+    box = Box("lecture-lab/abc", platform="linux-arm64")
+    settings = machines.libvirt_settings(lab, box, kvm=False)["libvirt"]
+    assert (settings["machine_type"], settings["machine_arch"]) == ("virt", "aarch64")
 
 
 @pytest.mark.parametrize(("cpus", "given"), [(1, 1), (2, 2), (8, 2)])
