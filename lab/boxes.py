@@ -59,21 +59,20 @@ class Box:
         # Emulated, what guards a kernel on a real processor only costs time, and a kernel that does
         # not trust the counters of several processors asks a slow device for the time instead.
         words += "" if kvm else " mitigations=off tsc=reliable"
-        return {
+        settings: dict[str, Any] = {
             "driver": "kvm" if kvm else "qemu",
             "cpu_mode": "host-passthrough" if kvm else "maximum",
             "kernel": self.kernel,
             "initrd": self.initrd,
             "cmd_line": words,
             "graphics_type": "none",
-            **(ARM64 if architecture == "arm64" else {}),
-            # Of another architecture than the host's it is only emulated: tests do that.
-            **(
-                {}
-                if self.platform == this_platform()
-                else {"machine_arch": machine_of(self.platform)}
-            ),
         }
+        if architecture == "arm64":
+            settings |= ARM64
+        # Only tests do that: it is emulated.
+        if self.platform != this_platform():
+            settings["machine_arch"] = machine_of(self.platform)
+        return settings
 
 
 def make(root: Path, cache: Path, image: str, provider: str, status: Status) -> Box:

@@ -329,7 +329,8 @@ def resolve_on(lab: Lab, facts: Host, toolchain: Toolchain) -> tuple[Lab, list[C
 def missing(lab: Lab, facts: Host, toolchain: Toolchain) -> list[str]:
     """The Debian packages that this host lacks for a resolved lab."""
     compiler = toolchain.needs_compiler(NODE_TOOLS[lab.distribution])
-    return prerequisites.missing(lab, facts, compiler=compiler, emulated=toolchain.foreign)
+    foreign = toolchain.platform if toolchain.foreign else ""
+    return prerequisites.missing(lab, facts, compiler=compiler, foreign=foreign)
 
 
 def examine(lab: Lab, facts: Host, toolchain: Toolchain) -> list[doctor.Finding]:

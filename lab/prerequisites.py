@@ -29,10 +29,10 @@ FORMATS = Path("/usr/lib/binfmt.d")
 SYSTEMD = Path("/run/systemd/system")
 
 
-def missing(lab: Lab, host: Host, *, compiler: bool = False, emulated: bool = False) -> list[str]:
+def missing(lab: Lab, host: Host, *, compiler: bool = False, foreign: str = "") -> list[str]:
     """The Debian packages that the lab needs and the host lacks.
 
-    `compiler` asks for one for C, `emulated` for what runs programs of another architecture.
+    `compiler` asks for one for C, `foreign` for what runs programs of another platform.
     """
     # Debian packs the client by itself since trixie; elsewhere it comes with the engine.
     apart = host.distribution == "debian" and host.codename != "bookworm"
@@ -45,8 +45,8 @@ def missing(lab: Lab, host: Host, *, compiler: bool = False, emulated: bool = Fa
         "debian-archive-keyring": Path(KEYRING).exists() or host.distribution != "ubuntu",
         "openssh-client": Path("/usr/bin/ssh-keygen").exists(),
     }
-    if emulated:
-        wanted["qemu-user-static"] = any(FORMATS.glob("qemu-*.conf"))
+    if foreign:
+        wanted["qemu-user-static"] = (FORMATS / f"qemu-{machine_of(foreign)}.conf").exists()
     if compiler:
         wanted |= {"gcc": host.c_compiler, "libc6-dev": Path("/usr/include/stdlib.h").exists()}
     if lab.provider != "docker":
@@ -151,9 +151,9 @@ def allow_platform(platform: str, host: Host, status: Status) -> None:
         if not (BINFMT / name).exists():
             line = (FORMATS / f"{name}.conf").read_bytes()
             runner.run([*host.sudo, "tee", BINFMT / "register"], stdin=line)
-    except (CommandError, OSError) as error:
+    except CommandError as error:
         raise PrerequisiteError(
-            f"this host does not run programs of {platform}: {error}",
+            f"this host does not run programs of {platform}: {error.message}",
             hint=f"make the bundle on a host of {platform}",
         ) from error
 

@@ -84,11 +84,12 @@ def test_virtualbox_takes_what_packs_a_disk(
 def test_what_runs_another_architectures_programs(
     lab: Lab, host: Callable[..., Host], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.undo()
     monkeypatch.setattr(prerequisites, "FORMATS", tmp_path)
     assert "qemu-user-static" not in prerequisites.missing(lab, host())
-    assert "qemu-user-static" in prerequisites.missing(lab, host(), emulated=True)
+    assert "qemu-user-static" in prerequisites.missing(lab, host(), foreign="linux-arm64")
     (tmp_path / "qemu-aarch64.conf").touch()
-    assert "qemu-user-static" not in prerequisites.missing(lab, host(), emulated=True)
+    assert "qemu-user-static" not in prerequisites.missing(lab, host(), foreign="linux-arm64")
 
 
 @dataclass
