@@ -39,7 +39,7 @@ def locked(lab: Lab, task: str, status: Status, timeout: float = 1800) -> Iterat
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                holder = path.read_text().strip()
+                holder = named(path)
                 # For a moment a new holder has the name of the last one, who is gone.
                 if time.monotonic() - since.setdefault(holder, time.monotonic()) > NAMED:
                     end_orphans(path)
@@ -55,6 +55,14 @@ def locked(lab: Lab, task: str, status: Status, timeout: float = 1800) -> Iterat
         file.write(f"{task} (process {os.getpid()})\n")
         file.flush()
         yield
+
+
+def named(path: Path) -> str:
+    """What is written in a lock; a new holder writes its name in a moment."""
+    deadline = time.monotonic() + NAMED
+    while not (name := path.read_text().strip()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return name
 
 
 def end_orphans(path: Path) -> None:

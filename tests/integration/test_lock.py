@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -74,6 +75,19 @@ def test_who_holds_it_is_told(lab: Lab, status: Status, story: object) -> None:
         holder.wait(20)
     with locked(lab, "lab-down", status, timeout=5):
         assert "lab-down" in (lab.state / "lock").read_text()
+
+
+def test_a_first_holder_that_has_not_said_its_name_yet_is_told(
+    lab: Lab, status: Status, story: io.StringIO
+) -> None:
+    """Of two that begin at once the second one may look before the first has written."""
+    lab.state.mkdir(parents=True)
+    (lab.state / "lock").touch()
+    command = [sys.executable, "-c", NAMELESS, str(lab.state / "lock")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout and holder.stdout.readline() == b"held\n"
+        with locked(lab, "lab-up", status, timeout=20):
+            assert "waiting for lab `lab`: held by lab-up (process 1)" in story.getvalue()
 
 
 def test_orphans_of_a_killed_task_are_ended(lab: Lab, status: Status) -> None:
