@@ -19,6 +19,8 @@ import yaml
 from lab import config, exercises, wait
 from lab.host import vagrant_home
 from lab.machines import LOCKED
+from lab.output import Status
+from lab.toolchain import Toolchain
 from tests.e2e.support import KEPT, ROOT, Invoke, containers, docker, names
 
 # Those that need no image of the homework's: `--all` leaves the others out.
@@ -92,7 +94,9 @@ def test_checks_fail_before_the_programs_ran(invoke: Invoke) -> None:
 
 
 def test_a_corrupted_tool_is_refused_and_made_again(invoke: Invoke) -> None:
-    (tool,) = config.cache_folder().glob("tools/pulumi-language-python-*/pulumi-language-python")
+    cache, name = config.cache_folder(), "pulumi-language-python"
+    # There may be others, of another version or architecture.
+    tool = cache / "tools" / Toolchain(ROOT, cache, Status()).key(name) / name
     whole = tool.read_bytes()
     # Another lab may run it, and what runs cannot be written to.
     damaged = shutil.copy2(tool, tool.with_name("damaged"))
