@@ -150,17 +150,17 @@ LAYOUT = {
 }
 
 
-def dockerfile(image: Image) -> str:
-    """The Dockerfile of an image: its programs, its part of Debian, its entry point.
+def dockerfile(image: Image, platform: str) -> str:
+    """The Dockerfile of an image: its part of Debian, its programs, its entry point.
 
-    Docker takes a step that it has done before for one that it has done for this platform, so what
-    differs between platforms comes first.
+    Docker takes a step that it has done before for one that it has done for this platform, so the
+    first one tells the platform. Parts come before programs: images share them.
     """
     lines = ["ARG PARTS", "FROM ${PARTS} AS parts", "FROM scratch"]
-    lines += [f"COPY {program} {place}" for program, place in image.files.items()]
+    lines += [f"LABEL {REPOSITORY}.platform={platform}", f"ENV PATH={PATH}"]
     if image.part:
         lines.append(f"COPY --from=parts /images/{image.part} /")
-    lines.append(f"ENV PATH={PATH}")
+    lines += [f"COPY {program} {place}" for program, place in image.files.items()]
     if image.command:
         # A shell is a default that `docker run busybox COMMAND` replaces; a daemon is not.
         keyword = "CMD" if image in STUDENT_IMAGES else "ENTRYPOINT"
@@ -239,7 +239,8 @@ class Builder:
         source = NODE_SOURCES[distribution]
         folders = [self.root / "vagrant" / name for name in ("machine", source, "images")]
         bake = (self.root / "vagrant" / "node" / "bake").read_text()
-        recipes = [dockerfile(image) for image in (*CLUSTER_IMAGES, *STUDENT_IMAGES)]
+        ours = (*CLUSTER_IMAGES, *STUDENT_IMAGES)
+        recipes = [dockerfile(image, self.platform) for image in ours]
         tools = [self.toolchain.key(name) for name in NODE_TOOLS[distribution]]
         return f"{REPOSITORY}/{source}:{digest(*folders, bake, *recipes, *tools)}"
 
@@ -322,7 +323,7 @@ class Builder:
         with tempfile.TemporaryDirectory(prefix="lab-image-") as folder:
             for program in image.files:
                 place(programs[program], Path(folder) / program)
-            (Path(folder) / "Dockerfile").write_text(dockerfile(image))
+            (Path(folder) / "Dockerfile").write_text(dockerfile(image, self.platform))
             docker_build(tag, Path(folder), {"PARTS": parts}, self.platform)
 
     def _bake(self, machine: str, served: Sequence[str], context: Path) -> None:
