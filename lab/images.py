@@ -32,6 +32,8 @@ REPOSITORY = "lecture-lab"
 ON_HOST = f"{REPOSITORY}/images"
 # Debian trixie as Docker Hub has it, for hosts without mmdebstrap.
 DEBIAN = "debian@sha256:35b8ff74ead4880f22090b617372daff0ccae742eb5674455d542bef71ef1999"
+# The part that is the same on every platform.
+CERTIFICATES = "certificates"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -77,7 +79,7 @@ CLUSTER_IMAGES = (
         "registry.k8s.io/coredns/coredns:v{version}",
         "coredns",
         {"coredns": "/coredns"},
-        "certificates",
+        CERTIFICATES,
         ("/coredns",),
     ),
     PAUSE,
@@ -92,14 +94,14 @@ CLUSTER_IMAGES = (
         "docker.io/library/traefik:v{version}",
         "traefik",
         {"traefik": "/usr/local/bin/traefik"},
-        "certificates",
+        CERTIFICATES,
         ("traefik",),
     ),
     Image(
         "docker.io/rancher/local-path-provisioner:v{version}",
         "local-path-provisioner",
         {"local-path-provisioner": "/usr/bin/local-path-provisioner"},
-        "certificates",
+        CERTIFICATES,
         ("local-path-provisioner",),
     ),
     Image("quay.io/metallb/controller:v{version}", "metallb", {"controller": "/controller"}),
@@ -108,7 +110,7 @@ CLUSTER_IMAGES = (
         "registry.k8s.io/metrics-server/metrics-server:v{version}",
         "metrics-server",
         {"metrics-server": "/metrics-server"},
-        "certificates",
+        CERTIFICATES,
         ("/metrics-server",),
     ),
 )
@@ -150,17 +152,18 @@ LAYOUT = {
 }
 
 
-def dockerfile(image: Image, platform: str) -> str:
+def dockerfile(image: Image) -> str:
     """The Dockerfile of an image: its part of Debian, its programs, its entry point.
 
-    Docker takes a step that it has done before for one that it has done for this platform, so the
-    first one tells the platform. Parts come before programs: images share them.
+    The first step copies something that differs between platforms: Docker takes one that it has
+    done before for one of this platform, and one that copies nothing for one of the host's. A part
+    comes before programs where it can, for images to share it.
     """
-    lines = ["ARG PARTS", "FROM ${PARTS} AS parts", "FROM scratch"]
-    lines += [f"LABEL {REPOSITORY}.platform={platform}", f"ENV PATH={PATH}"]
-    if image.part:
-        lines.append(f"COPY --from=parts /images/{image.part} /")
-    lines += [f"COPY {program} {place}" for program, place in image.files.items()]
+    copies = [f"COPY --from=parts /images/{image.part} /"] if image.part else []
+    copies += [f"COPY {program} {place}" for program, place in image.files.items()]
+    if image.part == CERTIFICATES:
+        copies.reverse()
+    lines = ["ARG PARTS", "FROM ${PARTS} AS parts", "FROM scratch", *copies, f"ENV PATH={PATH}"]
     if image.command:
         # A shell is a default that `docker run busybox COMMAND` replaces; a daemon is not.
         keyword = "CMD" if image in STUDENT_IMAGES else "ENTRYPOINT"
@@ -239,8 +242,7 @@ class Builder:
         source = NODE_SOURCES[distribution]
         folders = [self.root / "vagrant" / name for name in ("machine", source, "images")]
         bake = (self.root / "vagrant" / "node" / "bake").read_text()
-        ours = (*CLUSTER_IMAGES, *STUDENT_IMAGES)
-        recipes = [dockerfile(image, self.platform) for image in ours]
+        recipes = [dockerfile(image) for image in (*CLUSTER_IMAGES, *STUDENT_IMAGES)]
         tools = [self.toolchain.key(name) for name in NODE_TOOLS[distribution]]
         return f"{REPOSITORY}/{source}:{digest(*folders, bake, *recipes, *tools)}"
 
@@ -323,7 +325,7 @@ class Builder:
         with tempfile.TemporaryDirectory(prefix="lab-image-") as folder:
             for program in image.files:
                 place(programs[program], Path(folder) / program)
-            (Path(folder) / "Dockerfile").write_text(dockerfile(image, self.platform))
+            (Path(folder) / "Dockerfile").write_text(dockerfile(image))
             docker_build(tag, Path(folder), {"PARTS": parts}, self.platform)
 
     def _bake(self, machine: str, served: Sequence[str], context: Path) -> None:
