@@ -14,6 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +83,7 @@ def make(root: Path, cache: Path, image: str, provider: str, status: Status) -> 
     """
     key = image_tag(root, image).rpartition(":")[2]
     name = f"{REPOSITORY}/{key}"
-
-    def waits() -> None:
-        status.say("waiting: the box is being made already")
-
+    waits = partial(status.say, "waiting: the box is being made already")
     with alone(cache / "boxes" / f"{key}.lock", waits):
         if not (box := find(name, provider)):
             with status.step("box (kernel, disk)"), tempfile.TemporaryDirectory() as aside:

@@ -301,9 +301,10 @@ class _Filling:
         """The Python packages of requirements.lock, for every version of Python that is wanted."""
         target = self.folder / "wheels"
         requirements = self.up.lab.root / "requirements.lock"
+        locked = requirements.read_text()
         wanted = self.folder / "requirements.txt"
         for python in self.pythons:
-            wanted.write_text(applying(requirements.read_text(), self.platform, python))
+            wanted.write_text(applying(locked, self.platform, python))
             wheel.pip_download(wanted, target, self.platform, python)
         wanted.unlink()
         names = sorted(path.name for path in target.iterdir())

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from lab import runner
@@ -251,10 +252,8 @@ class Builder:
         tag = self.node_tag(distribution)
         if exists(tag):
             return tag
-
-        def waits() -> None:
-            self.status.say("waiting for another lab, which makes the image of the machines")
-
+        told = "waiting for another lab, which makes the image of the machines"
+        waits = partial(self.status.say, told)
         with alone(self.toolchain.cache / "node-image.lock", waits):
             if not (exists(tag) or load(tag, self.toolchain)):
                 self._make_node(distribution, tag)

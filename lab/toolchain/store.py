@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from lab.output import Status
@@ -85,10 +86,7 @@ class Store:
         One process makes it, others that want the same wait for that one.
         """
         tool = key.rpartition("-")[0]
-
-        def waits() -> None:
-            self.status.say(f"waiting: {tool} is being made already")
-
+        waits = partial(self.status.say, f"waiting: {tool} is being made already")
         with alone(self.folder / f".{key}.lock", waits):
             found = self.get(key)
             if found is not None:

@@ -45,25 +45,18 @@ ASKED = (
 
 
 @pytest.fixture(scope="module")
-def invoke(checkout: Path, engine: None) -> Invoke:
-    """The tasks of whoever makes the bundle, and has no lab."""
-    return Invoke(checkout, "bundle")
-
-
-@pytest.fixture(scope="module")
-def bundle(invoke: Invoke, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle(maker: Invoke, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("usb stick") / "bundle"
     words = ["--provider", "docker", "--distribution", "kubeadm", "--python", PYTHON]
     words += ["--architecture", architecture_of(OTHER), "--output", str(folder)]
-    print(invoke("bundle", *words).err)
+    print(maker("bundle", *words).err)
     return folder
 
 
 @pytest.fixture(scope="module")
 def image(bundle: Path) -> Iterator[str]:
     """The machines' image, as a host that has this mirror loads it."""
-    (item,) = (item for item in mirror.read(str(bundle), OTHER).values() if "node" in item.name)
-    tag = f"{REPOSITORY}/node:{item.version}"
+    tag = f"{REPOSITORY}/node:{mirror.read(str(bundle), OTHER)['image/node'].version}"
     toolchain = Toolchain(ROOT, cache_folder(), Status(), "mirror", str(bundle), OTHER)
     assert load(tag, toolchain)
     yield tag
@@ -112,8 +105,8 @@ def test_every_program_is_of_that_architecture(bundle: Path, tmp_path: Path) -> 
     assert {"pulumi", "kubectl", "kubelet", "flanneld", "traefik", "etcd"} <= seen.keys()
 
 
-def test_it_is_whole(invoke: Invoke, bundle: Path) -> None:
-    invoke("bundle-verify", str(bundle))
+def test_it_is_whole(maker: Invoke, bundle: Path) -> None:
+    maker("bundle-verify", str(bundle))
 
 
 def test_such_a_host_takes_everything_from_it(host: str, bundle: Path) -> None:
@@ -159,7 +152,7 @@ def up(checkout: Path, engine: None) -> Iterator[Bringup]:
     Invoke(checkout, LAB)("lab-destroy")
 
 
-def test_a_cluster_of_that_architecture(up: Bringup, invoke: Invoke) -> None:
+def test_a_cluster_of_that_architecture(up: Bringup) -> None:
     """By the steps of lab-up, with an image like the bundle's instead of one of this host's."""
     lifecycle.install_prerequisites(up)
     prerequisites.install([prerequisites.EMULATORS[machine_of(OTHER)]], up.host, up.status)

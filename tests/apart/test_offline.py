@@ -94,17 +94,11 @@ class Island:
 
 
 @pytest.fixture(scope="module")
-def invoke(checkout: Path, engine: None) -> Invoke:
-    """The tasks of whoever makes the bundle, and has no lab."""
-    return Invoke(checkout, "bundle")
-
-
-@pytest.fixture(scope="module")
-def bundle(invoke: Invoke, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle(maker: Invoke, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle of this checkout's lab, as `invoke bundle` writes it."""
     folder = tmp_path_factory.mktemp("usb stick") / "bundle"
     kind = ("--provider", "docker", "--distribution", "kubeadm")
-    told = invoke.json("bundle", *kind, "--output", str(folder))["bundle"]
+    told = maker.json("bundle", *kind, "--output", str(folder))["bundle"]
     assert isinstance(told, dict)
     sizes = {item["name"]: item["size"] for item in told["items"]}
     print(json.dumps({name: round(size / 2**20, 1) for name, size in sizes.items()}))
@@ -139,15 +133,15 @@ def island(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[I
         shutil.rmtree(folder)
 
 
-def test_a_whole_bundle_and_a_torn_one(invoke: Invoke, bundle: Path) -> None:
-    whole = invoke("bundle-verify", str(bundle))
+def test_a_whole_bundle_and_a_torn_one(maker: Invoke, bundle: Path) -> None:
+    whole = maker("bundle-verify", str(bundle))
     assert "changed" not in whole.out and "missing" not in whole.out
     victim = bundle / "tools" / "kubectl" / "kubectl.zst"
     content = victim.read_bytes()
     victim.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     (bundle / "notes.txt").write_text("mine")
     try:
-        torn = invoke("bundle-verify", str(bundle), code=7)
+        torn = maker("bundle-verify", str(bundle), code=7)
     finally:
         victim.write_bytes(content)
         (bundle / "notes.txt").unlink()

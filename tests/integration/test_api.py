@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,50 +46,38 @@ def kubectl(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
 
 
-def test_waits_until_the_proxy_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
+    """Questions to the late kubectl."""
     kubectl(tmp_path, LATE.format(python=sys.executable), monkeypatch)
     proxy = Proxy()
-    api = Api(proxy.socket)
-    try:
-        assert api.ask("/readyz") == (200, "ok")
-        assert api.ask("/readyz") == (200, "ok")
-    finally:
-        api.close()
-        proxy.close()
+    asks = Api(proxy.socket)
+    yield asks
+    asks.close()
+    proxy.close()
+
+
+def test_waits_until_the_proxy_listens(api: Api) -> None:
+    assert api.ask("/readyz") == (200, "ok")
+    assert api.ask("/readyz") == (200, "ok")
 
 
 @pytest.mark.parametrize("status", [429, 500, 503, 504])
-def test_a_busy_cluster_is_asked_again(
-    status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kubectl(tmp_path, LATE.format(python=sys.executable), monkeypatch)
-    proxy = Proxy()
-    api = Api(proxy.socket)
-    try:
-        assert api.ask(f"/busy/{status}") == (200, "ok")
-    finally:
-        api.close()
-        proxy.close()
+def test_a_busy_cluster_is_asked_again(status: int, api: Api) -> None:
+    assert api.ask(f"/busy/{status}") == (200, "ok")
 
 
 def test_a_cluster_that_is_away_is_not_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """kubectl says so by 502; nor is one that stays busy, for longer than it may."""
-    kubectl(tmp_path, LATE.format(python=sys.executable), monkeypatch)
-    proxy = Proxy()
-    api = Api(proxy.socket)
     begin = time.monotonic()
-    try:
-        with pytest.raises(CannotCheck, match="does not answer: no"):
-            api.ask("/dead")
-        assert time.monotonic() - begin < 3
-        monkeypatch.setattr("infra.workloads.api.PATIENCE", 0)
-        with pytest.raises(CannotCheck, match="does not answer: no"):
-            api.ask("/busy/503")
-    finally:
-        api.close()
-        proxy.close()
+    with pytest.raises(CannotCheck, match="does not answer: no"):
+        api.ask("/dead")
+    assert time.monotonic() - begin < 3
+    monkeypatch.setattr("infra.workloads.api.PATIENCE", 0)
+    with pytest.raises(CannotCheck, match="does not answer: no"):
+        api.ask("/busy/503")
 
 
 def test_processes_share_a_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,9 +22,14 @@ def render(lab: Lab, **changes: Any) -> dict[str, Any]:
     return machines.rendering(lab, machines.docker_settings(lab, **given))
 
 
-def test_virtual_machines(lab: Lab) -> None:
+@pytest.fixture
+def key(lab: Lab) -> None:
+    """The lab's key, its public half."""
     lab.state.mkdir(parents=True)
     (lab.state / "id_ed25519.pub").write_text("ssh-ed25519 AAAAkey lab\n")
+
+
+def test_virtual_machines(lab: Lab, key: None) -> None:
     box = Box("lecture-lab/abc", "/images/vmlinuz", "/images/initrd.img")
     emulated = machines.rendering(lab, machines.libvirt_settings(lab, box, kvm=False), cpus=1)
     assert emulated["box"] == {"name": "lecture-lab/abc"}
@@ -35,9 +40,7 @@ def test_virtual_machines(lab: Lab) -> None:
     assert machines.libvirt_settings(lab, box, kvm=True)["libvirt"]["driver"] == "kvm"
 
 
-def test_virtual_machines_of_arm64(lab: Lab, arm64: None) -> None:
-    lab.state.mkdir(parents=True)
-    (lab.state / "id_ed25519.pub").write_text("ssh-ed25519 AAAAkey lab\n")
+def test_virtual_machines_of_arm64(lab: Lab, key: None, arm64: None) -> None:
     settings = machines.libvirt_settings(lab, Box("lecture-lab/abc"), kvm=True)["libvirt"]
     assert settings["machine_type"] == "virt"
     assert settings["inputs"] == settings["features"] == []
@@ -45,9 +48,7 @@ def test_virtual_machines_of_arm64(lab: Lab, arm64: None) -> None:
     assert "machine_arch" not in settings
 
 
-def test_a_box_of_another_architecture_than_the_hosts(lab: Lab) -> None:
-    lab.state.mkdir(parents=True)
-    (lab.state / "id_ed25519.pub").write_text("ssh-ed25519 AAAAkey lab\n")
+def test_a_box_of_another_architecture_than_the_hosts(lab: Lab, key: None) -> None:
     box = Box("lecture-lab/abc", platform="linux-arm64")
     settings = machines.libvirt_settings(lab, box, kvm=False)["libvirt"]
     assert (settings["machine_type"], settings["machine_arch"]) == ("virt", "aarch64")
@@ -58,9 +59,7 @@ def test_emulated_processors(lab: Lab, cpus: int, given: int) -> None:
     assert machines.emulated_cpus(replace(lab, cpus=2), cpus) == given
 
 
-def test_machines_of_virtualbox_are_told_the_labs_key(lab: Lab) -> None:
-    lab.state.mkdir(parents=True)
-    (lab.state / "id_ed25519.pub").write_text("ssh-ed25519 AAAAkey lab\n")
+def test_machines_of_virtualbox_are_told_the_labs_key(lab: Lab, key: None) -> None:
     found = machines.virtualbox_settings(lab, Box("lecture-lab/abc", key="/boxes/id_ed25519"))
     assert found["box"]["key"] == "/boxes/id_ed25519"
     assert found["box"]["accept"] == "ssh-ed25519 AAAAkey lab"

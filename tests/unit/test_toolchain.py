@@ -15,12 +15,13 @@ import pytest
 from lab import toolchain as package
 from lab.errors import ConfigError, PrerequisiteError
 from lab.output import Status
-from lab.platforms import machine_of, this_platform
+from lab.platforms import PLATFORMS, machine_of, this_platform
 from lab.toolchain import HOST_TOOLS, NODE_TOOLS, Toolchain, mirror, modules, wheel
 from lab.toolchain.lock import Item, Modules, Wheel, read_lock
 from tests.unit.conftest import ROOT
 
 LOCK = ROOT / "toolchain" / "lock.toml"
+(FOREIGN,) = {*PLATFORMS} - {this_platform()}
 
 
 @pytest.fixture
@@ -170,11 +171,10 @@ def test_programs_of_another_platform_are_built_by_this_hosts_compiler(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(modules, "find_go", lambda: Path("go"))
-    (foreign,) = {"linux-amd64", "linux-arm64"} - {this_platform()}
-    made = Toolchain(ROOT, tmp_path, Status(io.StringIO()), platform=foreign)
+    made = Toolchain(ROOT, tmp_path, Status(io.StringIO()), platform=FOREIGN)
     assert made.foreign and not Toolchain(ROOT, tmp_path, Status(io.StringIO())).foreign
     variables = made._go.environment(cgo=False)
-    assert f"{variables['GOOS']}-{variables['GOARCH']}" == foreign
+    assert f"{variables['GOOS']}-{variables['GOARCH']}" == FOREIGN
     assert made.key("kubectl") != Toolchain(ROOT, tmp_path, Status(io.StringIO())).key("kubectl")
 
 
@@ -190,12 +190,11 @@ def test_only_one_platform_has_something_in_c() -> None:
 
 
 def test_pip_is_told_of_another_platform() -> None:
-    (foreign,) = {"linux-amd64", "linux-arm64"} - {this_platform()}
     assert wheel.tags(this_platform(), wheel.PYTHON) == []
     assert wheel.tags(this_platform(), "3.99") == ["--python-version", "3.99"]
-    words = wheel.tags(foreign, wheel.PYTHON)
+    words = wheel.tags(FOREIGN, wheel.PYTHON)
     assert set(words[::2]) == {"--platform"}
-    machine = machine_of(foreign)
+    machine = machine_of(FOREIGN)
     wanted = {f"manylinux2014_{machine}", f"manylinux_2_28_{machine}", f"linux_{machine}"}
     assert wanted <= set(words[1::2])
 
