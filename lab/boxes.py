@@ -22,7 +22,7 @@ from lab import keys, runner
 from lab.host import vagrant_home
 from lab.images import REPOSITORY, digest, docker_build, exists, platform_of
 from lab.output import Status
-from lab.platforms import SERIAL, architecture_of, machine_of, this_platform
+from lab.platforms import SERIAL, architecture_of, this_platform, uname_of
 from lab.toolchain.store import alone
 
 # GiB that a machine's disk may grow to; what is empty takes no space on the host.
@@ -72,7 +72,7 @@ class Box:
             settings |= ARM64
         # Only tests do that: it is emulated.
         if self.platform != this_platform():
-            settings["machine_arch"] = machine_of(self.platform)
+            settings["machine_arch"] = uname_of(self.platform)
         return settings
 
 

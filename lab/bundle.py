@@ -31,7 +31,7 @@ from lab.homework.image import make_base
 from lab.images import Builder
 from lab.lifecycle import Bringup
 from lab.output import Status, table
-from lab.platforms import PLATFORMS, architecture_of, machine_of, this_platform
+from lab.platforms import PLATFORMS, architecture_of, this_platform, uname_of
 from lab.sbom import Package
 from lab.toolchain import HOST_TOOLS, NODE_TOOLS, Toolchain, mirror, packing, wheel
 from lab.toolchain.mirror import MANIFEST, Entry, Mirrored
@@ -202,7 +202,7 @@ def applying(requirements: str, platform: str, python: str) -> str:
     ''
     """
     there = {
-        "platform_machine": machine_of(platform),
+        "platform_machine": uname_of(platform),
         "python_version": python,
         "python_full_version": f"{python}.0",
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lab import runner
 from lab.errors import LabError
-from lab.platforms import SERIAL, architecture_of, machine_of, this_platform
+from lab.platforms import SERIAL, architecture_of, this_platform, uname_of
 from lab.state import remembered
 
 LIMIT = 10
@@ -28,7 +28,7 @@ def works(cache: Path) -> bool:
 
 def _boots() -> bool:
     architecture = architecture_of(this_platform())
-    qemu = shutil.which(f"qemu-system-{machine_of(this_platform())}")
+    qemu = shutil.which(f"qemu-system-{uname_of(this_platform())}")
     kernels = [path for path in Path("/boot").glob("vmlinuz*") if os.access(path, os.R_OK)]
     if not qemu or not kernels:
         return False

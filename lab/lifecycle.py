@@ -329,8 +329,7 @@ def resolve_on(lab: Lab, facts: Host, toolchain: Toolchain) -> tuple[Lab, list[C
 def missing(lab: Lab, facts: Host, toolchain: Toolchain) -> list[str]:
     """The Debian packages that this host lacks for a resolved lab."""
     compiler = toolchain.needs_compiler(NODE_TOOLS[lab.distribution])
-    foreign = toolchain.platform if toolchain.foreign else ""
-    return prerequisites.missing(lab, facts, compiler=compiler, foreign=foreign)
+    return prerequisites.missing(lab, facts, compiler=compiler, platform=toolchain.platform)
 
 
 def examine(lab: Lab, facts: Host, toolchain: Toolchain) -> list[doctor.Finding]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import platform
 
 PLATFORMS = ("linux-amd64", "linux-arm64")
-# Whatever a kernel calls them.
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64", "amd64": "amd64"}
+# Architectures and what Linux calls them; other kernels say what Go says.
+UNAMES = {"amd64": "x86_64", "arm64": "aarch64"}
 # The first serial line of QEMU's usual machine, as Linux calls it.
 SERIAL = {"amd64": "ttyS0", "arm64": "ttyAMA0"}
 
 
 def this_platform() -> str:
     """Operating system and architecture of this host."""
-    return f"{platform.system().lower()}-{ARCHITECTURES[platform.machine().lower()]}"
+    told = platform.machine().lower()
+    architecture = next((one for one, uname in UNAMES.items() if uname == told), told)
+    return f"{platform.system().lower()}-{architecture}"
 
 
 def architecture_of(platform: str) -> str:
@@ -21,6 +23,6 @@ def architecture_of(platform: str) -> str:
     return platform.partition("-")[2]
 
 
-def machine_of(platform: str) -> str:
-    """What Linux calls the architecture of a platform, e.g. x86_64."""
-    return {"amd64": "x86_64", "arm64": "aarch64"}[architecture_of(platform)]
+def uname_of(platform: str) -> str:
+    """What `uname -m` says on a platform, e.g. x86_64."""
+    return UNAMES[architecture_of(platform)]

@@ -14,7 +14,7 @@ from lab.config import Lab
 from lab.errors import CommandError, LabError, PrerequisiteError
 from lab.host import INOTIFY_INSTANCES, Host
 from lab.output import Status
-from lab.platforms import machine_of, this_platform
+from lab.platforms import this_platform, uname_of
 
 # What Debian's archive is verified with; Ubuntu has it not from the beginning.
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -29,10 +29,10 @@ FORMATS = Path("/usr/lib/binfmt.d")
 SYSTEMD = Path("/run/systemd/system")
 
 
-def missing(lab: Lab, host: Host, *, compiler: bool = False, foreign: str = "") -> list[str]:
+def missing(lab: Lab, host: Host, *, compiler: bool = False, platform: str = "") -> list[str]:
     """The Debian packages that the lab needs and the host lacks.
 
-    `compiler` asks for one for C, `foreign` for what runs programs of another platform.
+    `compiler` asks for one for C, `platform` for what runs its programs (default: this host does).
     """
     # Debian packs the client by itself since trixie; elsewhere it comes with the engine.
     apart = host.distribution == "debian" and host.codename != "bookworm"
@@ -45,8 +45,8 @@ def missing(lab: Lab, host: Host, *, compiler: bool = False, foreign: str = "") 
         "debian-archive-keyring": Path(KEYRING).exists() or host.distribution != "ubuntu",
         "openssh-client": Path("/usr/bin/ssh-keygen").exists(),
     }
-    if foreign:
-        wanted["qemu-user-static"] = (FORMATS / f"qemu-{machine_of(foreign)}.conf").exists()
+    if platform not in ("", this_platform()):
+        wanted["qemu-user-static"] = (FORMATS / f"qemu-{uname_of(platform)}.conf").exists()
     if compiler:
         wanted |= {"gcc": host.c_compiler, "libc6-dev": Path("/usr/include/stdlib.h").exists()}
     if lab.provider != "docker":
@@ -54,7 +54,7 @@ def missing(lab: Lab, host: Host, *, compiler: bool = False, foreign: str = "") 
         wanted["qemu-utils"] = Path("/usr/bin/qemu-img").exists()
     if lab.provider == "libvirt":
         wanted["vagrant-libvirt"] = host.vagrant_libvirt
-        machine = machine_of(this_platform())
+        machine = uname_of(this_platform())
         for package, program in {
             EMULATORS[machine]: f"/usr/bin/qemu-system-{machine}",
             "libvirt-daemon-system": "/usr/sbin/libvirtd",
@@ -141,7 +141,7 @@ def allow_platform(platform: str, host: Host, status: Status) -> None:
     to it until the host starts anew (https://docs.kernel.org/admin-guide/binfmt-misc.html).
     Raises PrerequisiteError when the kernel does not want to know.
     """
-    name = f"qemu-{machine_of(platform)}"
+    name = f"qemu-{uname_of(platform)}"
     if (BINFMT / name).exists():
         return
     status.say(f"telling the kernel to run programs of {platform} by QEMU")

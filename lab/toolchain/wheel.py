@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lab import runner
 from lab.errors import PrerequisiteError
-from lab.platforms import machine_of, this_platform
+from lab.platforms import this_platform, uname_of
 from lab.toolchain import release
 from lab.toolchain.lock import Wheel
 
@@ -59,7 +59,7 @@ def tags(platform: str, python: str) -> list[str]:
     if platform != this_platform():
         names = [f"manylinux_2_{minor}" for minor in range(GLIBC[0], GLIBC[1] + 1)]
         for name in (*names, "manylinux2014", "linux"):
-            words += ["--platform", f"{name}_{machine_of(platform)}"]
+            words += ["--platform", f"{name}_{uname_of(platform)}"]
     return words
 
 

@@ -17,7 +17,7 @@ from lab.config import cache_folder
 from lab.images import REPOSITORY, Builder, built_for, docker_build, load
 from lab.lifecycle import Bringup
 from lab.output import Status
-from lab.platforms import PLATFORMS, architecture_of, machine_of, this_platform
+from lab.platforms import PLATFORMS, architecture_of, this_platform, uname_of
 from lab.toolchain import HOST_TOOLS, NODE_TOOLS, Toolchain, mirror, packing
 from tests.e2e.support import ROOT, Invoke, copy_checkout, docker
 from tests.e2e.virtual import BUSYBOX
@@ -111,7 +111,7 @@ def test_it_is_whole(maker: Invoke, bundle: Path) -> None:
 
 def test_such_a_host_takes_everything_from_it(host: str, bundle: Path) -> None:
     """The Python packages too; it looks for exactly this image of the machines."""
-    assert within(host, "uname", "-m").strip() == machine_of(OTHER)
+    assert within(host, "uname", "-m").strip() == uname_of(OTHER)
     findings = json.loads(within(host, "./inv", "doctor", "--json"))["findings"]
     sources = {one["id"]: one["detail"] for one in findings if one["id"].startswith("source-")}
     assert list(sources) == ["source-mirror"]
@@ -134,7 +134,7 @@ def test_the_machine(image: str) -> None:
     script = " && ".join(("uname -m", *ASKED))
     words = ["run", "--rm", *built_for(OTHER), "--network", "none", image, "sh", "-c", script]
     told = " ".join(docker(*words))
-    assert told.startswith(machine_of(OTHER)) and "Kubernetes v1." in told
+    assert told.startswith(uname_of(OTHER)) and "Kubernetes v1." in told
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,7 @@ def up(checkout: Path, engine: None) -> Iterator[Bringup]:
 def test_a_cluster_of_that_architecture(up: Bringup) -> None:
     """By the steps of lab-up, with an image like the bundle's instead of one of this host's."""
     lifecycle.install_prerequisites(up)
-    prerequisites.install([prerequisites.EMULATORS[machine_of(OTHER)]], up.host, up.status)
+    prerequisites.install([prerequisites.EMULATORS[uname_of(OTHER)]], up.host, up.status)
     toolchain = lifecycle.toolchain_of(up.lab, up.status, OTHER)
     for step in lifecycle.STEPS[lifecycle.STEPS.index(lifecycle.remember_choices) :]:
         if step == lifecycle.make_node_image:
@@ -164,10 +164,10 @@ def test_a_cluster_of_that_architecture(up: Bringup) -> None:
         else:
             step(up)
     machine = up.remotes[0]
-    assert machine.run(["uname", "-m"]).strip() == machine_of(OTHER)
+    assert machine.run(["uname", "-m"]).strip() == uname_of(OTHER)
     for name, command in BUSYBOX.items():
         said = machine.run([*command, "sh", "-c", f"echo {name} on $(uname -m)"], timeout=600)
-        assert said.strip() == f"{name} on {machine_of(OTHER)}"
+        assert said.strip() == f"{name} on {uname_of(OTHER)}"
 
 
 def test_its_exercise(up: Bringup) -> None:

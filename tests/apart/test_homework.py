@@ -42,7 +42,7 @@ def trained(lab: Invoke) -> dict[str, Any]:
 
 def run(lab: Invoke, way: str, *words: str) -> dict[str, Any]:
     """What `mnist-run` says of a training."""
-    found: dict[str, Any] = lab.json("mnist-run", way, *words)["run"]  # type: ignore[assignment]
+    found: dict[str, Any] = lab.json("mnist-run", way, *words)["run"]
     return found
 
 

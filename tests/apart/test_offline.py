@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytest
 
@@ -195,7 +195,7 @@ def proxy(island: Island, gateway: str, tmp_path: Path) -> Iterator[dict[str, st
         server.wait(10)
 
 
-def test_a_proxy_and_its_authority(island: Island, proxy: dict[str, str], tmp_path: Path) -> None:
+def test_a_proxy_and_its_authority(island: Island, proxy: dict[str, Any], tmp_path: Path) -> None:
     """They reach what is on a machine, and the lab inside does not need them."""
     island.inv("lab-up", **proxy)
     ways = {
@@ -252,7 +252,7 @@ def test_a_room(island: Island, gateway: str, upstream: str, tmp_path: Path) -> 
     try:
         wait.until(lambda: "export" in log.read_text() or None, what="a room", timeout=60)
         ca = island.checkout / ".lab" / ".room" / gateway / "ca.pem"
-        variables = {
+        variables: dict[str, Any] = {
             "LAB_MIRROR": f"https://{gateway}:8443",
             "LAB_REGISTRY_MIRROR": f"https://{gateway}:8444",
             "LAB_CA": str(ca),

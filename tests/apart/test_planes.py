@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.support import Invoke, copy_checkout, docker, scrub
+from tests.e2e.support import Invoke, copy_checkout, docker, ready, scrub
 
 LAB = "planes"
 LEASES = "kubectl get lease --namespace kube-system kube-controller-manager kube-scheduler"
@@ -23,11 +23,6 @@ def invoke(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Invoke]:
     run("lab-destroy")
 
 
-def assert_three_ready(invoke: Invoke) -> None:
-    nodes = invoke.json("lab-status")["nodes"]
-    assert [node["ready"] for node in nodes] == [True] * 3  # type: ignore[attr-defined]
-
-
 def test_the_only_one_is_not_elected(invoke: Invoke) -> None:
     invoke("lab-up", "--workers", "0")
     assert "not found" in invoke.shell(LEASES, code=1)
@@ -36,7 +31,7 @@ def test_the_only_one_is_not_elected(invoke: Invoke) -> None:
 def test_one_becomes_three(invoke: Invoke) -> None:
     """Of three schedulers and controller managers one is at work, also if it once was alone."""
     invoke("lab-up", LAB_CONTROL_PLANES="3")
-    assert_three_ready(invoke)
+    assert ready(invoke.json("lab-status")) == 3
     assert invoke.shell(LEASES).count("control-plane-") == 2
     for number in (1, 2, 3):
         line = f'ssh -F "$LAB_SSH_CONFIG" control-plane-{number} sudo grep -rh leader-elect='
@@ -58,4 +53,4 @@ def test_two_of_three_go_on(invoke: Invoke) -> None:
     invoke.shell(f"{pod} --image busybox:1.37 -- sleep 600")
     invoke.shell("kubectl wait --namespace late --for condition=Ready pod/late --timeout 60s")
     invoke("lab-up")
-    assert_three_ready(invoke)
+    assert ready(invoke.json("lab-status")) == 3

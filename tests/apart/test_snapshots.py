@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.support import KEPT, Invoke, containers, deployed, docker, names, scrub
+from tests.e2e.support import KEPT, Invoke, containers, deployed, docker, names, ready, scrub
 
 pytestmark = pytest.mark.e2e
 
@@ -29,7 +29,7 @@ def test_suspend_and_resume(lab: Invoke) -> None:
     lab("lab-suspend")
     assert {machine["state"] for machine in lab.json("lab-status")["machines"]} == {"paused"}
     lab("lab-resume")
-    assert [node["ready"] for node in lab.json("lab-status")["nodes"]] == [True] * 3
+    assert ready(lab.json("lab-status")) == 3
     assert "nothing to do" in lab("lab-up").err
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.support import Invoke, copy_checkout
+from tests.e2e.support import Invoke, copy_checkout, ready
 
 pytestmark = pytest.mark.e2e
 
@@ -29,9 +29,9 @@ def on_machine(invoke: Invoke, line: str) -> str:
 def test_lab_up(invoke: Invoke) -> None:
     invoke("lab-up", "--provider", "libvirt", "--workers", "0")
     state = invoke.json("lab-status")
-    assert [machine["state"] for machine in state["machines"]] == ["running"]  # type: ignore[attr-defined]
-    assert [node["ready"] for node in state["nodes"]] == [True]  # type: ignore[attr-defined]
-    assert all(addon["available"] for addon in state["addons"])  # type: ignore[attr-defined]
+    assert [machine["state"] for machine in state["machines"]] == ["running"]
+    assert ready(state) == 1
+    assert all(addon["available"] for addon in state["addons"])
 
 
 def test_cgroups(invoke: Invoke) -> None:
@@ -64,7 +64,7 @@ def test_snapshot(invoke: Invoke) -> None:
 def test_suspend_and_resume(invoke: Invoke) -> None:
     invoke("lab-suspend")
     state = invoke.json("lab-status")
-    assert [machine["state"] for machine in state["machines"]] == ["paused"]  # type: ignore[attr-defined]
+    assert [machine["state"] for machine in state["machines"]] == ["paused"]
     invoke("lab-resume")
 
 

@@ -27,15 +27,15 @@ STEPS = (PORTS, "image", "machines", "names and registry", "control plane", "nod
 class Ending:
     """How a lab went on whose lab-up was killed in each of these steps.
 
-    `status` is its lab-status then; `refused` a lab-up from another checkout, `nodes` the lab's
-    after that one's lab-destroy; `smoke` its own next run, with its machine cut off before, which
-    takes away what it made.
+    `status` is its lab-status then; `refused` a lab-up from another checkout, `standing` its
+    lab-status after that one's lab-destroy; `smoke` its own next run, with its machine cut off
+    before, which takes away what it made.
     """
 
     killed: tuple[str, ...]
     status: dict[str, Any]
     refused: Done
-    nodes: Any
+    standing: dict[str, Any]
     smoke: Done
 
 
@@ -47,12 +47,12 @@ def in_every_step(checkout: Path, elsewhere: Path) -> Ending:
     status = lab.json("lab-status")
     refused = other("lab-up", "--workers", "0", code=2)
     other("lab-destroy")
-    nodes = lab.json("lab-status")["nodes"]
+    standing = lab.json("lab-status")
     docker("kill", *containers(NAME))
     # The first lab's reports are in the same checkout.
     reports = str(elsewhere / "reports")
     smoke = lab("smoke", "--exercise", "pod", "--output", reports, LAB_WORKERS="0")
-    return Ending(killed, status, refused, nodes, smoke)
+    return Ending(killed, status, refused, standing, smoke)
 
 
 def kill(lab: Invoke, step: str) -> str:

@@ -81,10 +81,10 @@ class Invoke:
         assert "Traceback" not in done.stderr
         return Done(done.returncode, done.stdout, done.stderr)
 
-    def json(self, *words: str, code: int = 0, **variables: str) -> dict[str, object]:
+    def json(self, *words: str, code: int = 0, **variables: str) -> dict[str, Any]:
         """The one JSON document that a task prints."""
         done = self(*words, "--json", code=code, **variables)
-        answer: dict[str, object] = json.loads(done.out)
+        answer: dict[str, Any] = json.loads(done.out)
         assert answer["schema"] == 1
         return answer
 
@@ -176,14 +176,19 @@ def copy_checkout(target: Path) -> Path:
     return target
 
 
-def names(items: object, key: str = "name") -> Sequence[str]:
+def names(items: Sequence[dict[str, Any]], key: str = "name") -> Sequence[str]:
     """One field of every entry of a list in a JSON document."""
-    assert isinstance(items, list)
     return [item[key] for item in items]
+
+
+def ready(status: dict[str, Any]) -> int:
+    """How many nodes `lab-status --json` knows; fails the test when one of them is not Ready."""
+    nodes = status["nodes"]
+    assert all(node["ready"] for node in nodes), nodes
+    return len(nodes)
 
 
 def deployed(invoke: Invoke) -> set[str]:
     """The names of the exercises that are up."""
     listed = invoke.json("lab-status")["exercises"]
-    assert isinstance(listed, list)
     return {exercise["name"] for exercise in listed if exercise["resources"]}

@@ -21,7 +21,7 @@ from lab.host import vagrant_home
 from lab.machines import LOCKED
 from lab.output import Status
 from lab.toolchain import Toolchain
-from tests.e2e.support import KEPT, ROOT, Invoke, containers, docker, names
+from tests.e2e.support import KEPT, ROOT, Invoke, containers, docker, names, ready
 
 # Those that need no image of the homework's: `--all` leaves the others out.
 EXERCISES = [exercise.name for exercise in exercises.discover(ROOT) if not exercise.image]
@@ -49,7 +49,7 @@ def test_lab_is_up(invoke: Invoke) -> None:
     state = states(invoke)
     assert names(state["machines"]) == ["control-plane-1", "worker-1", "worker-2"]
     assert all(machine["state"] == "running" for machine in state["machines"])
-    assert [node["ready"] for node in state["nodes"]] == [True] * 3
+    assert ready(state) == 3
     assert len(state["addons"]) == 5
     assert all(addon["available"] for addon in state["addons"])
     # A second lab's machines count as well: with the usual 128 their kube-proxy would end.
@@ -75,7 +75,7 @@ def test_machines_by_name(invoke: Invoke) -> None:
 
 
 def test_doctor_knows_the_choices(invoke: Invoke) -> None:
-    findings = {item["id"]: item for item in invoke.json("doctor")["findings"]}  # type: ignore[attr-defined]
+    findings = {item["id"]: item for item in invoke.json("doctor")["findings"]}
     assert findings["choice-provider"]["detail"].startswith("docker")
     assert findings["choice-workers"]["detail"].startswith("2")
 
@@ -88,8 +88,8 @@ def test_files_are_private(invoke: Invoke) -> None:
 def test_checks_fail_before_the_programs_ran(invoke: Invoke) -> None:
     report = invoke.json("check", "--all", code=5, LAB_PATIENCE="0.05")
     assert report["score"] == 0
-    assert {check["status"] for check in report["checks"]} == {"failed"}  # type: ignore[attr-defined]
-    assert all(check["message"] for check in report["checks"])  # type: ignore[attr-defined]
+    assert {check["status"] for check in report["checks"]} == {"failed"}
+    assert all(check["message"] for check in report["checks"])
     assert set(names(report["checks"], "exercise")) == set(EXERCISES)
 
 
@@ -99,7 +99,8 @@ def test_a_corrupted_tool_is_refused_and_made_again(invoke: Invoke) -> None:
     tool = cache / "tools" / Toolchain(ROOT, cache, Status()).key(name) / name
     whole = tool.read_bytes()
     # Another lab may run it, and what runs cannot be written to.
-    damaged = shutil.copy2(tool, tool.with_name("damaged"))
+    damaged = tool.with_name("damaged")
+    shutil.copy2(tool, damaged)
     with damaged.open("ab") as file:
         file.write(b"one byte more")
     damaged.replace(tool)
@@ -212,7 +213,7 @@ def test_services_outlive_a_full_sync_of_kube_proxy(invoke: Invoke) -> None:
 
 def test_timeline(invoke: Invoke) -> None:
     """From the API server to a started container, in this order on one clock."""
-    entries = invoke.json("timeline")["timeline"]["entries"]  # type: ignore[index]
+    entries = invoke.json("timeline")["timeline"]["entries"]
     first: dict[str, float] = {}
     for entry in entries:
         first.setdefault(entry["component"], entry["ms"])

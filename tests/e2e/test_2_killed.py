@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.conftest import Beside
 from tests.e2e.kills import NAME, STEPS, Ending
-from tests.e2e.support import Invoke, docker
+from tests.e2e.support import Invoke, docker, ready
 
 pytestmark = pytest.mark.e2e
 
@@ -27,15 +27,15 @@ def test_two_labs_side_by_side(ending: Ending, invoke: Invoke) -> None:
     report = invoke.json("check", "service")
     assert report["score"] == report["points"]
     both = [document["lab"] for document in (ending.status, invoke.json("lab-status"))]
-    assert both[0]["subnet"] != both[1]["subnet"]  # type: ignore[index]
-    assert not set(both[0]["ports"].values()) & set(both[1]["ports"].values())  # type: ignore[index]
+    assert both[0]["subnet"] != both[1]["subnet"]
+    assert not set(both[0]["ports"].values()) & set(both[1]["ports"].values())
 
 
 def test_another_checkout_with_the_same_name(ending: Ending, invoke: Invoke) -> None:
     """It is refused; neither its lab-up nor its lab-destroy touches the first one's machines."""
     expected = f"{invoke.checkout} has a lab `{NAME}` on this host already"
     assert expected in ending.refused.err
-    assert [node["ready"] for node in ending.nodes] == [True]
+    assert ready(ending.standing) == 1
 
 
 def test_next_run_works_after_a_power_cut(ending: Ending, invoke: Invoke) -> None:

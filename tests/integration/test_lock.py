@@ -60,7 +60,7 @@ def hold(lab: Lab) -> tuple[subprocess.Popen[bytes], int]:
     return holder, int(child.read_text())
 
 
-def test_who_holds_it_is_told(lab: Lab, status: Status, story: object) -> None:
+def test_who_holds_it_is_told(lab: Lab, status: Status, story: io.StringIO) -> None:
     holder, _ = hold(lab)
     try:
         with (
@@ -68,7 +68,7 @@ def test_who_holds_it_is_told(lab: Lab, status: Status, story: object) -> None:
             locked(lab, "lab-down", status, timeout=0.5),
         ):
             pass
-        told = story.getvalue()  # type: ignore[attr-defined]
+        told = story.getvalue()
         assert f"waiting for lab `lab`: held by lab-up (process {holder.pid})" in told
     finally:
         holder.send_signal(signal.SIGINT)

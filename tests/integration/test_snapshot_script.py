@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def script(folder: Path, *words: str) -> None:
-    command = [ROOT / "vagrant" / "snapshot.sh", *words]
+    command = [str(ROOT / "vagrant" / "snapshot.sh"), *words]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
 
 

@@ -39,7 +39,7 @@ def test_made_once(store: Store) -> None:
 
 @pytest.mark.parametrize("damage", ["changed", "truncated", "missing", "manifest"])
 def test_a_damaged_file_is_refused_by_name_and_made_again(
-    store: Store, story: object, damage: str
+    store: Store, story: io.StringIO, damage: str
 ) -> None:
     path = store.add("tool-1", filler("content"))["tool"]
     if damage == "changed":
@@ -51,8 +51,8 @@ def test_a_damaged_file_is_refused_by_name_and_made_again(
     else:
         (path.parent / "manifest.json").write_text('{"tool": "sha')
     assert store.get("tool-1") is None
-    assert "is not what was stored" in story.getvalue()  # type: ignore[attr-defined]
-    assert str(path.parent) in story.getvalue()  # type: ignore[attr-defined]
+    assert "is not what was stored" in story.getvalue()
+    assert str(path.parent) in story.getvalue()
     assert store.add("tool-1", filler("again"))["tool"].read_text() == "again"
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ from tests.unit.conftest import Scripted
 VERSIONS = {"kubernetes": "1.34.4", "coredns": "1.12.4", "etcd": "3.6.7", "flannel": "0.26.7"}
 
 
-def kinds(lab: Lab, systemd_cgroup: bool = True) -> dict[str, dict[str, object]]:
+def kinds(lab: Lab, systemd_cgroup: bool = True) -> dict[str, dict[str, Any]]:
     parts = kubeadm.initial(
         lab, lab.machines[0], "abcdef.0123456789abcdef", "0f", VERSIONS, systemd_cgroup
     )
@@ -38,11 +39,11 @@ def test_control_plane(lab: Lab) -> None:
     found = kinds(lab)
     init = found["InitConfiguration"]
     assert init["localAPIEndpoint"] == {"advertiseAddress": "192.168.56.11", "bindPort": 6443}
-    assert init["nodeRegistration"]["name"] == "control-plane-1"  # type: ignore[index]
+    assert init["nodeRegistration"]["name"] == "control-plane-1"
     cluster = found["ClusterConfiguration"]
     assert cluster["kubernetesVersion"] == "v1.34.4"
     assert cluster["networking"] == {"podSubnet": "10.244.0.0/16", "serviceSubnet": "10.96.0.0/16"}
-    assert "127.0.0.1" in cluster["apiServer"]["certSANs"]  # type: ignore[index]
+    assert "127.0.0.1" in cluster["apiServer"]["certSANs"]
     assert cluster["encryptionAlgorithm"] == "ECDSA-P256"
     assert found["KubeProxyConfiguration"]["mode"] == "nftables"
 
@@ -221,7 +222,7 @@ class Restarted(Scripted):
     def script(self, path: Path, *arguments: str, timeout: int = 60) -> str:
         return ""
 
-    def put(self, content: str, path: str, mode: str = "0644") -> None:
+    def put(self, content: str | bytes, path: str, mode: str = "0644", owner: str = "root") -> None:
         pass
 
 

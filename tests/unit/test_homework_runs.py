@@ -162,9 +162,10 @@ def test_without_mnist_there_are_digits(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(data, "download", lambda folder, base: None)
     monkeypatch.setattr(data.runner, "run", run)
-    status = Status(io.StringIO())
+    story = io.StringIO()
+    status = Status(story)
     found = data.obtain(tmp_path, "pytorch", status)
-    assert found.name == data.DIGITS and "in its place" in status.stream.getvalue()  # type: ignore[attr-defined]
+    assert found.name == data.DIGITS and "in its place" in story.getvalue()
     assert {path.name for path in found.files} == {*data.FILES, "NAME", "SHA256SUMS"}
     data.obtain(tmp_path, "pytorch", status)
     assert len(said) == 1
@@ -276,9 +277,9 @@ def test_lines_are_heard_whole() -> None:
 
 def test_a_bar_is_one_line_in_the_end() -> None:
     assert seen("\r\x1b[Kepoch 1 [#.]\r\x1b[Kepoch 1 done") == "epoch 1 done"
-    status = Status(io.StringIO())
-    teller(status)("epoch 1/3  64/128  loss 1.0  900 images/s  3 s left")
-    assert "left" in status.stream.getvalue()  # type: ignore[attr-defined]
+    story = io.StringIO()
+    teller(Status(story))("epoch 1/3  64/128  loss 1.0  900 images/s  3 s left")
+    assert "left" in story.getvalue()
 
 
 @pytest.mark.parametrize(

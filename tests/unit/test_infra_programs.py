@@ -54,7 +54,7 @@ class Recorder(mocks.Mocks):
         status = {"loadBalancer": {"ingress": [{"ip": "192.168.56.200"}]}}
         return args.name, inputs | {"spec": spec, "status": status}
 
-    def call(self, args: mocks.MockCallArgs) -> Object:
+    def call(self, args: mocks.MockCallArgs) -> tuple[Object, None]:
         """No program calls a function of a provider."""
         raise AssertionError(args.token)
 

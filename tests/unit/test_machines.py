@@ -188,7 +188,12 @@ def test_a_machine_is_held_before_it_goes_back(
     one = machines.Machines(replace(lab, provider=provider), Status())
     monkeypatch.setattr(one, "states", lambda: {"control-plane-1": "running"})
     monkeypatch.setattr(one, "_set_clocks", lambda: None)
+
+    def vagrant(words: list[str]) -> str:
+        done.append(words[0])
+        return ""
+
     for name in ("_run_vagrant_command", "_call_vagrant_command"):
-        monkeypatch.setattr(one, name, lambda words: done.append(words[0]) or "")
+        monkeypatch.setattr(one, name, vagrant)
     one.restore("before")
     assert done == expected

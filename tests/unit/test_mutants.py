@@ -20,7 +20,7 @@ from lab.output import Status
 from tests.unit.conftest import ROOT
 
 EXERCISES = exercises.discover(ROOT)
-POD = {
+POD: dict[str, Any] = {
     "kind": "Pod",
     "metadata": {"name": "a", "namespace": "pod", "labels": {"app/name": "x"}},
     "spec": {"containers": [{"name": "c", "image": "busybox"}]},
@@ -63,7 +63,7 @@ def test_whole_objects_come_and_go_and_the_manifests_stay() -> None:
     made = mutants.documents(Mutant("pod", "x", patch=(change,), add=add), [POD], "mutant-1")
     assert [mutants.title(item) for item in made] == ["Pod/b"]
     assert made[0]["metadata"]["namespace"] == "mutant-1"
-    assert POD["metadata"]["namespace"] == "pod"  # type: ignore[index]
+    assert POD["metadata"]["namespace"] == "pod"
 
 
 def test_everything_of_an_exercise_moves() -> None:
@@ -84,10 +84,10 @@ def test_everything_of_an_exercise_moves() -> None:
     }
     assert mutants.moved(binding, "scheduling", "m")["subjects"][0]["namespace"] == "m"
     pod = {"kind": "Pod", "metadata": {"name": "p", "namespace": "scheduling"}}
-    pod["spec"] = {"schedulerName": "scheduling-packer"}  # type: ignore[assignment]
+    pod["spec"] = {"schedulerName": "scheduling-packer"}
     assert mutants.moved(pod, "scheduling", "m")["spec"]["schedulerName"] == "m-packer"
     settings = {"kind": "ConfigMap", "metadata": {"name": "packer", "namespace": "scheduling"}}
-    settings["data"] = {"config": "schedulerName: scheduling-packer # not rescheduling-x"}  # type: ignore[assignment]
+    settings["data"] = {"config": "schedulerName: scheduling-packer # not rescheduling-x"}
     text = mutants.moved(settings, "scheduling", "m")["data"]["config"]
     assert text == "schedulerName: m-packer # not rescheduling-x"
     ingress = {"kind": "Ingress", "metadata": {"name": "menu", "namespace": "i"}}

@@ -59,8 +59,9 @@ def test_what_is_inside_needs_no_proxy(proxied: Lab) -> None:
 
 
 def test_a_mirror_in_the_room_needs_no_proxy(proxied: Lab) -> None:
-    room = {"mirror": "https://10.1.2.3:8443", "registry_mirror": "https://room.example:8444"}
-    found = outside.exceptions(replace(proxied, **room)).split(",")
+    mirror, registry = "https://10.1.2.3:8443", "https://room.example:8444"
+    room = replace(proxied, mirror=mirror, registry_mirror=registry)
+    found = outside.exceptions(room).split(",")
     assert {"10.1.2.3", "room.example"} <= set(found)
     assert "" not in outside.exceptions(replace(proxied, mirror="/media/usb")).split(",")
 

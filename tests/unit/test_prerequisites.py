@@ -87,9 +87,9 @@ def test_what_runs_another_architectures_programs(
     monkeypatch.undo()
     monkeypatch.setattr(prerequisites, "FORMATS", tmp_path)
     assert "qemu-user-static" not in prerequisites.missing(lab, host())
-    assert "qemu-user-static" in prerequisites.missing(lab, host(), foreign="linux-arm64")
+    assert "qemu-user-static" in prerequisites.missing(lab, host(), platform="linux-arm64")
     (tmp_path / "qemu-aarch64.conf").touch()
-    assert "qemu-user-static" not in prerequisites.missing(lab, host(), foreign="linux-arm64")
+    assert "qemu-user-static" not in prerequisites.missing(lab, host(), platform="linux-arm64")
 
 
 @dataclass

@@ -8,9 +8,9 @@ import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+from invoke import Result
 from invoke.exceptions import CommandTimedOut
 
 from infra.workloads import checks
@@ -347,7 +347,7 @@ class Slow:
     """A connection on which a command says something and does not end."""
 
     def run(self, *_: object, **__: object) -> None:
-        said = SimpleNamespace(stdout="preparing", stderr="kubelet is not healthy\n")
+        said = Result(stdout="preparing", stderr="kubelet is not healthy\n")
         raise CommandTimedOut(said, timeout=5)
 
 
@@ -378,8 +378,12 @@ def test_suites_that_run_beside_each_other(
     def run(command: list[str], **_: object) -> runner.Result:
         return runner.Result(codes.get(command[2], 0), f"{command[2]} {command[-1]}\n", "")
 
+    def attach(command: list[str], cwd: Path) -> int:
+        attached.append(command[-1])
+        return 0
+
     monkeypatch.setattr(runner, "run", run)
-    monkeypatch.setattr(runner, "attach", lambda command, cwd: attached.append(command[-1]) or 0)
+    monkeypatch.setattr(runner, "attach", attach)
     assert selftest.run(ROOT) == 1
     assert "== unit\npytest tests/unit\n" in capsys.readouterr().out
     assert attached == []

@@ -15,7 +15,7 @@ import pytest
 from lab import toolchain as package
 from lab.errors import ConfigError, PrerequisiteError
 from lab.output import Status
-from lab.platforms import PLATFORMS, machine_of, this_platform
+from lab.platforms import PLATFORMS, this_platform, uname_of
 from lab.toolchain import HOST_TOOLS, NODE_TOOLS, Toolchain, mirror, modules, wheel
 from lab.toolchain.lock import Item, Modules, Wheel, read_lock
 from tests.unit.conftest import ROOT
@@ -83,7 +83,7 @@ def test_whatever_is_pinned_is_pinned_for_both_architectures() -> None:
         # One address for both is one file for both, such as Kubernetes' OpenAPI document.
         for one, two in zip(item.release, other.release, strict=True):
             assert (one.url == two.url) is (one.digest == two.digest), name
-        assert not item.wheel or item.wheel.digest != other.wheel.digest  # type: ignore[union-attr]
+        assert not (item.wheel and other.wheel) or item.wheel.digest != other.wheel.digest
     assert [one.file for one in arm64["k3s"].release] == ["k3s", "k3s-airgap-images.tar.zst"]
 
 
@@ -194,7 +194,7 @@ def test_pip_is_told_of_another_platform() -> None:
     assert wheel.tags(this_platform(), "3.99") == ["--python-version", "3.99"]
     words = wheel.tags(FOREIGN, wheel.PYTHON)
     assert set(words[::2]) == {"--platform"}
-    machine = machine_of(FOREIGN)
+    machine = uname_of(FOREIGN)
     wanted = {f"manylinux2014_{machine}", f"manylinux_2_28_{machine}", f"linux_{machine}"}
     assert wanted <= set(words[1::2])
 
