@@ -486,7 +486,7 @@ def mirror_serve(
 
 @task
 def test(c: Context, only: str = "") -> None:  # noqa: PT028
-    """Run what CI runs: lint, types, unit, integration, e2e; --only NAME runs one suite."""
+    """Run what CI runs: lint, types, unit, integration, refusals, e2e; --only NAME: one suite."""
     from lab import selftest
 
     raise Exit(code=selftest.run(ROOT, only))

@@ -50,10 +50,14 @@ class Check:
 
 @dataclass(frozen=True)
 class Report:
-    """The outcome of one run of checks; `junit` is what pytest itself wrote of them."""
+    """The outcome of one run of checks; `junit` is what pytest itself wrote of them.
+
+    `left_out` are exercises that were asked for and not checked, with what the lab lacks for each.
+    """
 
     checks: tuple[Check, ...]
     junit: str = field(default="", repr=False)
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def score(self) -> int:
@@ -68,7 +72,8 @@ class Report:
     def data(self) -> dict[str, Any]:
         """The report for JSON."""
         checks = [{**asdict(check), "score": check.score} for check in self.checks]
-        return {"score": self.score, "points": self.points, "checks": checks}
+        score = {"score": self.score, "points": self.points}
+        return {**score, "left_out": dict(self.left_out), "checks": checks}
 
     def text(self, hints: int = 0) -> str:
         """The report for people: one line a check, and under a failed one what to look at.
@@ -82,6 +87,7 @@ class Report:
             if check.message:
                 lines += [f"          {line}" for line in check.message.splitlines()]
                 lines += [f"          hint: {hint}" for hint in check.hints[:hints]]
+        lines += [f"- left out: {lack}" for lack in self.left_out.values()]
         return "\n".join([*lines, f"{self.score} of {self.points} points"])
 
     def raise_for_errors(self) -> None:

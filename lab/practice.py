@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lab import cluster, exercises, grading, mutants, registry, report, snapshots
 from lab.config import Lab
-from lab.errors import PrerequisiteError, ResourceError
+from lab.errors import ConfigError, PrerequisiteError, ResourceError
 from lab.exercises import Exercise
 from lab.lifecycle import known, toolchain_of
 from lab.lock import locked
@@ -19,6 +20,19 @@ from lab.stacks import Stacks
 ALL = "--all"
 # Pulumi programs that run at the same time.
 AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Exercises of a running lab, and the folder of its tools.
+
+    `left_out` are those that the lab is not ready for, with what it lacks for each.
+    """
+
+    exercises: tuple[Exercise, ...]
+    left_out: dict[str, str]
+    lab: Lab
+    tools: Path
 
 
 def opened(lab: Lab) -> tuple[Lab, Path]:
@@ -43,24 +57,26 @@ def deploy(lab: Lab, names: Sequence[str], status: Status) -> None:
 
     Raises CommandError with Pulumi's words when that fails.
     """
-    chosen, resolved, tools = select(lab, names, status)
-    stacks = Stacks(resolved, tools, status)
-    with locked(resolved, f"exercise-up {' '.join(names)}", status):
-        _change(chosen, "exercise", stacks.up, status)
+    chosen = select(lab, names, status)
+    stacks = Stacks(chosen.lab, chosen.tools, status)
+    with locked(chosen.lab, f"exercise-up {' '.join(names)}", status):
+        _change(chosen.exercises, "exercise", stacks.up, status)
 
 
 def preview(lab: Lab, name: str, status: Status) -> str:
-    """What `deploy` would change, in Pulumi's words."""
-    (exercise,), resolved, tools = select(lab, [name], status)
-    return Stacks(resolved, tools, status).preview(exercise.name)
+    """What `deploy` would change, in Pulumi's words. Raises ConfigError for ALL."""
+    if name == ALL:
+        raise ConfigError("exercise-preview takes one exercise", hint="invoke exercise-list")
+    chosen = select(lab, [name], status)
+    return Stacks(chosen.lab, chosen.tools, status).preview(name)
 
 
 def withdraw(lab: Lab, names: Sequence[str], status: Status) -> None:
     """Take exercises away again, several at once; one that is not there is no error."""
-    chosen, resolved, tools = select(lab, names, status)
-    stacks = Stacks(resolved, tools, status)
-    with locked(resolved, f"exercise-down {' '.join(names)}", status):
-        _change(chosen, "remove", stacks.destroy, status)
+    chosen = select(lab, names, status)
+    stacks = Stacks(chosen.lab, chosen.tools, status)
+    with locked(chosen.lab, f"exercise-down {' '.join(names)}", status):
+        _change(chosen.exercises, "remove", stacks.destroy, status)
 
 
 def _change(
@@ -85,29 +101,33 @@ def deployed(lab: Lab) -> set[str]:
 
 def check(lab: Lab, names: Sequence[str], status: Status) -> grading.Report:
     """Check exercises."""
-    chosen, resolved, tools = select(lab, names, status)
-    return grading.grade(resolved, tools, chosen)
+    return _judge(select(lab, names, status))
+
+
+def _judge(chosen: Choice) -> grading.Report:
+    made = grading.grade(chosen.lab, chosen.tools, chosen.exercises)
+    return replace(made, left_out=chosen.left_out)
 
 
 def grade(
     lab: Lab, name: str, folder: Path, student: str, status: Status
 ) -> tuple[grading.Report, list[Path]]:
     """Check, and write the report in every form into `folder`; the report and the files."""
-    chosen, resolved, tools = select(lab, [name], status)
-    made = grading.grade(resolved, tools, chosen)
-    evidence = report.gather(resolved, tools, chosen)
-    return made, report.write(made, evidence, folder, student or resolved.name)
+    chosen = select(lab, [name], status)
+    made = _judge(chosen)
+    evidence = report.gather(chosen.lab, chosen.tools, chosen.exercises)
+    return made, report.write(made, evidence, folder, student or chosen.lab.name)
 
 
 def try_mutants(lab: Lab, names: Sequence[str], status: Status) -> list[mutants.Outcome]:
     """Try the wrong answers to exercises."""
-    chosen, resolved, tools = select(lab, names, status)
-    with locked(resolved, f"mutants {' '.join(names)}", status):
-        return mutants.Laboratory(resolved, tools, status).run(chosen)
+    chosen = select(lab, names, status)
+    with locked(chosen.lab, f"mutants {' '.join(names)}", status):
+        return mutants.Laboratory(chosen.lab, chosen.tools, status).run(chosen.exercises)
 
 
-def select(lab: Lab, names: Sequence[str], status: Status) -> tuple[list[Exercise], Lab, Path]:
-    """The exercises of these names, or for ALL those that the lab is ready for; and the lab.
+def select(lab: Lab, names: Sequence[str], status: Status) -> Choice:
+    """The exercises of these names, or for ALL those that the lab is ready for.
 
     Raises NotFoundError for an unknown name, PrerequisiteError for a named exercise that needs more
     machines or an image that is still to be made, and what `running` raises.
@@ -119,7 +139,7 @@ def select(lab: Lab, names: Sequence[str], status: Status) -> tuple[list[Exercis
         else [exercises.find(lab.root, name) for name in names]
     )
     resolved, tools = running(lab)
-    chosen = []
+    chosen, left_out = [], {}
     for exercise in named:
         try:
             lack, hint = lacking(resolved, exercise)
@@ -131,10 +151,11 @@ def select(lab: Lab, names: Sequence[str], status: Status) -> tuple[list[Exercis
         if not lack:
             chosen.append(exercise)
         elif every:
+            left_out[exercise.name] = lack
             status.say(f"left out: {lack} ({hint})")
         else:
             raise PrerequisiteError(lack, hint=hint)
-    return chosen, resolved, tools
+    return Choice(tuple(chosen), left_out, resolved, tools)
 
 
 def lacking(lab: Lab, exercise: Exercise) -> tuple[str, str]:

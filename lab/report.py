@@ -110,16 +110,22 @@ def gradescope(report: Report) -> str:
         }
         for check in report.checks
     ]
-    return json.dumps({"score": report.score, "tests": tests}, indent=2) + "\n"
+    # Shown above all tests.
+    output = "\n".join(f"left out: {lack}" for lack in report.left_out.values())
+    return json.dumps({"score": report.score, "output": output, "tests": tests}, indent=2) + "\n"
 
 
 def grades(report: Report, student: str) -> str:
-    """One line for a grade book: the student, the points of each exercise, the sum."""
+    """One line for a grade book: the student, the points of each exercise, the sum.
+
+    An exercise that was left out has a column without points, so that everybody has the same ones.
+    """
     parts = split(report)
+    columns = sorted({*parts, *report.left_out})
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(["student", *parts, "total", "of"])
-    scores = [part.score for part in parts.values()]
+    writer.writerow(["student", *columns, "total", "of"])
+    scores = [parts[name].score if name in parts else "" for name in columns]
     writer.writerow([student, *scores, report.score, report.points])
     return text.getvalue()
 
@@ -160,6 +166,8 @@ def _summary(report: Report) -> str:
             f'<tr><td><a href="#{escape(name)}">{escape(name)}</a></td>'
             f'<td class="points">{part.score}/{part.points}</td></tr>'
         )
+    for name, lack in report.left_out.items():
+        rows.append(f"<tr><td>{escape(name)}</td><td>left out: {escape(lack)}</td></tr>")
     return f"<table><tr><th>exercise</th><th class=points>points</th></tr>{''.join(rows)}</table>"
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import shlex
+import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from invoke import Program
 
 import tasks
 from lab import config, doctor, errors, exercises, selftest
@@ -16,6 +20,14 @@ from tests.unit.conftest import ROOT
 
 VARIABLE = re.compile(r"\bLAB_[A-Z_]+\b")
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def commands() -> Iterator[str]:
+    """Every command line of the lab's own in an indented or fenced block of the documentation."""
+    for path in (*DOCS, *ROOT.glob("infra/workloads/*/README.md")):
+        for line in path.read_text().splitlines():
+            if match := re.match(r"(?:    |\$ )?((?:invoke|\./inv) [a-z].*)$", line):
+                yield match[1]
 
 
 def rows(path: Path, heading: str) -> list[list[str]]:
@@ -125,6 +137,19 @@ def test_tasks_that_are_shown_exist(path: Path) -> None:
     names = {name.replace("_", "-") for name in tasks.namespace.task_names}
     for name in re.findall(r"(?:invoke|\./inv) ([a-z]+(?:-[a-z]+)?)\b", path.read_text()):
         assert name in names, name
+
+
+@pytest.mark.parametrize("line", sorted(set(commands())))
+def test_commands_that_are_shown_are_understood(monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    """By Invoke's own parser, which refuses a lack of arguments and flags that nobody knows."""
+    words = shlex.split(line, comments=True)
+    monkeypatch.setattr(sys, "argv", words)
+    program = Program(namespace=tasks.namespace)
+    program.create_config()
+    program.parse_core(words)
+    program.parse_collection()
+    program.parse_tasks()
+    assert program.tasks
 
 
 @pytest.mark.parametrize("name", ["github", "gitlab"])

@@ -422,11 +422,17 @@ def test_all_is_without_what_a_registry_that_is_down_may_have(
     monkeypatch.setattr(registry.http.client, "HTTPConnection", Registry)
     monkeypatch.setattr(Registry, "fails", True)
     lab = replace(lab, root=ROOT)
-    chosen, *_ = practice.select(lab, [practice.ALL], Status(stream=story))
-    assert "pod" in [exercise.name for exercise in chosen]
+    chosen = practice.select(lab, [practice.ALL], Status(stream=story))
+    assert "pod" in [exercise.name for exercise in chosen.exercises]
+    assert "registry does not answer" in chosen.left_out["mnist"]
     assert "left out: exercise `mnist`: the lab's registry does not answer" in story.getvalue()
     with pytest.raises(ResourceError, match="does not answer"):
         practice.select(lab, ["mnist"], Status(stream=story))
+
+
+def test_a_preview_is_of_one_exercise(lab: Lab) -> None:
+    with pytest.raises(ConfigError, match="takes one exercise"):
+        practice.preview(lab, practice.ALL, Status(io.StringIO()))
 
 
 # The program

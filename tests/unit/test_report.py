@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,18 @@ def test_the_grade_book(graded: Report) -> None:
     header, row = csv.reader(io.StringIO(report.grades(graded, 'Ada "A", Lovelace')))
     assert header == ["student", "pod", "service", "total", "of"]
     assert row == ['Ada "A", Lovelace', "2", "3", "5", "6"]
+
+
+def test_what_was_left_out_is_told(graded: Report, tmp_path: Path) -> None:
+    """Otherwise two students' sums are of different points, and nobody sees why."""
+    lack = "exercise `machinery` needs 2 machines, the lab has 1"
+    made = replace(graded, left_out={"machinery": lack})
+    report.write(made, {}, tmp_path, "ada")
+    for form in ("report.txt", "report.json", "report.html", "results.json"):
+        assert lack in (tmp_path / form).read_text(), form
+    header, row = csv.reader(io.StringIO((tmp_path / "grades.csv").read_text()))
+    assert header == ["student", "machinery", "pod", "service", "total", "of"]
+    assert row == ["ada", "", "2", "3", "5", "6"]
 
 
 def test_gradescope(graded: Report) -> None:

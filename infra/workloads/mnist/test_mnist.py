@@ -284,7 +284,8 @@ def test_training_can_go_on(cluster: Cluster) -> None:
 @pytest.mark.hints(
     "Whoever shares a machine says how much of it is wanted, and does not try again for ever.",
     "`kubectl describe job mnist` shows limits, backoff limit and the policy for restarts.",
-    "`limits` and `requests` of cpu and memory, `backoffLimit` of 1 to 10, `restartPolicy: Never`.",
+    "`limits` and `requests` of cpu and memory, `restartPolicy: Never`, and a `backoffLimit` "
+    "from 1 to 10 that is not the 6 of those who say nothing.",
 )
 def test_job_has_limits(cluster: Cluster) -> None:
     """The Job says how much of a machine it wants, how often it tries, and when it goes"""
@@ -306,8 +307,9 @@ def test_job_has_limits(cluster: Cluster) -> None:
     tries = seen["backoffLimit"] in (1, 2, 3, 4, 5, 7, 8, 9, 10)
     stays = seen["ttlSecondsAfterFinished"] is not None
     assert not lacking and tries and stays and seen["restartPolicy"] == "Never", (
-        f"expected requests and limits, a backoffLimit of 1 to 10, restartPolicy Never and "
-        f"ttlSecondsAfterFinished, saw {seen} and no {lacking or 'lack'}\n"
+        "expected requests and limits, a backoffLimit from 1 to 10 that is not the default of 6, "
+        f"restartPolicy Never and ttlSecondsAfterFinished, saw {seen}, "
+        f"and of requests and limits {', '.join(lacking) or 'nothing'} missing\n"
         f"{cluster.look('get job mnist -o yaml')}"
     )
 
@@ -315,7 +317,7 @@ def test_job_has_limits(cluster: Cluster) -> None:
 @pytest.mark.points(3)
 @pytest.mark.hints(
     "Those who train together must know who they are, how many, and where the first one is.",
-    "Compare the losses in both metrics files: together they must be the same, step by step.",
+    "Compare the losses in both metrics files: they must begin as the same, and stay alike.",
     "Indexed, 2 completions, parallelism 2; RANK from the index, WORLD_SIZE 2, MASTER_ADDR by the "
     "headless Service `workers`.",
 )

@@ -123,7 +123,7 @@ def test_defaults_are_given(cluster: Cluster) -> None:
 
 @pytest.mark.points(2)
 @pytest.mark.hints(
-    "A namespace can have an end.",
+    "A namespace can have a limit: so much for all of its pods together, and no more.",
     "`kubectl describe quota` shows what is used, and what there is at most.",
     "A ResourceQuota `quota` with `hard: {pods: 5, requests.memory: 256Mi}`.",
 )
