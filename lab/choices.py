@@ -78,11 +78,11 @@ def resolve(
         taken |= set(_row(name, ports[name]))
         if given and kept.get(key) != given and not port_is_free(given):
             problems.append(Problem(key, f"{given} is in use{_by(owner(given))}"))
-    for key, wanted in (("provider", provider), ("distribution", distribution)):
-        if kept.get(key, wanted) != wanted:
-            problems.append(
-                Problem(key, f"{wanted} is wanted of a lab that is {kept[key]} already: --lab NAME")
-            )
+    for key, (name, wanted) in _fixed(lab, provider, distribution, subnet, ports).items():
+        if kept.get(name, wanted) != wanted:
+            rule = f"{wanted} is wanted of a lab that has {kept[name]} already: --lab NAME"
+            problems.append(Problem(key, rule))
+    problems += _clashes(lab, ports, int(workers), kept, port_is_free, owner)
     if kept.get("control_planes", 1) > lab.control_planes:
         problems.append(
             Problem("machines.control_planes", "a lab of three cannot become one of one")
@@ -112,6 +112,61 @@ def resolve(
         ports=Ports(**ports),
     )
     return resolved, choices
+
+
+def _fixed(
+    lab: Lab, provider: str, distribution: str, subnet: IPv4Network, ports: Mapping[str, int]
+) -> dict[str, tuple[str, Any]]:
+    """What a lab stays for as long as it exists: key -> its name in FILE, and what it is to be."""
+    fixed: dict[str, tuple[str, Any]] = {
+        "provider": ("provider", provider),
+        "distribution": ("distribution", distribution),
+        "network.subnet": ("subnet", str(subnet)),
+        "network.pods": ("pods", str(lab.pods)),
+        "network.services": ("services", str(lab.services)),
+    }
+    if provider == "docker":
+        # A container is made with its ports, and keeps them.
+        fixed |= {f"ports.{name}": (f"ports.{name}", port) for name, port in ports.items()}
+        fixed["forward"] = ("forwards", _told(lab))
+    return fixed
+
+
+def _told(lab: Lab) -> str:
+    return ", ".join(map(str, lab.forwards)) or "none"
+
+
+def _clashes(
+    lab: Lab,
+    ports: Mapping[str, int],
+    workers: int,
+    kept: Mapping[str, Any],
+    port_is_free: Callable[[int], bool],
+    owner: Callable[[int], str],
+) -> list[Problem]:
+    """What is wrong with ports and forwards, now that every port and machine is known."""
+    problems = []
+    taken = {port: f"ports.{name}" for name, first in ports.items() for port in _row(name, first)}
+    for name, first in ports.items():
+        for port in _row(name, first):
+            if taken[port] != f"ports.{name}":
+                problems.append(Problem(f"ports.{name}", f"{port} is one of {taken[port]}, too"))
+    machines = [f"control-plane-{number + 1}" for number in range(lab.control_planes)]
+    machines += [f"worker-{number + 1}" for number in range(workers)]
+    # Those that the lab has hold their ports themselves.
+    held = kept.get("forwards", _told(lab) if kept else "").split(", ")
+    for number, forward in enumerate(lab.forwards):
+        key = f"forward[{number}]"
+        if forward.machine not in machines:
+            lack = f"there is no {forward.machine}, there are {', '.join(machines)}"
+            problems.append(Problem(f"{key}.machine", lack))
+        if forward.host in taken:
+            rule = f"{forward.host} is one of {taken[forward.host]}"
+            problems.append(Problem(f"{key}.host", rule))
+        elif str(forward) not in held and not port_is_free(forward.host):
+            used = f"{forward.host} is in use{_by(owner(forward.host))}"
+            problems.append(Problem(f"{key}.host", used))
+    return problems
 
 
 def as_brought_up(lab: Lab) -> Lab:
@@ -174,6 +229,9 @@ def to_remember(lab: Lab) -> Mapping[str, Any]:
         "control_planes": lab.control_planes,
         "workers": lab.workers,
         "subnet": str(lab.subnet),
+        "pods": str(lab.pods),
+        "services": str(lab.services),
+        "forwards": _told(lab),
         **{f"ports.{name}": port for name, port in vars(lab.ports).items()},
     }
 

@@ -21,6 +21,8 @@ from lab.errors import ConfigError, Problem
 
 AUTO = "auto"
 MOST_MACHINES = 6
+# What all labs of a checkout share, beside their own folders.
+SHARED = ("stacks", "passphrase")
 PROVIDERS = (AUTO, "docker", "libvirt", "virtualbox")
 DISTRIBUTIONS = (AUTO, "k3s", "kubeadm")
 SOURCES = (AUTO, "release", "mirror", "modules")
@@ -59,6 +61,9 @@ class Forward:
     host: int
     guest: int
     machine: str = "control-plane-1"
+
+    def __str__(self) -> str:
+        return f"{self.host} to {self.machine}:{self.guest}"
 
 
 @dataclass(frozen=True)
@@ -130,9 +135,12 @@ class Lab:
 
 
 def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where toolchain and images are kept for all labs: LAB_CACHE, else the user's cache folder."""
-    base = Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(environ.get("LAB_CACHE") or base / "kubernetes-lecture-lab").absolute()
+    """Where toolchain and images are kept for all labs: in LAB_CACHE, else in the user's cache.
+
+    It is always a folder of its own there: `lab-destroy --cache` removes it whole.
+    """
+    user = environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(environ.get("LAB_CACHE") or user).absolute() / "kubernetes-lecture-lab"
 
 
 # ---------------------------------------------------------------- rules: raw value -> value
@@ -212,12 +220,18 @@ def _matching(pattern: str, rule: str) -> Rule:
     return check
 
 
+def _name(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[a-z]([a-z0-9-]{0,18}[a-z0-9])?", value):
+        rule = "must be at most 20 lower-case letters, digits and dashes, beginning with a letter"
+        raise ValueError(rule)
+    if value in SHARED:
+        raise ValueError("is what the labs of a checkout share: choose another name")
+    return value
+
+
 KEYS: Mapping[str, Rule] = {
     "version": _schema,
-    "name": _matching(
-        r"[a-z]([a-z0-9-]{0,18}[a-z0-9])?",
-        "must be at most 20 lower-case letters, digits and dashes, beginning with a letter",
-    ),
+    "name": _name,
     "provider": _choice(PROVIDERS),
     "distribution": _choice(DISTRIBUTIONS),
     "kubernetes": _matching(r"auto|\d+\.\d+\.\d+", 'must be "auto" or a version such as "1.34.4"'),
@@ -346,6 +360,9 @@ def _forwards(tables: Any, text: str, problems: list[Problem]) -> tuple[Forward,
     for i, table in enumerate(tables):
         found = len(problems)
         values = {}
+        if not isinstance(table, dict):
+            problems.append(Problem(f"forward[{i}]", "must be written as [[forward]]"))
+            continue
         for key, value in table.items():
             try:
                 values[key] = FORWARD_KEYS[key](value)

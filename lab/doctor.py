@@ -12,7 +12,9 @@ from lab.host import INOTIFY_INSTANCES, Host
 from lab.output import table
 from lab.virtualbox import RANGES_FILE
 
+# MiB of disk: for everything that a first lab-up makes, and for a lab whose things are there.
 MIN_DISK = 10 * 1024
+MIN_DISK_AGAIN = 1024
 # MiB of a worker; the memory of a VM is given to it whole.
 MIN_WORKER = 400
 INOTIFY_PER_MACHINE = 40
@@ -30,19 +32,24 @@ class Finding:
 
 
 def examine(
-    lab: Lab, host: Host, packages: Sequence[str], sources: Mapping[str, Sequence[str]]
+    lab: Lab,
+    host: Host,
+    packages: Sequence[str],
+    sources: Mapping[str, Sequence[str]],
+    states: Mapping[str, str] | None = None,
 ) -> list[Finding]:
     """Every finding about a resolved lab on this host.
 
     `packages` are the Debian packages that lab-up would install; `sources` maps each tool to the
-    sources that can make it here, best first.
+    sources that can make it here, best first; `states` are those of the lab's machines, which have
+    their memory already while they run, None before they were first made.
     """
     return [
         _system(host),
         _python(host),
         _cpus(host),
-        _memory(lab, host),
-        _disk(host),
+        _memory(lab, host, states or {}),
+        _disk(host, MIN_DISK if states is None else MIN_DISK_AGAIN),
         *_programs(lab, host, packages),
         _engine(lab, host),
         _virtualisation(lab, host),
@@ -108,23 +115,21 @@ def _cpus(host: Host) -> Finding:
     return Finding("cpus", "processors", status, str(host.cpus), fix)
 
 
-def _memory(lab: Lab, host: Host) -> Finding:
-    machines = len(lab.machines)
-    if lab.provider == "docker":
-        planes = lab.control_planes
-        need = planes * MEMORY_FOR_CONTROL_PLANE + (machines - planes) * MIN_WORKER
-    else:
-        need = machines * lab.memory
-    detail = f"{host.memory_free} MiB free, {machines} machine(s) need {need}"
+def _memory(lab: Lab, host: Host, states: Mapping[str, str]) -> Finding:
+    asleep = [one for one in lab.machines if states.get(one.name) not in ("running", "paused")]
+    container = {"control-plane": MEMORY_FOR_CONTROL_PLANE, "worker": MIN_WORKER}
+    need = sum(container[one.role] if lab.provider == "docker" else lab.memory for one in asleep)
+    detail = f"{host.memory_free} MiB free, {len(asleep)} machine(s) need {need}"
     if host.memory_free >= need:
         return Finding("memory", "memory", "ok", detail)
-    fewer = "fewer machines: invoke lab-up --workers 0" if machines > 1 else "close other programs"
+    several = len(lab.machines) > 1
+    fewer = "fewer machines: invoke lab-up --workers 0" if several else "close other programs"
     return Finding("memory", "memory", "fail", detail, fewer)
 
 
-def _disk(host: Host) -> Finding:
-    detail = f"{host.disk_free >> 10} GiB free for the cache, {MIN_DISK >> 10} are needed"
-    if host.disk_free >= MIN_DISK:
+def _disk(host: Host, need: int) -> Finding:
+    detail = f"{host.disk_free >> 10} GiB free for the cache, {need >> 10} are needed"
+    if host.disk_free >= need:
         return Finding("disk", "disk", "ok", detail)
     return Finding("disk", "disk", "fail", detail, "set LAB_CACHE to a folder on a larger disk")
 

@@ -180,13 +180,15 @@ def parse_routes(text: str) -> tuple[IPv4Network, ...]:
 def parse_port_bindings(text: str) -> dict[int, str]:
     """Host port -> container, from lines of a container's name and its `PortBindings` as JSON.
 
-    Of a container that vanished meanwhile there is an empty line.
+    Of a container that vanished meanwhile there is an empty line. `HostPort` may be a range.
     """
     ports: dict[int, str] = {}
     for line in filter(None, text.splitlines()):
         name, _, bindings = line.partition(" ")
         for hosts in (json.loads(bindings) or {}).values():
-            ports |= {int(host["HostPort"]): name.strip("/") for host in hosts if host["HostPort"]}
+            for wanted in filter(None, (host["HostPort"] for host in hosts or ())):
+                first, _, last = wanted.partition("-")
+                ports |= dict.fromkeys(range(int(first), int(last or first) + 1), name.strip("/"))
     return ports
 
 

@@ -6,6 +6,7 @@ after one that was killed at any instant.
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import time
@@ -35,7 +36,7 @@ from lab.config import Lab, cache_folder
 from lab.connection import Remote, connections
 from lab.containers import run_arguments
 from lab.distributions import distribution
-from lab.errors import ConfigError, NotFoundError, PrerequisiteError
+from lab.errors import ConfigError, LabError, NotFoundError, PrerequisiteError
 from lab.host import Host
 from lab.images import Builder
 from lab.lock import locked
@@ -340,7 +341,18 @@ def examine(lab: Lab, facts: Host, toolchain: Toolchain) -> list[doctor.Finding]
         facts,
         missing(lab, facts, toolchain),
         {name: toolchain.sources(name) for name in dict.fromkeys((*tools, *HOST_TOOLS))},
+        _states(lab),
     )
+
+
+def _states(lab: Lab) -> dict[str, str] | None:
+    """The machines' states; None for a lab that never had any, or cannot say so now."""
+    if not (lab.state / "machines.json").exists():
+        return None
+    try:
+        return Machines(lab, Status(io.StringIO())).states()
+    except LabError:
+        return {}
 
 
 def summarise(status: Status, total: float) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from lab import wait
 from lab.config import Lab
@@ -29,45 +30,78 @@ def locked(lab: Lab, task: str, status: Status, timeout: float = 1800) -> Iterat
     holds it, is known by it, and is ended: two hands must not work on the same machines.
     Raises DeadlineExceeded after `timeout` seconds.
     """
-    lab.state.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = lab.state / "lock"
-    with path.open("a+") as file:
-        os.set_inheritable(file.fileno(), True)
-        since: dict[str, float] = {}
+    since: dict[str, float] = {}
 
-        def take() -> bool | None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = named(path)
-                # For a moment a new holder has the name of the last one, who is gone.
-                if time.monotonic() - since.setdefault(holder, time.monotonic()) > NAMED:
-                    end_orphans(path)
-                raise ResourceError(f"held by {holder or 'another task'}") from None
-            return True
-
+    def take() -> IO[str] | None:
+        if (file := _open(path)) is None:
+            return None
         try:
-            take()
-        except ResourceError as error:
-            status.say(f"waiting for lab `{lab.name}`: {error.message}")
-            wait.until(take, what=f"the lock of lab `{lab.name}`", timeout=timeout)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            holder = named(path)
+            # For a moment a new holder has the name of the last one, who is gone.
+            if time.monotonic() - since.setdefault(holder, time.monotonic()) > NAMED:
+                end_orphans(path)
+            raise ResourceError(f"held by {holder or 'another task'}") from None
+        # A lab-destroy takes the file away: then others find none, and make one of their own.
+        if not _is(file, path):
+            file.close()
+            return None
+        return file
+
+    def wait_for_it() -> IO[str]:
+        return wait.until(take, what=f"the lock of lab `{lab.name}`", timeout=timeout)
+
+    try:
+        file = take() or wait_for_it()
+    except ResourceError as error:
+        status.say(f"waiting for lab `{lab.name}`: {error.message}")
+        file = wait_for_it()
+    with file:
+        os.set_inheritable(file.fileno(), True)
         file.truncate(0)
         file.write(f"{task} (process {os.getpid()})\n")
         file.flush()
         yield
 
 
+def _open(path: Path) -> IO[str] | None:
+    """The file of a lock, made where there is none; None when its folder goes at this moment."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        return path.open("a+")
+    except FileNotFoundError:
+        return None
+
+
+def _is(file: IO[str], path: Path) -> bool:
+    """Whether an open file is the one that is found at a path."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
 def named(path: Path) -> str:
-    """What is written in a lock; a new holder writes its name in a moment."""
+    """What is written in a lock, if it is there; a new holder writes its name in a moment."""
     deadline = time.monotonic() + NAMED
-    while not (name := path.read_text().strip()) and time.monotonic() < deadline:
+    while not (name := _text(path).strip()) and time.monotonic() < deadline:
         time.sleep(0.01)
     return name
 
 
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
+
+
 def end_orphans(path: Path) -> None:
     """End the processes that have a lock open although the task that took it is gone."""
-    found = re.search(r"process (\d+)", path.read_text())
+    found = re.search(r"process (\d+)", _text(path))
     if not found or Path(f"/proc/{found[1]}").exists():
         return
     for process in holders(path):

@@ -72,11 +72,15 @@ def preview(lab: Lab, name: str, status: Status) -> str:
 
 
 def withdraw(lab: Lab, names: Sequence[str], status: Status) -> None:
-    """Take exercises away again, several at once; one that is not there is no error."""
-    chosen = select(lab, names, status)
-    stacks = Stacks(chosen.lab, chosen.tools, status)
-    with locked(chosen.lab, f"exercise-down {' '.join(names)}", status):
-        _change(chosen.exercises, "remove", stacks.destroy, status)
+    """Take exercises away again, several at once; one that is not there is no error.
+
+    What they need to be deployed they do not need now.
+    """
+    named = _named(lab, names)
+    resolved, tools = running(lab)
+    stacks = Stacks(resolved, tools, status)
+    with locked(resolved, f"exercise-down {' '.join(names)}", status):
+        _change(named, "remove", stacks.destroy, status)
 
 
 def _change(
@@ -133,11 +137,7 @@ def select(lab: Lab, names: Sequence[str], status: Status) -> Choice:
     machines or an image that is still to be made, and what `running` raises.
     """
     every = ALL in names
-    named = (
-        exercises.discover(lab.root)
-        if every
-        else [exercises.find(lab.root, name) for name in names]
-    )
+    named = _named(lab, names)
     resolved, tools = running(lab)
     chosen, left_out = [], {}
     for exercise in named:
@@ -156,6 +156,12 @@ def select(lab: Lab, names: Sequence[str], status: Status) -> Choice:
         else:
             raise PrerequisiteError(lack, hint=hint)
     return Choice(tuple(chosen), left_out, resolved, tools)
+
+
+def _named(lab: Lab, names: Sequence[str]) -> list[Exercise]:
+    if ALL in names:
+        return exercises.discover(lab.root)
+    return [exercises.find(lab.root, name) for name in names]
 
 
 def lacking(lab: Lab, exercise: Exercise) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.errors import CommandError, DeadlineExceeded, PrerequisiteError
+from lab.errors import CommandError, DeadlineExceeded, PrerequisiteError, tail
 
 # Seconds that the output of a child which has ended may still take to be read.
 LAST_WORDS = 5
@@ -96,8 +96,9 @@ def run(
             thread.join(max(0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
         _end(child)
+        said = tail("".join(collected["stderr"] or collected["stdout"]))
         raise DeadlineExceeded(
-            f"`{' '.join(words)}` did not end within {timeout:.0f} s", hint=hint
+            f"`{' '.join(words)}` did not end within {timeout:.0f} s{said}", hint=hint
         ) from None
     except BaseException:
         _end(child)

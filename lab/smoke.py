@@ -32,13 +32,13 @@ class Smoke:
 
 def run(lab: Lab, names: Sequence[str], folder: Path, status: Status) -> Smoke:
     """Bring the lab up, look whether it is as it must be, deploy and check these exercises (none:
-    all), remove what this run made.
+    all), remove what this run made: the lab as well, where there was none, not even a stopped one.
 
     `folder` gets conformance.xml, junit.xml and the logs, on failure too. Raises as the steps do;
     what was found is the caller's to judge.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    existed = (lab.state / lifecycle.READY).exists()
+    existed = (lab.state / lifecycle.CHOICES).exists()
     before: set[str] | None = None
     wanted = names or [practice.ALL]
     try:

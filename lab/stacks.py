@@ -97,6 +97,7 @@ class Stacks:
         """Delete everything that a stack deployed; nothing to do where it holds nothing."""
         self.release(name)
         if self.exists(name) and not empty(self._state(name)):
+            self.settle(name)
             self._pulumi("destroy", "--yes", "--skip-preview", stack=name, timeout=timeout)
 
     def outputs(self, name: str) -> dict[str, Any]:

@@ -77,14 +77,17 @@ class Toolchain:
         return self.platform != this_platform()
 
     def sources(self, name: str) -> list[str]:
-        """The sources that can make an item here, best first."""
+        """The sources that can make an item here, or have made it already, best first."""
         item = self.items.get(name)
-        able = {
-            "mirror": name in self._mirrored,
-            "release": bool(item and item.release and _reachable(item.release[0].url)),
+        pinned = {
+            "release": bool(item and item.release),
             "wheel": bool(item and item.wheel),
             "modules": bool(item and item.modules),
         }
+        stored = [one for one, pins in pinned.items() if pins and self._has(name, one)]
+        able = {**pinned, "mirror": name in self._mirrored}
+        if item and item.release and "release" not in stored:
+            able["release"] = _reachable(item.release[0].url)
         published = item and (item.release or item.wheel)
         wanted = {
             "auto": ("mirror", "release", "wheel", "modules"),
@@ -94,7 +97,11 @@ class Toolchain:
             "mirror": ("mirror", "release", "wheel", "modules"),
             "modules": ("wheel", "modules"),
         }[self.source]
-        return [source for source in wanted if able[source]]
+        found = [source for source in wanted if able[source]]
+        if self.source == "auto":
+            # A lab stays what it is, whether or not there is an internet today.
+            found.sort(key=lambda source: source != "mirror" and source not in stored)
+        return found
 
     def version(self, name: str) -> str:
         """The version of an item that its best source makes."""
@@ -124,8 +131,8 @@ class Toolchain:
     def mirrored(self, name: str, version: str) -> Iterator[Mapping[str, Path]]:
         """The files of an item that is no tool while the block runs, verified and unpacked.
 
-        None where there is no mirror, or it has not exactly this version. Raises PrerequisiteError
-        for a file that is not what the mirror's manifest says.
+        None of them where there is no mirror, or it has not exactly this version. Raises
+        PrerequisiteError for a file that is not what the mirror's manifest says.
         """
         item = self._mirrored.get(name) if self.source in ("auto", "mirror") else None
         if not item or item.version != version:
@@ -212,6 +219,9 @@ class Toolchain:
         item = self.items[name]
         return (source == "release" and item.release[0].version) or item.version
 
+    def _has(self, name: str, source: str) -> bool:
+        return self._store.has(self._key(name, source))
+
     def _key(self, name: str, source: str) -> str:
         """Over the pins alone: nothing is made to know it."""
         total = hashlib.sha256(f"{source} {self.platform}".encode())
@@ -228,7 +238,9 @@ class Toolchain:
 
     @cached_property
     def _mirrored(self) -> dict[str, mirror.Mirrored]:
-        return mirror.read(self.mirror, self.platform) if self.mirror else {}
+        if not self.mirror:
+            return {}
+        return mirror.recall(self.mirror, self.platform, self.cache / "mirrors", self._status)
 
     @cached_property
     def _go(self) -> modules.Go:

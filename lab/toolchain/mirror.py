@@ -14,17 +14,19 @@ The version may be another than the lock file's: a mirror says itself what it ca
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tomllib
 import urllib.request
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
 from lab.errors import ConfigError, PrerequisiteError
 from lab.output import Status
+from lab.state import write_aside
 from lab.toolchain import packing, release
 from lab.toolchain.store import file_digest
 
@@ -65,17 +67,46 @@ def read(address: str, target: str) -> dict[str, Mirrored]:
 
     Raises ConfigError when there is no mirror at the address or its manifest is not one.
     """
+    return _items(address, target, lambda: _manifest(address, timeout=10))
+
+
+def recall(address: str, target: str, folder: Path, status: Status) -> dict[str, Mirrored]:
+    """Like `read`, for whoever took from this mirror before: its manifest is kept in `folder`.
+
+    So a lab goes on when the stick is pulled out, or the room's server is off.
+    """
+    last = folder / f"{hashlib.sha256(address.encode()).hexdigest()[:16]}.toml"
+
+    def text() -> str:
+        try:
+            found = _manifest(address, timeout=3 if last.exists() else 10)
+        except OSError as error:
+            if not last.exists():
+                raise
+            status.say(f"mirror {address} is away ({error}): what was taken from it is used")
+            return last.read_text()
+        parse(found)
+        write_aside(last, found)
+        return found
+
+    return _items(address, target, text)
+
+
+def _items(address: str, target: str, text: Callable[[], str]) -> dict[str, Mirrored]:
     try:
-        if "://" in address:
-            with urllib.request.urlopen(f"{address.rstrip('/')}/{MANIFEST}", timeout=10) as answer:
-                text = answer.read().decode()
-        else:
-            text = (Path(address).expanduser() / MANIFEST).read_text()
-        return {item.name: item for platform, item in parse(text) if platform == target}
+        return {item.name: item for platform, item in parse(text()) if platform == target}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
             f"mirror {address} has no usable {MANIFEST}: {error!r}", hint="see docs/offline.md"
         ) from error
+
+
+def _manifest(address: str, timeout: float) -> str:
+    if "://" not in address:
+        return (Path(address).expanduser() / MANIFEST).read_text()
+    with urllib.request.urlopen(f"{address.rstrip('/')}/{MANIFEST}", timeout=timeout) as answer:
+        content: bytes = answer.read()
+    return content.decode()
 
 
 def parse(text: str) -> list[tuple[str, Mirrored]]:

@@ -28,8 +28,8 @@ class Ending:
     """How a lab went on whose lab-up was killed in each of these steps.
 
     `status` is its lab-status then; `refused` a lab-up from another checkout, `standing` its
-    lab-status after that one's lab-destroy; `smoke` its own next run, with its machine cut off
-    before, which takes away what it made.
+    lab-status after that one's lab-destroy; `smoke` a smoke test, with its machine cut off before,
+    and `kept` the machines after that. Then it is destroyed.
     """
 
     killed: tuple[str, ...]
@@ -37,6 +37,7 @@ class Ending:
     refused: Done
     standing: dict[str, Any]
     smoke: Done
+    kept: list[str]
 
 
 def in_every_step(checkout: Path, elsewhere: Path) -> Ending:
@@ -52,7 +53,9 @@ def in_every_step(checkout: Path, elsewhere: Path) -> Ending:
     # The first lab's reports are in the same checkout.
     reports = str(elsewhere / "reports")
     smoke = lab("smoke", "--exercise", "pod", "--output", reports, LAB_WORKERS="0")
-    return Ending(killed, status, refused, standing, smoke)
+    kept = containers(NAME)
+    lab("lab-destroy")
+    return Ending(killed, status, refused, standing, smoke, kept)
 
 
 def kill(lab: Invoke, step: str) -> str:

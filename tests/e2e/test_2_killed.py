@@ -39,7 +39,11 @@ def test_another_checkout_with_the_same_name(ending: Ending, invoke: Invoke) -> 
 
 
 def test_next_run_works_after_a_power_cut(ending: Ending, invoke: Invoke) -> None:
-    """The next lab-up does; here as part of a smoke test, which takes away what it made."""
+    """The next lab-up does; here as part of a smoke test, which leaves the lab that was there."""
     assert "5 of 5 points" in ending.smoke.out
+    assert len(ending.kept) == 1
+
+
+def test_nothing_is_left_of_it(ending: Ending, invoke: Invoke) -> None:
     assert not (invoke.checkout / ".lab" / NAME).exists()
     assert not docker("ps", "--all", "--quiet", "--filter", f"label=lab.name={NAME}")

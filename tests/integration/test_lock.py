@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,30 @@ def test_a_first_holder_that_has_not_said_its_name_yet_is_told(
         assert holder.stdout and holder.stdout.readline() == b"held\n"
         with locked(lab, "lab-up", status, timeout=20):
             assert "waiting for lab `lab`: held by lab-up (process 1)" in story.getvalue()
+
+
+def test_whoever_waited_for_a_destroy_keeps_others_off(
+    lab: Lab, status: Status, story: io.StringIO
+) -> None:
+    """The destroyed lab's lock is gone with it: it would let in everybody who comes later."""
+
+    def second() -> str:
+        with locked(lab, "lab-up", status, timeout=20):
+            with (
+                pytest.raises(DeadlineExceeded, match="held by lab-up"),
+                locked(lab, "lab-up again", status, timeout=0.5),
+            ):
+                pass
+            return (lab.state / "lock").read_text()
+
+    with ThreadPoolExecutor(1) as pool:
+        with locked(lab, "lab-destroy", status):
+            waiting = pool.submit(second)
+            while "held by lab-destroy" not in story.getvalue():
+                assert not waiting.done()
+                time.sleep(0.01)
+            shutil.rmtree(lab.state)
+        assert waiting.result(20).startswith("lab-up (process")
 
 
 def test_orphans_of_a_killed_task_are_ended(lab: Lab, status: Status) -> None:

@@ -226,10 +226,56 @@ def test_a_lab_does_not_become_another(open_lab: Lab, host: Callable[..., Host])
     with pytest.raises(ConfigError) as caught:
         settle(config.load(open_lab.root, flags, {}), host(), BOTH)
     assert list(map(str, caught.value.problems)) == [
-        "provider: libvirt is wanted of a lab that is docker already: --lab NAME",
-        "distribution: k3s is wanted of a lab that is kubeadm already: --lab NAME",
+        "provider: libvirt is wanted of a lab that has docker already: --lab NAME",
+        "distribution: k3s is wanted of a lab that has kubeadm already: --lab NAME",
         "machines.control_planes: a lab of three cannot become one of one",
     ]
+
+
+def problems(lab: Lab, host: Host, busy: Any = ()) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        settle(lab, host, busy=busy)
+    return list(map(str, caught.value.problems))
+
+
+def test_what_machines_were_made_with_stays(open_lab: Lab, host: Callable[..., Host]) -> None:
+    """The cluster's networks are everywhere in it, and a container is made with its ports."""
+    first = settle(replace(open_lab, forwards=(Forward(9000, 80),)), host())
+    bring_up(first, first.root / "cache")
+    subnet, pods = IPv4Network("192.168.57.0/24"), IPv4Network("10.40.0.0/16")
+    other = replace(open_lab, subnet=subnet, pods=pods, ports=Ports(http=9090))
+    assert problems(other, host()) == [
+        "network.subnet: 192.168.57.0/24 is wanted of a lab that has 192.168.56.0/24 already: "
+        "--lab NAME",
+        "network.pods: 10.40.0.0/16 is wanted of a lab that has 10.244.0.0/16 already: --lab NAME",
+        "ports.http: 9090 is wanted of a lab that has 8080 already: --lab NAME",
+        "forward: none is wanted of a lab that has 9000 to control-plane-1:80 already: --lab NAME",
+    ]
+
+
+def test_a_virtual_machine_gets_other_ports(open_lab: Lab, host: Callable[..., Host]) -> None:
+    """They lead to it by connections that are made at every start."""
+    first = settle(replace(open_lab, provider="libvirt"), host())
+    bring_up(first, first.root / "cache")
+    other = replace(first, forwards=(Forward(9000, 80),), ports=Ports(http=9090))
+    assert settle(other, host()).ports.http == 9090
+
+
+def test_ports_and_forwards_that_cannot_be(open_lab: Lab, host: Callable[..., Host]) -> None:
+    forwards = (Forward(2224, 22), Forward(9000, 80, "worker-5"), Forward(9001, 81))
+    lab = replace(open_lab, forwards=forwards, ports=Ports(ssh=2222, http=2223))
+    assert problems(lab, host(), busy={9001}) == [
+        "ports.http: 2223 is one of ports.ssh, too",
+        "forward[0].host: 2224 is one of ports.ssh",
+        "forward[1].machine: there is no worker-5, there are control-plane-1, worker-1, worker-2",
+        "forward[2].host: 9001 is in use by nginx (process 7)",
+    ]
+
+
+def test_its_own_forward_is_no_other_programs(open_lab: Lab, host: Callable[..., Host]) -> None:
+    lab = replace(open_lab, forwards=(Forward(9000, 80),))
+    bring_up(settle(lab, host()), lab.root / "cache")
+    assert settle(lab, host(), busy={9000}).forwards == lab.forwards
 
 
 def test_a_torn_record_of_another_lab_takes_nothing(open_lab: Lab) -> None:

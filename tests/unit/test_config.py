@@ -91,6 +91,8 @@ def test_every_problem_with_its_line(tmp_path: Path) -> None:
         ('source = "mirror"', "mirror: must name a folder or an address"),
         ("forward = 3", "forward: must be written as [[forward]]"),
         ("[[forward]]\nhost = 8000", "forward[0].guest: is missing"),
+        ("forward = [1]", "forward[0]: must be written as [[forward]]"),
+        ('name = "stacks"', "is what the labs of a checkout share"),
         ("[[forward]]\nhots = 1\nhost = 8000\nguest = 1", "forward[0].hots: is not a known key"),
         ('[[forward]]\nhost = 8000\nguest = 1\nmachine = "x"', "must be the name of a machine"),
         ("[machine]\nworkers = 1", "machine.workers: is not a known key; did you mean"),
@@ -162,7 +164,8 @@ def test_an_unresolved_lab_has_no_addresses() -> None:
 
 
 def test_cache_folder(tmp_path: Path) -> None:
-    assert config.cache_folder({"LAB_CACHE": str(tmp_path)}) == tmp_path
-    beside = config.cache_folder({"XDG_CACHE_HOME": str(tmp_path)})
-    assert beside == tmp_path / "kubernetes-lecture-lab"
+    """A folder of its own wherever it is: it is removed whole, and nothing else with it."""
+    for variable in ("LAB_CACHE", "XDG_CACHE_HOME"):
+        found = config.cache_folder({variable: str(tmp_path)})
+        assert found == tmp_path / "kubernetes-lecture-lab"
     assert config.cache_folder({}).is_absolute()

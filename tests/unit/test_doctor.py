@@ -72,6 +72,21 @@ def test_a_control_plane_takes_more_than_a_worker(lab: Lab, host: Callable[..., 
     assert found["memory"].status == "fail"
 
 
+@pytest.mark.parametrize(("provider", "need"), [("docker", 400), ("libvirt", 2048)])
+def test_what_runs_has_its_memory_and_what_is_made_its_disk(
+    lab: Lab, host: Callable[..., Host], provider: str, need: int
+) -> None:
+    """A lab-up that goes on where another one ended must not be refused for what that one took."""
+    lab, states = replace(lab, provider=provider), {"control-plane-1": "running"}
+    states["worker-1"] = "paused"
+    lean = host(memory_free=need, disk_free=2000)
+    found = {one.id: one for one in doctor.examine(lab, lean, (), SOURCES, states)}
+    assert (found["memory"].status, found["disk"].status) == ("ok", "ok")
+    less = host(memory_free=need - 1, disk_free=1000)
+    found = {one.id: one for one in doctor.examine(lab, less, (), SOURCES, states)}
+    assert (found["memory"].status, found["disk"].status) == ("fail", "fail")
+
+
 def test_virtual_machines_take_all_of_their_memory(lab: Lab, host: Callable[..., Host]) -> None:
     found = findings(replace(lab, provider="libvirt"), host(memory_free=6000))
     assert found["memory"].detail == "6000 MiB free, 3 machine(s) need 6144"

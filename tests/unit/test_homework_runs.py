@@ -430,11 +430,6 @@ def test_all_is_without_what_a_registry_that_is_down_may_have(
         practice.select(lab, ["mnist"], Status(stream=story))
 
 
-def test_a_preview_is_of_one_exercise(lab: Lab) -> None:
-    with pytest.raises(ConfigError, match="takes one exercise"):
-        practice.preview(lab, practice.ALL, Status(io.StringIO()))
-
-
 # The program
 
 

@@ -66,8 +66,13 @@ def test_port_bindings() -> None:
 /some-port {"80/tcp":[{"HostIp":"","HostPort":""}]}
 /none null
 /all {}
+/nobody {"90/tcp":null}
+/range {"80/tcp":[{"HostIp":"","HostPort":"8000-8002"}]}
 """
-    assert host.parse_port_bindings(text) == {2222: "lab-control-plane-1"}
+    assert host.parse_port_bindings(text) == {
+        2222: "lab-control-plane-1",
+        **dict.fromkeys((8000, 8001, 8002), "range"),
+    }
 
 
 def test_a_container_that_vanishes_holds_no_port() -> None:

@@ -529,6 +529,6 @@ def test_no_schema_is_said_and_no_failure(
     assert "kinds, fields and types are not checked" in story.getvalue()
     # What is in the cache is enough, whatever else there is.
     _, path = schema.pinned(tmp_path)
-    path.parent.mkdir()
+    path.parent.mkdir(parents=True)
     path.write_text('{"version": "1", "kinds": {}, "types": {}}')
     assert schema.load(lab, Status(story)) == schema.Schema("1", {}, {})

@@ -105,6 +105,42 @@ def test_auto_takes_the_best_source(tools: Any) -> None:
     assert tools(online=True).sources("k3s") == ["release"]
 
 
+def store(made: Toolchain, name: str, source: str) -> None:
+    """As if an item had been made by a source."""
+    folder = made.cache / "tools" / made._key(name, source)
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text("{}")
+
+
+def test_what_is_stored_needs_no_source(tools: Any) -> None:
+    """A lab of releases goes on without the internet, and one that was built does not change."""
+    store(tools(online=True), "k3s", "release")
+    store(tools(online=True), "etcd", "release")
+    store(tools(), "kubectl", "modules")
+    assert tools().sources("k3s") == ["release"]
+    assert tools().version("etcd") == tools(online=True).version("etcd") == "3.6.11"
+    assert tools().sources("kubectl") == ["modules"]
+    assert tools(online=True).sources("kubectl") == ["modules", "release"]
+    # Whoever asks for a source gets it.
+    assert tools("release", online=True).sources("kubectl") == ["release"]
+
+
+def test_a_mirror_that_is_away(tools: Any, tmp_path: Path) -> None:
+    """A stick that was pulled out: what was taken from it is there, and so is what is known."""
+    stick = tmp_path / "stick"
+    stick.mkdir()
+    address = manifest(stick)
+    with pytest.raises(ConfigError, match="no usable manifest"):
+        tools(address=str(tmp_path / "never")).version("k3s")
+    assert tools(address=address).version("k3s") == "1.21.2+k3s1"
+    (stick / "manifest.toml").unlink()
+    assert tools(address=address).version("k3s") == "1.21.2+k3s1"
+    # What is there and no manifest is told, whatever was there before.
+    (stick / "manifest.toml").write_text("k3s = 1")
+    with pytest.raises(ConfigError, match="no usable manifest"):
+        tools(address=address).version("k3s")
+
+
 def test_a_source_that_was_asked_for_is_the_only_one(tools: Any) -> None:
     assert tools("modules", online=True).sources("kubectl") == ["modules"]
     assert tools("release", online=False).sources("kubectl") == []

@@ -1,0 +1,112 @@
+"""What tasks do with exercises, and what a smoke test takes away: Pulumi and machines left out."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from lab import exercises, lifecycle, logs, practice, smoke, stacks
+from lab.config import Lab
+from lab.errors import ConfigError, PrerequisiteError, ResourceError
+from lab.grading import Report
+from lab.output import Status
+from tests.unit.conftest import ROOT
+
+
+@pytest.fixture
+def alone(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    """A lab of one machine, which runs, and whose registry has no image of the homework."""
+    monkeypatch.setattr(practice, "running", lambda lab: (lab, Path()))
+    monkeypatch.setattr(practice.registry, "digest", lambda *_: "")
+    return replace(lab, root=ROOT, name="practice", workers=0)
+
+
+@pytest.fixture(autouse=True)
+def unlocked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(practice, "locked", lambda *_: contextlib.nullcontext())
+
+
+def test_a_preview_is_of_one_exercise(lab: Lab) -> None:
+    with pytest.raises(ConfigError, match="takes one exercise"):
+        practice.preview(lab, practice.ALL, Status(io.StringIO()))
+
+
+def test_what_cannot_be_deployed_can_be_taken_away(
+    alone: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have been deployed while the lab had more machines."""
+    gone: list[str] = []
+    monkeypatch.setattr(stacks.Stacks, "destroy", lambda self, name: gone.append(name))
+    status = Status(io.StringIO())
+    with pytest.raises(PrerequisiteError):
+        practice.deploy(alone, ["scheduling"], status)
+    practice.withdraw(alone, ["scheduling"], status)
+    assert gone == ["scheduling"]
+    practice.withdraw(alone, [practice.ALL], status)
+    assert set(gone) == {exercise.name for exercise in exercises.discover(ROOT)}
+
+
+def test_what_was_cut_off_is_taken_away_with_the_stack(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checkpoint does not know whether it came to be, and Pulumi would leave it."""
+    done: list[str] = []
+    state = {"checkpoint": {"latest": {"resources": [{"custom": True}]}}}
+    stack = stacks.Stacks(lab, Path(), Status(io.StringIO()))
+    for name, answer in {"exists": True, "_state": state}.items():
+        monkeypatch.setattr(stacks.Stacks, name, lambda self, _, answer=answer: answer)
+    for name in ("release", "settle"):
+        monkeypatch.setattr(stacks.Stacks, name, lambda self, _, name=name: done.append(name))
+    monkeypatch.setattr(stacks.Stacks, "_pulumi", lambda self, *words, **_: done.append(words[0]))
+    stack.destroy("pod")
+    assert done == ["release", "settle", "destroy"]
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a smoke test does, none of it done."""
+    seen: list[str] = []
+
+    def note(name: str, answer: Any = None) -> Any:
+        def call(*_: Any, **__: Any) -> Any:
+            seen.append(name)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        return call
+
+    found = SimpleNamespace(junit="")
+    monkeypatch.setattr(lifecycle, "up", note("up"))
+    monkeypatch.setattr(lifecycle, "destroy", note("destroy"))
+    monkeypatch.setattr(logs, "collect", note("logs"))
+    monkeypatch.setattr(smoke.conformance, "run", note("conformance", found))
+    for name, answer in {
+        "deployed": {"pod"},
+        "running": (None, None),
+        "deploy": ResourceError("the disk is full"),
+        "check": Report(()),
+        "withdraw": None,
+    }.items():
+        monkeypatch.setattr(practice, name, note(name, answer))
+    return seen
+
+
+@pytest.mark.parametrize("file", ["", lifecycle.CHOICES])
+def test_a_smoke_test_takes_away_what_it_made(
+    lab: Lab, tmp_path: Path, calls: list[str], file: str
+) -> None:
+    """A lab that is stopped, or whose last lab-up failed, was there before."""
+    if file:
+        lab.state.mkdir(parents=True)
+        (lab.state / file).write_text("{}")
+    with pytest.raises(ResourceError, match="the disk is full"):
+        smoke.run(lab, [], tmp_path / "out", Status(io.StringIO()))
+    assert calls[-1] == ("withdraw" if file else "destroy")
+    assert ("destroy" in calls) is not bool(file)
