@@ -59,8 +59,9 @@ def task(body: Callable[..., Any]) -> Task[Any]:
 
 def load(**flags: Any) -> config.Lab:
     """The lab that flags, LAB_* variables and lab.toml describe; children know its way outside."""
-    from lab import outside
+    from lab import groups, outside
 
+    groups.take()
     lab = config.load(ROOT, flags)
     os.environ.update(outside.environment(lab))
     return lab

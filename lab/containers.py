@@ -133,15 +133,21 @@ def states(lab: Lab) -> dict[str, str]:
     }
 
 
-def remove(lab: Lab) -> None:
-    """Remove whatever of this lab the engine still has: containers, volumes, network."""
+def remove(lab: Lab) -> bool:
+    """Remove whatever of this lab the engine still has: containers, volumes, network.
+
+    Whether there was anything.
+    """
+    there = False
     for listing, removal in {
         ("ps", "--all", "--format", "{{.ID}}"): ("rm", "--force", "--volumes"),
         ("volume", "ls", "--format", "{{.Name}}"): ("volume", "rm", "--force"),
         ("network", "ls", "--format", "{{.ID}}"): ("network", "rm"),
     }.items():
         if found := _list(*listing, *_filters(lab)):
+            there = True
             runner.run(["docker", *removal, *found], timeout=120)
+    return there
 
 
 def drop(lab: Lab, machines: Collection[str]) -> None:

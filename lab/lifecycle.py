@@ -6,6 +6,7 @@ after one that was killed at any instant.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import shutil
@@ -21,6 +22,7 @@ from typing import Any
 from lab import (
     boxes,
     cluster,
+    containers,
     doctor,
     exercises,
     host,
@@ -127,9 +129,10 @@ def install_prerequisites(up: Bringup) -> None:
     # Docker makes the images of virtual machines as well.
     if not up.host.docker_engine:
         prerequisites.start_docker(up.host, up.toolchain.cache, up.status)
-        prerequisites.allow_docker(up.host, up.status)
+        prerequisites.allow("docker", up.host, up.status)
     if up.lab.provider == "libvirt":
         prerequisites.start_libvirt(up.host, up.toolchain.cache, up.status)
+        prerequisites.allow("libvirt", up.host, up.status)
     elif up.lab.provider == "docker" and up.may_install and up.host.lets_inotify_grow:
         prerequisites.allow_inotify(up.host, up.status)
 
@@ -455,12 +458,26 @@ def destroy(lab: Lab, status: Status, *, cache: bool = False) -> None:
                     Machines(made, status).remove()
             shutil.rmtree(lab.state)
         _forget_shared(lab.state.parent)
+    else:
+        _remove_unrecorded(lab, status)
     if cache:
         with status.step("clear the cache"):
             if (cache_folder() / "boxes").exists():
                 boxes.clear(cache_folder())
             images.clear()
             shutil.rmtree(cache_folder(), ignore_errors=True)
+
+
+def _remove_unrecorded(lab: Lab, status: Status) -> None:
+    """Remove the machines of a lab whose folder is gone: a container's label says whose it is."""
+    there = False
+    # Without an engine there are no containers, either.
+    with contextlib.suppress(LabError):
+        there = containers.remove(lab)
+    if there:
+        status.say(f"the folder of lab `{lab.name}` was gone: its containers are now, too")
+    else:
+        status.say(f"lab `{lab.name}` does not exist: nothing to destroy")
 
 
 def _was_ready(lab: Lab) -> bool:

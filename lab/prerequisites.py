@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import getpass
 import os
-import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab import runner, wait
+from lab import groups, runner, wait
 from lab.config import Lab
 from lab.errors import CommandError, LabError, PrerequisiteError
 from lab.host import INOTIFY_INSTANCES, Host
@@ -18,8 +16,6 @@ from lab.platforms import this_platform, uname_of
 
 # What Debian's archive is verified with; Ubuntu has it not from the beginning.
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
-# Set once this process has been replaced to get the group docker.
-JOINED = "LAB_JOINED_DOCKER"
 # Debian's package of the machines that a host can run, by their kernel's word for them.
 EMULATORS = {"x86_64": "qemu-system-x86", "aarch64": "qemu-system-arm"}
 # Where the kernel is told who runs which programs, and what packages have to tell it.
@@ -94,31 +90,23 @@ def start_docker(host: Host, cache: Path, status: Status) -> None:
             wait.until(answers, what="an answer of the Docker engine", timeout=60)
         except LabError as error:
             raise PrerequisiteError(
-                f"the Docker engine does not start: {error.message}", hint=f"see {log}"
+                f"the Docker engine does not start: {error.message}", hint=_look("docker", log)
             ) from error
 
 
-def allow_docker(host: Host, status: Status) -> None:
-    """Let an ordinary user talk to the engine, as Debian has it: through the group docker.
+def allow(group: str, host: Host, status: Status) -> None:
+    """Let an ordinary user talk to Docker or libvirt, as Debian has it: through a group.
 
-    A process gets a new group only by starting anew, so this one is replaced by itself.
+    This process is replaced by one that has it. Later tasks take it by themselves; a shell has it
+    after the next log-in.
     """
-    if host.is_root:
+    socket = groups.SOCKETS[group]
+    if host.is_root or not socket.exists() or os.access(socket, os.W_OK):
         return
-    try:
-        runner.run(["docker", "version"])
-        return
-    except CommandError as error:
-        if "permission denied" not in error.output or os.environ.get(JOINED):
-            raise
     user = getpass.getuser()
-    status.say(f"adding {user} to the group docker")
-    runner.run(["sudo", "-n", "usermod", "--append", "--groups", "docker", user])
-    again = shlex.join([sys.executable, "-m", "invoke", *sys.argv[1:]])
-    os.environ[JOINED] = "1"
-    # The lab's lock would be inherited.
-    os.closerange(3, 1024)
-    os.execvp("sg", ["sg", "docker", "-c", again])
+    status.say(f"adding {user} to the group {group}; a shell has it after the next log-in")
+    runner.run(["sudo", "-n", "usermod", "--append", "--groups", group, user])
+    groups.restart(group)
 
 
 def allow_inotify(host: Host, status: Status) -> None:
@@ -166,7 +154,8 @@ def start_libvirt(host: Host, cache: Path, status: Status) -> None:
     log = cache / "libvirtd.log"
 
     def answers() -> str | None:
-        return runner.run(["virsh", "--connect", "qemu:///system", "version"]).stdout
+        virsh = ["virsh", "--connect", "qemu:///system", "version"]
+        return runner.run([*host.sudo, *virsh]).stdout
 
     try:
         answers()
@@ -179,7 +168,7 @@ def start_libvirt(host: Host, cache: Path, status: Status) -> None:
             wait.until(answers, what="an answer of libvirt", timeout=30)
         except LabError as error:
             raise PrerequisiteError(
-                f"libvirt does not start: {error.message}", hint=f"see {log}"
+                f"libvirt does not start: {error.message}", hint=_look("libvirtd", log)
             ) from error
 
 
@@ -192,6 +181,11 @@ def _start(service: str, daemons: Sequence[str], host: Host, log: Path) -> None:
     for daemon in daemons:
         # What `run` starts holds the lab's lock for as long as it lives.
         runner.spawn([*host.sudo, daemon], log)
+
+
+def _look(service: str, log: Path) -> str:
+    """The command that shows why a service did not start."""
+    return f"journalctl --unit {service}" if SYSTEMD.exists() else f"see {log}"
 
 
 def _has_engine() -> bool:

@@ -29,7 +29,8 @@ class Ending:
 
     `status` is its lab-status then; `refused` a lab-up from another checkout, `standing` its
     lab-status after that one's lab-destroy; `smoke` a smoke test, with its machine cut off before,
-    and `kept` the machines after that. Then it is destroyed.
+    and `kept` the machines after that. `unrecorded` is a lab-destroy while the lab's folder is not
+    there, and `left` what that leaves of the machines.
     """
 
     killed: tuple[str, ...]
@@ -38,6 +39,8 @@ class Ending:
     standing: dict[str, Any]
     smoke: Done
     kept: list[str]
+    unrecorded: Done
+    left: list[str]
 
 
 def in_every_step(checkout: Path, elsewhere: Path) -> Ending:
@@ -54,8 +57,12 @@ def in_every_step(checkout: Path, elsewhere: Path) -> Ending:
     reports = str(elsewhere / "reports")
     smoke = lab("smoke", "--exercise", "pod", "--output", reports, LAB_WORKERS="0")
     kept = containers(NAME)
+    lab.state.rename(elsewhere / "state")
+    unrecorded = lab("lab-destroy")
+    left = containers(NAME)
+    (elsewhere / "state").rename(lab.state)
     lab("lab-destroy")
-    return Ending(killed, status, refused, standing, smoke, kept)
+    return Ending(killed, status, refused, standing, smoke, kept, unrecorded, left)
 
 
 def kill(lab: Invoke, step: str) -> str:

@@ -44,6 +44,11 @@ def test_next_run_works_after_a_power_cut(ending: Ending, invoke: Invoke) -> Non
     assert len(ending.kept) == 1
 
 
+def test_a_lab_whose_folder_is_gone_can_be_destroyed(ending: Ending) -> None:
+    assert "its containers are now, too" in ending.unrecorded.err
+    assert not ending.left
+
+
 def test_nothing_is_left_of_it(ending: Ending, invoke: Invoke) -> None:
     assert not (invoke.checkout / ".lab" / NAME).exists()
     assert not docker("ps", "--all", "--quiet", "--filter", f"label=lab.name={NAME}")

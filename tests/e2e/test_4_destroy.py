@@ -15,4 +15,4 @@ def test_destroy_leaves_nothing(invoke: Invoke, clean_host: dict[str, set[str]])
     now = leftovers()
     for kind, known in clean_host.items():
         assert not now[kind] - known, kind
-    invoke("lab-destroy")
+    assert "nothing to destroy" in invoke("lab-destroy").err
