@@ -18,6 +18,7 @@ from invoke.exceptions import Exit
 from lab import config
 from lab.errors import LabBug, LabError
 from lab.output import Status, document, table
+from lab.state import write_aside
 from lab.words import Words, WordsTask
 
 ROOT = Path(__file__).resolve().parent
@@ -234,7 +235,7 @@ def check(
 
     report = practice.check(load(name=lab), names, Status())
     if junit:
-        Path(junit).write_text(report.junit)
+        write_aside(Path(junit), report.junit, mode=0o644)
     print(document(report.data()) if json_ else report.text(hints=hint))
     report.raise_for_status()
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -23,7 +22,7 @@ from lab.host import vagrant_home
 from lab.images import REPOSITORY, digest, docker_build, exists, platform_of
 from lab.output import Status
 from lab.platforms import SERIAL, architecture_of, this_platform, uname_of
-from lab.toolchain.store import alone
+from lab.toolchain.store import alone, scratch
 
 # GiB that a machine's disk may grow to; what is empty takes no space on the host.
 DISK = 20
@@ -86,8 +85,9 @@ def make(root: Path, cache: Path, image: str, provider: str, status: Status) -> 
     waits = partial(status.say, "waiting: the box is being made already")
     with alone(cache / "boxes" / f"{key}.lock", waits):
         if not (box := find(name, provider)):
-            with status.step("box (kernel, disk)"), tempfile.TemporaryDirectory() as aside:
-                tag, folder = make_image(root, image, status), Path(aside)
+            aside = scratch(cache / "boxes" / f"{key}.partial")
+            with status.step("box (kernel, disk)"), aside as folder:
+                tag = make_image(root, image, status)
                 if provider == "libvirt":
                     _make_libvirt(name, tag, folder, status)
                 else:

@@ -42,14 +42,13 @@ ADDONS: Mapping[str, Mapping[str, Sequence[str]]] = {
 def for_host(kubeconfig: str, lab: Lab) -> str:
     """A node's kubeconfig, made to reach the API server through the host's loopback.
 
-    Cluster, context and user are named after the lab, so that no other cluster's are meant.
+    Context and user are named after the lab, so that no other cluster's are meant.
     """
     text = re.sub(
         r"server: https://[^\s]+", f"server: https://127.0.0.1:{lab.ports.api}", kubeconfig
     )
-    names = {"kubernetes-admin@" + lab.name: f"lab-{lab.name}"}
-    for old, new in names.items():
-        text = text.replace(old, new)
+    for old in (f"kubernetes-admin@{lab.name}", "kubernetes-admin"):
+        text = text.replace(old, f"lab-{lab.name}")
     return text
 
 
@@ -249,6 +248,17 @@ def healthy(lab: Lab, tools: Path) -> bool:
         return bool(nodes_ready(lab, tools))
     except LabError:
         return False
+
+
+def complete(lab: Lab, tools: Path) -> bool:
+    """Whether every workload of the baseline is there, which somebody may have deleted."""
+    items = get(lab, tools, "deployments,daemonsets", "--all-namespaces")
+    there = {
+        (item["metadata"]["namespace"], f"{item['kind'].lower()}/{item['metadata']['name']}")
+        for item in items
+    }
+    wanted = ADDONS[lab.distribution].items()
+    return all((namespace, name) in there for namespace, names in wanted for name in names)
 
 
 def fingerprint(lab: Lab) -> str:

@@ -133,6 +133,12 @@ def states(lab: Lab) -> dict[str, str]:
     }
 
 
+def older(lab: Lab, image: str) -> list[str]:
+    """The containers of the lab that were made of another image than this one."""
+    found = _list("ps", "--all", "--format", "{{.Names}} {{.Image}}", *_filters(lab))
+    return [name for name, made in zip(found[::2], found[1::2], strict=True) if made != image]
+
+
 def remove(lab: Lab) -> bool:
     """Remove whatever of this lab the engine still has: containers, volumes, network.
 

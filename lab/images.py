@@ -25,7 +25,7 @@ from lab.outside import proxy_variables
 from lab.platforms import architecture_of
 from lab.toolchain import NODE_TOOLS, Toolchain
 from lab.toolchain.release import reachable
-from lab.toolchain.store import alone, place
+from lab.toolchain.store import alone, place, scratch
 
 REPOSITORY = "lecture-lab"
 # The cluster's images have names of ours on the host, whose own images stay what they are; in the
@@ -271,8 +271,7 @@ class Builder:
         finally:
             # An interrupt does not wait for a build.
             pool.shutdown(wait=False, cancel_futures=True)
-        with tempfile.TemporaryDirectory(prefix="lab-node-") as folder:
-            context = Path(folder)
+        with scratch(self.toolchain.cache / "node-image.partial") as context:
             own, served = NODE_IMAGES[distribution]
             versions = {name: self.toolchain.version(name) for name in tools}
             self._lay_out(source, programs, context)

@@ -199,6 +199,9 @@ def start_machines(up: Bringup) -> None:
     with up.status.step(f"machines ({len(up.lab.machines)}, {up.lab.provider})"):
         up.machines.start(up.image)
         up.machines.connect()
+    if up.lab.provider == "docker" and (older := containers.older(up.lab, up.image)):
+        what = f"{', '.join(older)} stay what they were made of, an older image"
+        up.status.say(f"{what}: lab-destroy and lab-up bring the new one")
 
 
 def prepare_machines(up: Bringup) -> None:
@@ -289,7 +292,7 @@ def up(lab: Lab, status: Status, *, may_install: bool = True) -> Lab:
     with locked(lab, "lab-up", status):
         bringup = Bringup.of(lab, toolchain, status, may_install)
         ready = lab.state / READY
-        if _was_ready(bringup.lab) and cluster.healthy(bringup.lab, toolchain.bin_folder()):
+        if _was_ready(bringup.lab) and _is_whole(bringup.lab, toolchain.bin_folder()):
             status.say(f"lab `{lab.name}` is up: nothing to do")
             return bringup.lab
         ready.unlink(missing_ok=True)
@@ -486,6 +489,11 @@ def _was_ready(lab: Lab) -> bool:
         return bool(json.loads((lab.state / READY).read_text()) == cluster.fingerprint(lab))
     except (FileNotFoundError, ValueError):
         return False
+
+
+def _is_whole(lab: Lab, tools: Path) -> bool:
+    """Whether the cluster is well, and has all that lab-up gave it."""
+    return cluster.healthy(lab, tools) and cluster.complete(lab, tools)
 
 
 def _forget_shared(folder: Path) -> None:

@@ -22,7 +22,6 @@ class Status:
     stream: TextIO = field(default_factory=lambda: sys.stderr)
     times: dict[str, float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _running: dict[str, float] = field(default_factory=dict)
 
     def say(self, text: str) -> None:
         """Print one line of the story."""

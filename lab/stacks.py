@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from lab import outside, runner, wait
+from lab import cluster, outside, runner, wait
 from lab.config import Lab
 from lab.connection import ssh_config
-from lab.errors import CommandError, NotFoundError, ResourceError
+from lab.errors import CommandError, DeadlineExceeded, NotFoundError, ResourceError
 from lab.machines import environment as vagrant_environment
 from lab.output import Status
 from lab.state import remembered
@@ -74,24 +74,49 @@ class Stacks:
     def up(self, name: str, timeout: float = 300) -> None:
         """Deploy a stack, creating it first where it does not exist; again where that was too soon.
 
-        Raises CommandError with Pulumi's own words.
+        What somebody deleted from the cluster is made again. Raises CommandError with Pulumi's own
+        words, and DeadlineExceeded with what the pods complain of.
         """
         self.create(name)
         self.release(name)
         words = ["up", "--yes", "--skip-preview", "--suppress-outputs"]
         for attempt in range(1, ATTEMPTS + 1):
             self.settle(name)
+            if self.deleted(name):
+                self.status.say(f"stack `{name}` has lost objects, which are made again")
+                self._pulumi("refresh", "--yes", "--skip-preview", stack=name, timeout=180)
             try:
                 self._pulumi(*words, stack=name, timeout=timeout)
                 return
             except CommandError as error:
                 if attempt == ATTEMPTS or not late(error.output):
                     raise
+            except DeadlineExceeded as error:
+                found = cluster.complaints(self.lab, self.tools, name)
+                listing = "".join(f"\n  | {line}" for line in found)
+                hint = f"kubectl describe pods --namespace {name}"
+                raise DeadlineExceeded(error.message + listing, hint=hint) from error
 
     def preview(self, name: str) -> str:
         """What `up` would change, as Pulumi prints it."""
         self.create(name)
-        return self._pulumi("preview", "--diff", stack=name)
+        also = ["--refresh"] if self.deleted(name) else []
+        return self._pulumi("preview", "--diff", *also, stack=name, timeout=180)
+
+    def deleted(self, name: str) -> bool:
+        """Whether the cluster lacks an object that the stack has: Pulumi would not notice."""
+        for namespace, names in objects(self._state(name)).items():
+            place = ["--namespace", namespace] if namespace else []
+            words = ["get", *place, "--ignore-not-found", "--output", "name", *names]
+            try:
+                found = cluster.kubectl(self.lab, self.tools, *words).split()
+            except CommandError as error:
+                if "doesn't have a resource type" not in error.output:
+                    raise
+                return True
+            if len(found) < len(names):
+                return True
+        return False
 
     def destroy(self, name: str, timeout: float = 300) -> None:
         """Delete everything that a stack deployed; nothing to do where it holds nothing."""
@@ -219,6 +244,25 @@ def empty(state: Mapping[str, Any]) -> bool:
     return not (deployment.get("resources") or deployment.get("pending_operations"))
 
 
+def objects(state: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The Kubernetes objects that a checkpoint tells of: namespace (or none) -> as `kubectl get`
+    takes them, e.g. Deployment.v1.apps/web."""
+    found: dict[str, list[str]] = {}
+    for resource in latest(state).get("resources") or []:
+        made = resource.get("outputs") or {}
+        if resource.get("custom") and "apiVersion" in made and "kind" in made:
+            kind, namespace, name = identity(made)
+            found.setdefault(namespace, []).append(f"{kind}/{name}")
+    return found
+
+
+def identity(item: Mapping[str, Any]) -> tuple[str, str, str]:
+    """An object as kubectl takes it: (kind.version.group, namespace, name)."""
+    group, _, version = item["apiVersion"].rpartition("/")
+    kind = ".".join(filter(None, (item["kind"], version if group else "", group)))
+    return kind, item["metadata"].get("namespace", ""), item["metadata"]["name"]
+
+
 def pending_creations(state: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """The Kubernetes objects whose creation a checkpoint has as begun and not as done.
 
@@ -228,8 +272,5 @@ def pending_creations(state: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     for operation in latest(state).get("pending_operations") or []:
         inputs = operation["resource"].get("inputs") or {}
         if operation.get("type") == "creating" and "kind" in inputs:
-            group, _, version = inputs["apiVersion"].rpartition("/")
-            kind = ".".join(filter(None, (inputs["kind"], version if group else "", group)))
-            metadata = inputs["metadata"]
-            found.append((kind, metadata.get("namespace", ""), metadata["name"]))
+            found.append(identity(inputs))
     return found

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from invoke import Task
+from invoke.exceptions import ParseError
 from invoke.parser import Argument, ParserContext
 
 # The type of a task's parameter that takes one word or more.
@@ -36,6 +37,17 @@ class Several(Argument):
         self._value = [*(self._value or []), word]
 
 
+class Whole(Argument):
+    """An argument that is a whole number; what is none is refused as Invoke refuses other words."""
+
+    def set_value(self, value: Any, cast: bool = True) -> None:
+        """Take what was typed. Raises ParseError for anything but a whole number."""
+        try:
+            super().set_value(value, cast)
+        except ValueError:
+            raise ParseError(f"--{self.name} wants a whole number, not {value!r}") from None
+
+
 class WordsTask(Task[Any]):
     """A task; its parameters of type `Words` take what the command line has for them."""
 
@@ -44,10 +56,17 @@ class WordsTask(Task[Any]):
         arguments = super().get_arguments(ignore_unknown_help)
         words = count(sys.argv[1:], self.name.replace("_", "-"), arguments)
         kinds = self.body.__annotations__
-        return [
-            Several(str(one.name), words) if kinds.get(str(one.name)) == "Words" else one
-            for one in arguments
-        ]
+
+        def made(one: Argument) -> Argument:
+            if kinds.get(str(one.name)) == "Words":
+                return Several(str(one.name), words)
+            if one.kind is int:
+                return Whole(
+                    names=one.names, kind=int, default=one.default, attr_name=one.attr_name
+                )
+            return one
+
+        return [made(one) for one in arguments]
 
 
 def count(argv: Sequence[str], task: str, arguments: Sequence[Argument]) -> int:

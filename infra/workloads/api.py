@@ -72,6 +72,15 @@ class _Connection(http.client.HTTPConnection):
         self.sock.connect(str(self.path))
 
 
+# A program that is ended when nobody holds its input open any more: it must not outlive whoever
+# started it and was killed, for it lets in everybody who reaches its socket.
+TIED = """\
+exec 3<&0
+{ read -r end <&3; kill $$; } 2>/dev/null &
+exec "$@" 3<&- </dev/null
+"""
+
+
 class Proxy:
     """A `kubectl proxy` until `close`: what answers at its socket is the cluster.
 
@@ -81,17 +90,15 @@ class Proxy:
     def __init__(self, command: Sequence[str] = ("kubectl",)) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="lab-api-")
         self.socket = Path(self._folder.name) / "socket"
-        try:
-            self._process = subprocess.Popen(
-                # By default it refuses commands in containers, since others may reach it.
-                [*command, "proxy", f"--unix-socket={self.socket}", "--reject-paths=^$"],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        except FileNotFoundError as error:
-            raise CannotCheck(f"kubectl: {error}") from error
+        # By default it refuses commands in containers, since others may reach it.
+        words = [*command, "proxy", f"--unix-socket={self.socket}", "--reject-paths=^$"]
+        self._process = subprocess.Popen(
+            ["sh", "-c", TIED, "sh", *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         deadline = time.monotonic() + START
         # The socket is there a moment before anybody listens to it.
         while not self._listens():

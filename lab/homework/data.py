@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import shutil
+import os
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,15 +93,17 @@ def _take(folder: Path, toolchain: Toolchain) -> bool:
 
 def download(folder: Path, base: str) -> DataSet | None:
     """The real MNIST in `folder`, or None where it cannot be had."""
-    aside = folder.with_name(f".{folder.name}")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    options = ["--rm", "--interactive", "--entrypoint", "python3", "--volume", f"{aside}:/data"]
-    try:
-        runner.run(["docker", "run", *options, base, "-"], stdin=DOWNLOAD.encode(), timeout=600)
-    except (CommandError, DeadlineExceeded):
-        return None
-    content = {name: (aside / RAW / name).read_bytes() for name in FILES}
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # As this user, who has to be able to take away what the container leaves.
+    options = ["--rm", "--interactive", "--entrypoint", "python3"]
+    options += ["--user", f"{os.getuid()}:{os.getgid()}", "--env", "HOME=/tmp"]
+    with tempfile.TemporaryDirectory(dir=folder.parent) as aside:
+        options += ["--volume", f"{aside}:/data"]
+        try:
+            runner.run(["docker", "run", *options, base, "-"], stdin=DOWNLOAD.encode(), timeout=600)
+        except (CommandError, DeadlineExceeded):
+            return None
+        content = {name: Path(aside, RAW, name).read_bytes() for name in FILES}
     write(folder, "MNIST", content)
     return DataSet("MNIST", folder)
 

@@ -48,6 +48,20 @@ def alone(path: Path, waits: Callable[[], None] = lambda: None) -> Iterator[None
         yield
 
 
+@contextmanager
+def scratch(folder: Path) -> Iterator[Path]:
+    """An empty folder while the block runs, for whoever holds a lock for it.
+
+    In the cache and not in /tmp, which may be memory; what a killed one left is taken away.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @dataclass(frozen=True)
 class Store:
     """Content-addressed folders below `folder`; several labs and processes may share it."""

@@ -118,6 +118,13 @@ def test_pulumi_by_hand(invoke: Invoke) -> None:
     assert "myapp-pod" in invoke.shell("pulumi stack output pod --stack pod")
 
 
+def test_what_was_deleted_by_hand_comes_back(invoke: Invoke) -> None:
+    """Pulumi itself believes what it wrote down."""
+    invoke.shell("kubectl delete pod myapp-pod --namespace pod --now")
+    assert "stack `pod` has lost objects" in invoke("exercise-up", "pod").err
+    invoke.shell("kubectl get pod myapp-pod --namespace pod")
+
+
 def test_smoke_by_the_job_files(invoke: Invoke) -> None:
     """Every exercise at once, as GitHub's and GitLab's jobs type it; what was there stays."""
     github = yaml.safe_load((ROOT / "docs/ci/github.yml").read_text())

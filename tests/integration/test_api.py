@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -10,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from infra.workloads.api import SOCKET, Api, CannotCheck, Proxy, server
+from lab import wait
+from tests.integration.conftest import ROOT
+from tests.integration.test_runner import gone
 
 # Stands for `kubectl proxy --unix-socket=PATH`: the socket is there before anybody listens.
 LATE = """#!{python}
@@ -100,3 +104,23 @@ def test_a_proxy_that_ends_is_no_lost_point(
     kubectl(tmp_path, "#!/bin/sh\necho no configuration >&2; exit 1\n", monkeypatch)
     with pytest.raises(CannotCheck, match="no configuration"):
         Proxy()
+    with pytest.raises(CannotCheck, match="no-kubectl: not found"):
+        Proxy(["no-kubectl"])
+
+
+def test_a_proxy_ends_with_whoever_started_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lets in everybody who reaches its socket, and nobody would know of it any more."""
+    kubectl(tmp_path, LATE.format(python=sys.executable), monkeypatch)
+    script = "import infra.workloads.api as api; p = api.Proxy(); print(p._process.pid); input()"
+    command = [sys.executable, "-uc", script]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as starter:
+        assert starter.stdout
+        proxy = int(starter.stdout.readline())
+        assert not gone(proxy)
+        starter.kill()
+        starter.wait(20)
+        wait.until(lambda: gone(proxy) or None, what="the end of the proxy", timeout=5)

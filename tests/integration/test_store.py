@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from lab.output import Status
-from lab.toolchain.store import Store
+from lab.toolchain.store import Store, scratch
 from tests.integration.conftest import ROOT
 
 
@@ -54,6 +54,16 @@ def test_a_damaged_file_is_refused_by_name_and_made_again(
     assert "is not what was stored" in story.getvalue()
     assert str(path.parent) in story.getvalue()
     assert store.add("tool-1", filler("again"))["tool"].read_text() == "again"
+
+
+def test_what_a_killed_one_left_aside_is_taken_away(tmp_path: Path) -> None:
+    aside = tmp_path / "node-image.partial"
+    aside.mkdir()
+    (aside / "gigabytes").touch()
+    with scratch(aside) as folder:
+        assert not list(folder.iterdir())
+        (folder / "more").touch()
+    assert not aside.exists()
 
 
 def test_a_failed_fill_leaves_nothing_that_counts(store: Store) -> None:

@@ -14,7 +14,7 @@ import pytest
 from websocket import ABNF
 
 from infra.workloads import api, checks, conftest
-from infra.workloads.api import Api, CannotCheck, Proxy
+from infra.workloads.api import Api, CannotCheck
 from infra.workloads.checks import Cluster, answering, eventually, ready
 
 WORKLOADS = Path(checks.__file__).parent
@@ -197,10 +197,6 @@ def test_kubectl_that_does_not_run_is_no_lost_point(
     monkeypatch.setattr(checks.subprocess, "run", run)
     with pytest.raises(CannotCheck):
         Cluster("pod").kubectl("get", "pods")
-    monkeypatch.setattr(api.subprocess, "Popen", run)
-    if isinstance(problem, FileNotFoundError):
-        with pytest.raises(CannotCheck):
-            Proxy()
 
 
 def test_a_missing_object_fails_and_says_where_to_look() -> None:

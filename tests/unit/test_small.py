@@ -207,7 +207,7 @@ def test_only_a_cluster_that_is_late_is_asked_again(
         return ""
 
     monkeypatch.setattr(stacks.Stacks, "_pulumi", pulumi)
-    for step in ("create", "release", "settle"):
+    for step in ("create", "release", "settle", "deleted"):
         monkeypatch.setattr(stacks.Stacks, step, lambda *_: None)
     deployed = stacks.Stacks(lab, Path("/tools"), output.Status(io.StringIO()))
     if tries == 3:
@@ -218,11 +218,66 @@ def test_only_a_cluster_that_is_late_is_asked_again(
     assert calls == ["up"] * tries
 
 
+def test_a_checkpoints_objects_as_kubectl_takes_them(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def item(api: str, kind: str, **metadata: str) -> dict[str, object]:
+        return {"custom": True, "outputs": {"apiVersion": api, "kind": kind, "metadata": metadata}}
+
+    resources = [
+        {"custom": False},
+        {"custom": True, "outputs": {"kubeconfig": "x"}},
+        item("v1", "Namespace", name="n"),
+        item("v1", "Service", name="s", namespace="n"),
+        item("apps/v1", "Deployment", name="d", namespace="n"),
+    ]
+    state = {"checkpoint": {"latest": {"resources": resources}}}
+    expected = {"": ["Namespace/n"], "n": ["Service/s", "Deployment.v1.apps/d"]}
+    assert stacks.objects(state) == expected
+    assert stacks.objects({"checkpoint": {"latest": None}}) == {}
+    there = {"": "namespace/n\n", "n": "service/s\ndeployment.apps/d\n"}
+    stack = stacks.Stacks(lab, Path("/tools"), output.Status(io.StringIO()))
+    monkeypatch.setattr(stacks.Stacks, "_state", lambda *_: state)
+
+    def kubectl(_: Lab, tools: Path, *words: str) -> str:
+        answer = there["n" if "--namespace" in words else ""]
+        if answer.startswith("error"):
+            raise CommandError(words, 1, answer)
+        return answer
+
+    monkeypatch.setattr(stacks.cluster, "kubectl", kubectl)
+    assert not stack.deleted("n")
+    for answer in ("service/s\n", "", """error: the server doesn't have a resource type "x\""""):
+        there["n"] = answer
+        assert stack.deleted("n")
+    there["n"] = "error: connection refused"
+    with pytest.raises(CommandError, match="refused"):
+        stack.deleted("n")
+
+
+def test_a_baseline_that_somebody_deleted_from(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    items = [
+        {"kind": kind.capitalize(), "metadata": {"name": name, "namespace": namespace}}
+        for namespace, names in cluster.ADDONS["kubeadm"].items()
+        for kind, name in (one.split("/") for one in names)
+    ]
+    for item in items:
+        item["kind"] = {"Daemonset": "DaemonSet"}.get(str(item["kind"]), item["kind"])
+    monkeypatch.setattr(cluster, "get", lambda *_: items)
+    assert cluster.complete(lab, Path())
+    items.pop()
+    assert not cluster.complete(lab, Path())
+
+
 def test_kubeconfig_reaches_the_cluster_through_loopback(lab: Lab) -> None:
-    text = "server: https://192.168.56.11:6443\ncurrent-context: kubernetes-admin@lab\n"
+    """Its context and user are no other lab's: several kubeconfigs may be read as one."""
+    text = (
+        "server: https://192.168.56.11:6443\ncurrent-context: kubernetes-admin@lab\n"
+        "    user: kubernetes-admin\n"
+    )
     made = cluster.for_host(text, lab)
     assert "server: https://127.0.0.1:6443" in made
-    assert "current-context: lab-lab" in made
+    assert "current-context: lab-lab\n    user: lab-lab\n" in made
 
 
 def test_a_new_node_has_no_lease_yet() -> None:

@@ -26,7 +26,10 @@ def program(seen: Given) -> Program:
     def other(c: Context) -> None:
         seen.update(other=True)
 
-    return Program(namespace=Collection(tasks.task(look_at), tasks.task(other)))
+    def count(c: Context, number: int = 3) -> None:
+        seen.update(number=number)
+
+    return Program(namespace=Collection(*(tasks.task(one) for one in (look_at, other, count))))
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> Given:
@@ -75,6 +78,7 @@ def test_a_word_with_a_space(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("look-at", "did not receive required positional arguments: 'names'"),
         ("look-at a --al", "No idea what '--al' is!"),
+        ("count --number many", "--number wants a whole number, not 'many'"),
     ],
 )
 def test_what_invoke_refuses(
@@ -86,6 +90,8 @@ def test_what_invoke_refuses(
 
 def test_other_tasks_are_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(monkeypatch, "other") == {"other": True}
+    assert run(monkeypatch, "count") == {"number": 3}
+    assert run(monkeypatch, "count", "--number", "7") == {"number": 7}
     assert run(monkeypatch, "other", "look-at", "a", "b")["names"] == ["a", "b"]
 
 
