@@ -80,8 +80,8 @@ def resolve(
             problems.append(Problem(key, f"{given} is in use{_by(owner(given))}"))
     for key, (name, wanted) in _fixed(lab, provider, distribution, subnet, ports).items():
         if kept.get(name, wanted) != wanted:
-            rule = f"{wanted} is wanted of a lab that has {kept[name]} already: --lab NAME"
-            problems.append(Problem(key, rule))
+            rule = f"{wanted} is wanted of a lab that has {kept[name]} already"
+            problems.append(Problem(key, f"{rule}: lab-destroy first, or --lab NAME"))
     problems += _clashes(lab, ports, int(workers), kept, port_is_free, owner)
     if kept.get("control_planes", 1) > lab.control_planes:
         problems.append(
