@@ -23,7 +23,7 @@ from lab.virtualbox import DEFAULT_RANGES, VirtualBox
 
 BOTH = {"kubeadm": "1.34.4", "k3s": "1.34.2+k3s1"}
 ONE = {"kubeadm": "1.34.4"}
-STAYS = "lab-destroy first, or --lab NAME"
+STAYS = "already: lab-destroy first, or --lab NAME"
 VIRTUALBOX = VirtualBox((7, 0, 14), True, True, DEFAULT_RANGES, (), False, (6, 1))
 
 
@@ -227,8 +227,8 @@ def test_a_lab_does_not_become_another(open_lab: Lab, host: Callable[..., Host])
     with pytest.raises(ConfigError) as caught:
         settle(config.load(open_lab.root, flags, {}), host(), BOTH)
     assert list(map(str, caught.value.problems)) == [
-        f"provider: libvirt is wanted of a lab that has docker already: {STAYS}",
-        f"distribution: k3s is wanted of a lab that has kubeadm already: {STAYS}",
+        f"provider: libvirt is wanted of a lab that has docker {STAYS}",
+        f"distribution: k3s is wanted of a lab that has kubeadm {STAYS}",
         "machines.control_planes: a lab of three cannot become one of one",
     ]
 
@@ -246,10 +246,10 @@ def test_what_machines_were_made_with_stays(open_lab: Lab, host: Callable[..., H
     subnet, pods = IPv4Network("192.168.57.0/24"), IPv4Network("10.40.0.0/16")
     other = replace(open_lab, subnet=subnet, pods=pods, ports=Ports(http=9090))
     assert problems(other, host()) == [
-        f"network.subnet: 192.168.57.0/24 is wanted of a lab that has 192.168.56.0/24 already: {STAYS}",
-        f"network.pods: 10.40.0.0/16 is wanted of a lab that has 10.244.0.0/16 already: {STAYS}",
-        f"ports.http: 9090 is wanted of a lab that has 8080 already: {STAYS}",
-        f"forward: none is wanted of a lab that has 9000 to control-plane-1:80 already: {STAYS}",
+        f"network.subnet: 192.168.57.0/24 is wanted of a lab that has 192.168.56.0/24 {STAYS}",
+        f"network.pods: 10.40.0.0/16 is wanted of a lab that has 10.244.0.0/16 {STAYS}",
+        f"ports.http: 9090 is wanted of a lab that has 8080 {STAYS}",
+        f"forward: none is wanted of a lab that has 9000 to control-plane-1:80 {STAYS}",
     ]
 
 
