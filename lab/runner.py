@@ -68,7 +68,7 @@ def run(
             # long as a child of it still works on the machines.
             close_fds=False,
         )
-    except FileNotFoundError as error:
+    except (FileNotFoundError, PermissionError) as error:
         raise PrerequisiteError(
             f"`{words[0]}` cannot be started: {error.strerror}", hint=hint or "invoke doctor"
         ) from error

@@ -54,6 +54,14 @@ def test_a_missing_program() -> None:
         runner.run(["no-such-program"])
 
 
+def test_a_program_that_may_not_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor may it be where PATH leads to a folder that this user cannot enter."""
+    (tmp_path / "no-program").touch()
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with pytest.raises(PrerequisiteError, match="cannot be started: Permission denied"):
+        runner.run(["no-program"])
+
+
 def test_a_limit_ends_the_child_and_its_children(script: Script, tmp_path: Path) -> None:
     path = script(f"sleep 300 & echo $! >{tmp_path}/child; echo the reason; wait")
     begin = time.monotonic()
