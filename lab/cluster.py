@@ -251,8 +251,11 @@ def healthy(lab: Lab, tools: Path) -> bool:
 
 
 def complete(lab: Lab, tools: Path) -> bool:
-    """Whether every workload of the baseline is there, which somebody may have deleted."""
-    items = get(lab, tools, "deployments,daemonsets", "--all-namespaces")
+    """Whether every workload of the baseline is there now: somebody may have deleted one."""
+    try:
+        items = get(lab, tools, "deployments,daemonsets", "--all-namespaces")
+    except LabError:
+        return False
     there = {
         (item["metadata"]["namespace"], f"{item['kind'].lower()}/{item['metadata']['name']}")
         for item in items

@@ -109,7 +109,7 @@ class Stacks:
             place = ["--namespace", namespace] if namespace else []
             words = ["get", *place, "--ignore-not-found", "--output", "name", *names]
             try:
-                found = cluster.kubectl(self.lab, self.tools, *words).split()
+                found = cluster.kubectl(self.lab, self.tools, *words, timeout=60).split()
             except CommandError as error:
                 if "doesn't have a resource type" not in error.output:
                     raise

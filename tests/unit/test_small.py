@@ -239,7 +239,7 @@ def test_a_checkpoints_objects_as_kubectl_takes_them(
     stack = stacks.Stacks(lab, Path("/tools"), output.Status(io.StringIO()))
     monkeypatch.setattr(stacks.Stacks, "_state", lambda *_: state)
 
-    def kubectl(_: Lab, tools: Path, *words: str) -> str:
+    def kubectl(_: Lab, tools: Path, *words: str, timeout: float) -> str:
         answer = there["n" if "--namespace" in words else ""]
         if answer.startswith("error"):
             raise CommandError(words, 1, answer)
@@ -266,6 +266,12 @@ def test_a_baseline_that_somebody_deleted_from(lab: Lab, monkeypatch: pytest.Mon
     monkeypatch.setattr(cluster, "get", lambda *_: items)
     assert cluster.complete(lab, Path())
     items.pop()
+    assert not cluster.complete(lab, Path())
+
+    def late(*_: object) -> None:
+        raise DeadlineExceeded("the API server is late")
+
+    monkeypatch.setattr(cluster, "get", late)
     assert not cluster.complete(lab, Path())
 
 
