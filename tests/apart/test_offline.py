@@ -165,6 +165,19 @@ def test_its_exercise(island: Island) -> None:
     assert "nothing to do" in island.inv("lab-up").err
 
 
+def test_the_stick_is_pulled_out(island: Island) -> None:
+    """What was taken from it is enough for a lab that is there."""
+    away = island.bundle.with_name("pulled out")
+    island.bundle.rename(away)
+    try:
+        checked = island.inv("check", "pod")
+        assert "is away" in checked.err and "failed" not in checked.out
+        island.inv("lab-down")
+        island.inv("lab-up")
+    finally:
+        away.rename(island.bundle)
+
+
 def machine(island: Island, line: str) -> str:
     """What a line of shell says on the machine, typed there by a person."""
     config = island.checkout / ".lab" / "offline" / "ssh_config"
