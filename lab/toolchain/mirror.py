@@ -31,6 +31,8 @@ from lab.toolchain import packing, release
 from lab.toolchain.store import file_digest
 
 MANIFEST = "manifest.toml"
+# Addresses that did not answer: they are asked, and that is told, once in a run.
+away: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -78,12 +80,15 @@ def recall(address: str, target: str, folder: Path, status: Status) -> dict[str,
     last = folder / f"{hashlib.sha256(address.encode()).hexdigest()[:16]}.toml"
 
     def text() -> str:
+        if address in away:
+            return last.read_text()
         try:
             found = _manifest(address, timeout=3 if last.exists() else 10)
         except OSError as error:
             if not last.exists():
                 raise
             status.say(f"mirror {address} is away ({error}): what was taken from it is used")
+            away.add(address)
             return last.read_text()
         parse(found)
         write_aside(last, found)

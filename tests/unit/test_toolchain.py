@@ -135,6 +135,8 @@ def test_a_mirror_that_is_away(tools: Any, tmp_path: Path) -> None:
     assert tools(address=address).version("k3s") == "1.21.2+k3s1"
     (stick / "manifest.toml").unlink()
     assert tools(address=address).version("k3s") == "1.21.2+k3s1"
+    assert mirror.away == {address}
+    mirror.away.clear()
     # What is there and no manifest is told, whatever was there before.
     (stick / "manifest.toml").write_text("k3s = 1")
     with pytest.raises(ConfigError, match="no usable manifest"):
