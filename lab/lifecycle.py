@@ -352,7 +352,7 @@ def examine(lab: Lab, facts: Host, toolchain: Toolchain) -> list[doctor.Finding]
 
 
 def _states(lab: Lab) -> dict[str, str] | None:
-    """The machines' states; None for a lab that never had any, or cannot say so now."""
+    """The machines' states, none where they cannot be asked; None for a lab that never had any."""
     if not (lab.state / "machines.json").exists():
         return None
     try:

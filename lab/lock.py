@@ -46,7 +46,7 @@ def locked(lab: Lab, task: str, status: Status, timeout: float = 1800) -> Iterat
                 end_orphans(path)
             raise ResourceError(f"held by {holder or 'another task'}") from None
         # A lab-destroy takes the file away: then others find none, and make one of their own.
-        if not _is(file, path):
+        if not _is_at(file, path):
             file.close()
             return None
         return file
@@ -76,7 +76,7 @@ def _open(path: Path) -> IO[str] | None:
         return None
 
 
-def _is(file: IO[str], path: Path) -> bool:
+def _is_at(file: IO[str], path: Path) -> bool:
     """Whether an open file is the one that is found at a path."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())

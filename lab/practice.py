@@ -23,7 +23,7 @@ AT_ONCE = 8
 
 
 @dataclass(frozen=True)
-class Choice:
+class Selection:
     """Exercises of a running lab, and the folder of its tools.
 
     `left_out` are those that the lab is not ready for, with what it lacks for each.
@@ -108,7 +108,7 @@ def check(lab: Lab, names: Sequence[str], status: Status) -> grading.Report:
     return _judge(select(lab, names, status))
 
 
-def _judge(chosen: Choice) -> grading.Report:
+def _judge(chosen: Selection) -> grading.Report:
     made = grading.grade(chosen.lab, chosen.tools, chosen.exercises)
     return replace(made, left_out=chosen.left_out)
 
@@ -130,7 +130,7 @@ def try_mutants(lab: Lab, names: Sequence[str], status: Status) -> list[mutants.
         return mutants.Laboratory(chosen.lab, chosen.tools, status).run(chosen.exercises)
 
 
-def select(lab: Lab, names: Sequence[str], status: Status) -> Choice:
+def select(lab: Lab, names: Sequence[str], status: Status) -> Selection:
     """The exercises of these names, or for ALL those that the lab is ready for.
 
     Raises NotFoundError for an unknown name, PrerequisiteError for a named exercise that needs more
@@ -155,7 +155,7 @@ def select(lab: Lab, names: Sequence[str], status: Status) -> Choice:
             status.say(f"left out: {lack} ({hint})")
         else:
             raise PrerequisiteError(lack, hint=hint)
-    return Choice(tuple(chosen), left_out, resolved, tools)
+    return Selection(tuple(chosen), left_out, resolved, tools)
 
 
 def _named(lab: Lab, names: Sequence[str]) -> list[Exercise]:

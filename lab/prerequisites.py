@@ -154,8 +154,8 @@ def start_libvirt(host: Host, cache: Path, status: Status) -> None:
     log = cache / "libvirtd.log"
 
     def answers() -> str | None:
-        virsh = ["virsh", "--connect", "qemu:///system", "version"]
-        return runner.run([*host.sudo, *virsh]).stdout
+        root = host.sudo if host.is_ours else []
+        return runner.run([*root, "virsh", "--connect", "qemu:///system", "version"]).stdout
 
     try:
         answers()
