@@ -26,6 +26,17 @@ DEFAULT_PORTS = {"api": 6443, "http": 8080, "registry": 5000, "ssh": 2222}
 MEMORY_FOR_WORKERS = 4096
 MEMORY_FOR_CONTROL_PLANE = 1200
 FILE = "choices.json"
+# Keys of what a lab stays for as long as it exists, and their names in FILE.
+STAYS = {
+    "provider": "provider",
+    "distribution": "distribution",
+    "network.subnet": "subnet",
+    "network.pods": "pods",
+    "network.services": "services",
+}
+# A container is made with its ports, and keeps them.
+STAYS_IN_CONTAINERS = {f"ports.{name}": f"ports.{name}" for name in DEFAULT_PORTS}
+STAYS_IN_CONTAINERS["forward"] = "forwards"
 # In the cache, which all labs share: a line for the folder of every checkout's labs.
 CHECKOUTS = "checkouts"
 
@@ -78,16 +89,26 @@ def resolve(
         taken |= set(_row(name, ports[name]))
         if given and kept.get(key) != given and not port_is_free(given):
             problems.append(Problem(key, f"{given} is in use{_by(owner(given))}"))
-    for key, (name, wanted) in _fixed(lab, provider, distribution, subnet, ports).items():
-        if kept.get(name, wanted) != wanted:
-            rule = f"{wanted} is wanted of a lab that has {kept[name]} already"
+    kubernetes = versions.get(distribution, "")
+    resolved = dataclasses.replace(
+        lab,
+        provider=provider,
+        distribution=distribution,
+        kubernetes=kubernetes,
+        workers=int(workers),
+        subnet=subnet,
+        ports=Ports(**ports),
+    )
+    now = to_remember(resolved)
+    for key, name in (STAYS | STAYS_IN_CONTAINERS if provider == "docker" else STAYS).items():
+        if kept.get(name, now[name]) != now[name]:
+            rule = f"{now[name]} is wanted of a lab that has {kept[name]} already"
             problems.append(Problem(key, f"{rule}: lab-destroy first, or --lab NAME"))
-    problems += _clashes(lab, ports, int(workers), kept, port_is_free, owner)
+    problems += _clashes(resolved, kept, port_is_free, owner)
     if kept.get("control_planes", 1) > lab.control_planes:
         problems.append(
             Problem("machines.control_planes", "a lab of three cannot become one of one")
         )
-    kubernetes = versions.get(distribution, "")
     if not kubernetes:
         problems.append(Problem("distribution", f"no source has {distribution} for this host"))
     elif lab.kubernetes not in (AUTO, kubernetes.partition("+")[0]):
@@ -102,34 +123,7 @@ def resolve(
                 )
     if problems:
         raise ConfigError("the lab does not fit this host", problems=problems, hint="invoke doctor")
-    resolved = dataclasses.replace(
-        lab,
-        provider=provider,
-        distribution=distribution,
-        kubernetes=kubernetes,
-        workers=int(workers),
-        subnet=subnet,
-        ports=Ports(**ports),
-    )
     return resolved, choices
-
-
-def _fixed(
-    lab: Lab, provider: str, distribution: str, subnet: IPv4Network, ports: Mapping[str, int]
-) -> dict[str, tuple[str, Any]]:
-    """What a lab stays for as long as it exists: key -> its name in FILE, and what it is to be."""
-    fixed: dict[str, tuple[str, Any]] = {
-        "provider": ("provider", provider),
-        "distribution": ("distribution", distribution),
-        "network.subnet": ("subnet", str(subnet)),
-        "network.pods": ("pods", str(lab.pods)),
-        "network.services": ("services", str(lab.services)),
-    }
-    if provider == "docker":
-        # A container is made with its ports, and keeps them.
-        fixed |= {f"ports.{name}": (f"ports.{name}", port) for name, port in ports.items()}
-        fixed["forward"] = ("forwards", _told(lab))
-    return fixed
 
 
 def _told(lab: Lab) -> str:
@@ -138,21 +132,19 @@ def _told(lab: Lab) -> str:
 
 def _clashes(
     lab: Lab,
-    ports: Mapping[str, int],
-    workers: int,
     kept: Mapping[str, Any],
     port_is_free: Callable[[int], bool],
     owner: Callable[[int], str],
 ) -> list[Problem]:
-    """What is wrong with ports and forwards, now that every port and machine is known."""
+    """What is wrong with the ports and forwards of a resolved lab."""
     problems = []
+    ports = vars(lab.ports)
     taken = {port: f"ports.{name}" for name, first in ports.items() for port in _row(name, first)}
     for name, first in ports.items():
         for port in _row(name, first):
             if taken[port] != f"ports.{name}":
                 problems.append(Problem(f"ports.{name}", f"{port} is one of {taken[port]}, too"))
-    machines = [f"control-plane-{number + 1}" for number in range(lab.control_planes)]
-    machines += [f"worker-{number + 1}" for number in range(workers)]
+    machines = [machine.name for machine in lab.machines]
     # Those that the lab has hold their ports themselves.
     held = kept.get("forwards", _told(lab) if kept else "").split(", ")
     for number, forward in enumerate(lab.forwards):

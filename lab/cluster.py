@@ -181,6 +181,14 @@ def complaints(lab: Lab, tools: Path, namespace: str) -> list[str]:
     ]
 
 
+def with_complaints(
+    error: DeadlineExceeded, lab: Lab, tools: Path, namespace: str, hint: str
+) -> DeadlineExceeded:
+    """The same time-out, with what the namespace's pods complain of."""
+    found = "".join(f"\n  | {line}" for line in complaints(lab, tools, namespace))
+    return DeadlineExceeded(error.message + found, hint=hint)
+
+
 def available(lab: Lab, tools: Path, namespace: str, workload: str) -> bool | None:
     """True when a workload, such as deployment/traefik, serves. Raises ResourceError if not."""
     (item,) = get(lab, tools, workload, "--namespace", namespace)
@@ -214,8 +222,7 @@ def _wait_available(lab: Lab, tools: Path, namespace: str, workload: str) -> Non
             timeout=PATIENCE,
         )
     except DeadlineExceeded as error:
-        listing = "".join(f"\n  | {line}" for line in complaints(lab, tools, namespace))
-        raise DeadlineExceeded(error.message + listing, hint="invoke lab-logs") from error
+        raise with_complaints(error, lab, tools, namespace, "invoke lab-logs") from error
 
 
 def wait_addons(lab: Lab, tools: Path) -> None:
@@ -253,15 +260,21 @@ def healthy(lab: Lab, tools: Path) -> bool:
 def complete(lab: Lab, tools: Path) -> bool:
     """Whether every workload of the baseline is there now: somebody may have deleted one."""
     try:
-        items = get(lab, tools, "deployments,daemonsets", "--all-namespaces")
+        there = addons(lab, tools)
     except LabError:
         return False
-    there = {
-        (item["metadata"]["namespace"], f"{item['kind'].lower()}/{item['metadata']['name']}")
-        for item in items
-    }
-    wanted = ADDONS[lab.distribution].items()
-    return all((namespace, name) in there for namespace, names in wanted for name in names)
+    return len(there) == sum(map(len, ADDONS[lab.distribution].values()))
+
+
+def addons(lab: Lab, tools: Path) -> list[dict[str, Any]]:
+    """The workloads of the baseline that are there."""
+    baseline = ADDONS[lab.distribution]
+    return [
+        item
+        for item in get(lab, tools, "deployments,daemonsets", "--all-namespaces")
+        if f"{item['kind'].lower()}/{item['metadata']['name']}"
+        in baseline.get(item["metadata"]["namespace"], ())
+    ]
 
 
 def fingerprint(lab: Lab) -> str:

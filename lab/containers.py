@@ -124,8 +124,7 @@ def made_by(name: str) -> dict[str, Path]:
 
 def states(lab: Lab) -> dict[str, str]:
     """Machine name -> its state in Vagrant's words: running, paused, stopped, not_created."""
-    found = _list("ps", "--all", "--format", "{{.Names}} {{.State}}", *_filters(lab))
-    there = dict(zip(found[::2], found[1::2], strict=True))
+    there = _of_each(lab, "State")
     words = {"running": "running", "paused": "paused", "": "not_created"}
     return {
         machine.name: words.get(there.get(container(lab, machine.name), ""), "stopped")
@@ -135,8 +134,7 @@ def states(lab: Lab) -> dict[str, str]:
 
 def older(lab: Lab, image: str) -> list[str]:
     """The containers of the lab that were made of another image than this one."""
-    found = _list("ps", "--all", "--format", "{{.Names}} {{.Image}}", *_filters(lab))
-    return [name for name, made in zip(found[::2], found[1::2], strict=True) if made != image]
+    return [name for name, made in _of_each(lab, "Image").items() if made != image]
 
 
 def remove(lab: Lab) -> bool:
@@ -274,6 +272,12 @@ def _labels(lab: Lab) -> list[str]:
 
 def _filters(lab: Lab) -> list[str]:
     return [label.replace("--label=", "--filter=label=") for label in _labels(lab)]
+
+
+def _of_each(lab: Lab, field: str) -> dict[str, str]:
+    """Container of the lab -> one word that `docker ps` has of it."""
+    found = _list("ps", "--all", "--format", f"{{{{.Names}}}} {{{{.{field}}}}}", *_filters(lab))
+    return dict(zip(found[::2], found[1::2], strict=True))
 
 
 def _list(*words: str) -> list[str]:

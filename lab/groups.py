@@ -24,9 +24,14 @@ JOINED = "LAB_JOINED"
 
 def take() -> None:
     """Replace this process by one that has every group of SOCKETS that the user is in."""
-    for group, socket in SOCKETS.items():
-        if socket.exists() and not os.access(socket, os.W_OK) and joined_since(group):
+    for group in SOCKETS:
+        if shut(group) and joined_since(group):
             restart(group)
+
+
+def shut(group: str) -> bool:
+    """Whether the socket that a group opens is there, and shut to this process."""
+    return SOCKETS[group].exists() and not os.access(SOCKETS[group], os.W_OK)
 
 
 def joined_since(group: str) -> bool:

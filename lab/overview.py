@@ -19,13 +19,10 @@ def look(lab: Lab) -> dict[str, Any]:
     """Machines, nodes, add-ons and exercises of a lab. Raises NotFoundError when there is none."""
     resolved, tools = opened(lab)
     stacks = Stacks(resolved, tools, Status())
-    baseline = cluster.ADDONS[resolved.distribution]
     with ThreadPoolExecutor() as pool:
         machines = pool.submit(Machines(resolved, Status()).states)
         nodes = pool.submit(_ask, lambda: cluster.get(resolved, tools, "nodes"))
-        addons = pool.submit(
-            _ask, lambda: cluster.get(resolved, tools, "deployments,daemonsets", "-A")
-        )
+        addons = pool.submit(_ask, lambda: cluster.addons(resolved, tools))
     return {
         "lab": {
             "name": resolved.name,
@@ -59,8 +56,6 @@ def look(lab: Lab) -> dict[str, Any]:
                 "available": not cluster.lacking(item),
             }
             for item in addons.result()
-            if f"{item['kind'].lower()}/{item['metadata']['name']}"
-            in baseline.get(item["metadata"]["namespace"], ())
         ],
         "exercises": [
             {"name": item.name, "resources": stacks.resources(item.name)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -100,8 +99,7 @@ def allow(group: str, host: Host, status: Status) -> None:
     This process is replaced by one that has it. Later tasks take it by themselves; a shell has it
     after the next log-in.
     """
-    socket = groups.SOCKETS[group]
-    if host.is_root or not socket.exists() or os.access(socket, os.W_OK):
+    if host.is_root or not groups.shut(group):
         return
     user = getpass.getuser()
     status.say(f"adding {user} to the group {group}; a shell has it after the next log-in")

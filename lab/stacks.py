@@ -92,10 +92,8 @@ class Stacks:
                 if attempt == ATTEMPTS or not late(error.output):
                     raise
             except DeadlineExceeded as error:
-                found = cluster.complaints(self.lab, self.tools, name)
-                listing = "".join(f"\n  | {line}" for line in found)
                 hint = f"kubectl describe pods --namespace {name}"
-                raise DeadlineExceeded(error.message + listing, hint=hint) from error
+                raise cluster.with_complaints(error, self.lab, self.tools, name, hint) from error
 
     def preview(self, name: str) -> str:
         """What `up` would change, as Pulumi prints it."""
@@ -178,11 +176,8 @@ class Stacks:
         for kind, namespace, named in pending:
             place = ["--namespace", namespace] if namespace else []
             words = ["delete", kind, named, *place, "--ignore-not-found"]
-            runner.run(
-                [self.tools / "kubectl", *words, f"--timeout={wait.limit(60):.0f}s"],
-                env=environment(self.lab, self.tools),
-                timeout=wait.limit(90),
-            )
+            words.append(f"--timeout={wait.limit(60):.0f}s")
+            cluster.kubectl(self.lab, self.tools, *words, timeout=90)
         self._pulumi("refresh", "--yes", "--clear-pending-creates", stack=name, timeout=180)
 
     def _checkpoint(self, name: str) -> Path:

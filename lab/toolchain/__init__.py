@@ -16,7 +16,7 @@ from lab.output import Status
 from lab.platforms import this_platform
 from lab.toolchain import mirror, modules, release, wheel
 from lab.toolchain.lock import Item, read_lock
-from lab.toolchain.store import Store, alone, file_digest, place
+from lab.toolchain.store import Store, alone, file_digest, place, scratch
 
 # What runs on the host, and what goes into a node of each distribution.
 HOST_TOOLS = ("pulumi", "pulumi-language-python", "pulumi-kubernetes", "kubectl")
@@ -139,14 +139,10 @@ class Toolchain:
             yield {}
             return
         folder = self.cache / "taken" / name.replace("/", "-")
-        with alone(folder.with_suffix(".lock")), self._status.step(f"{name} from the mirror"):
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-            try:
-                mirror.fetch(self.mirror, item, folder, self.cache / "downloads", self._status)
-                yield {file: folder / file for file in item.files}
-            finally:
-                shutil.rmtree(folder)
+        step = self._status.step(f"{name} from the mirror")
+        with alone(folder.with_suffix(".lock")), step, scratch(folder):
+            mirror.fetch(self.mirror, item, folder, self.cache / "downloads", self._status)
+            yield {file: folder / file for file in item.files}
 
     def needs_compiler(self, names: Iterable[str]) -> bool:
         """Whether a C compiler is wanted, for an item of these that is still to be built."""

@@ -178,17 +178,19 @@ def copy_checkout(target: Path) -> Path:
 
 def names(items: Sequence[dict[str, Any]], key: str = "name") -> Sequence[str]:
     """One field of every entry of a list in a JSON document."""
+    assert isinstance(items, list)
     return [item[key] for item in items]
 
 
 def ready(status: dict[str, Any]) -> int:
     """How many nodes `lab-status --json` knows; fails the test when one of them is not Ready."""
     nodes = status["nodes"]
-    assert all(node["ready"] for node in nodes), nodes
+    assert all(node["ready"] is True for node in nodes), nodes
     return len(nodes)
 
 
 def deployed(invoke: Invoke) -> set[str]:
     """The names of the exercises that are up."""
     listed = invoke.json("lab-status")["exercises"]
+    assert isinstance(listed, list)
     return {exercise["name"] for exercise in listed if exercise["resources"]}
