@@ -123,7 +123,8 @@ class Proxy:
 
 
 class Api:
-    """Questions to the cluster by the socket of a proxy; for one thread."""
+    """Questions to the cluster by the socket of a proxy; for one thread. Only `execute`, which
+    opens a connection of its own, may go on in others."""
 
     def __init__(self, path: Path) -> None:
         self._connection = _Connection(path)

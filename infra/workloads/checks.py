@@ -90,13 +90,15 @@ class Cluster:
         items: list[Object] = answer["items"]
         return [item for item in items if "deletionTimestamp" not in item["metadata"]]
 
-    def logs(self, pod: str, container: str = "", lines: int = 0) -> str:
+    def logs(self, pod: str, container: str = "", lines: int = 0, since: str = "") -> str:
         """What a pod's container (the first, by default) printed: at most 100 kB of it, its last
-        `lines` where their number is given, nothing where it never ran."""
-        container = container or self._first_container(pod)
+        `lines` where their number is given, nothing where it never ran. `since` is a time as the
+        API writes it, in UTC: what was printed before is left out."""
+        container = container or self.first_container(pod)
         if not container:
             return ""
-        options = {"container": container, "limitBytes": MOST_OF_A_LOG, "tailLines": lines}
+        options = {"container": container, "limitBytes": MOST_OF_A_LOG}
+        options |= {"tailLines": lines, "sinceTime": since}
         query = urlencode({key: value for key, value in options.items() if value})
         api = server()
         status, text = api.ask(f"{api.path('pod', self.namespace, pod)}/log?{query}")
@@ -125,12 +127,12 @@ class Cluster:
 
     def run_in(self, pod: str, *command: str, container: str = "") -> tuple[int, str]:
         """Run a command in a pod's container, the first by default; exit code and output."""
-        container = container or self._first_container(pod)
+        container = container or self.first_container(pod)
         if not container:
             return 1, f"there is no pod `{pod}`"
         return server().execute(self.namespace, pod, container, command)
 
-    def _first_container(self, pod: str) -> str:
+    def first_container(self, pod: str) -> str:
         """Its name; empty where there is no such pod."""
         found = self.find("pod", pod)
         return str(found["spec"]["containers"][0]["name"]) if found else ""
@@ -170,12 +172,17 @@ def owned_by(item: Object, owner: Object) -> bool:
 
 
 def ready_pods(cluster: Cluster, kind: str, name: str) -> list[Object]:
-    """The Ready pods that a controller keeps, a Deployment through its ReplicaSets."""
+    """The Ready ones of `kept_pods`."""
+    return [pod for pod in kept_pods(cluster, kind, name) if ready(pod)]
+
+
+def kept_pods(cluster: Cluster, kind: str, name: str) -> list[Object]:
+    """The pods that a controller keeps, a Deployment through its ReplicaSets."""
     owner = cluster.get(kind, name)
     keepers = [owner]
     if kind == "deployment":
         keepers = [item for item in cluster.list("replicasets") if owned_by(item, owner)]
-    pods = [pod for pod in cluster.list("pods") if ready(pod)]
+    pods = cluster.list("pods")
     return [pod for pod in pods if any(owned_by(pod, keeper) for keeper in keepers)]
 
 

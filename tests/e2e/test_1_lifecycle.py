@@ -171,6 +171,28 @@ def test_update_and_rollback(invoke: Invoke) -> None:
     assert "updated" not in invoke.shell(template)
 
 
+def test_an_update_that_nobody_notices(invoke: Invoke) -> None:
+    """A student's own rollout is judged by the client's record; who has none gets one made."""
+    web = "-n rollout deployment/web"
+    revision = f"kubectl get {web} -o jsonpath={{.metadata.annotations}}"
+    kept = '"deployment.kubernetes.io/revision":"{}"'
+    invoke("exercise-up", "rollout")
+    invoke.shell(f"kubectl rollout restart {web} && kubectl rollout status {web}")
+    assert invoke.json("check", "rollout")["score"] == 12
+    assert kept.format(2) in invoke.shell(revision)
+    # The client begins to count anew, and does not know how that rollout went.
+    invoke.shell(
+        "kubectl exec -n rollout client -- kill 1 && kubectl wait -n rollout pod/client"
+        " --for=jsonpath='{.status.containerStatuses[0].restartCount}'=1"
+    )
+    assert invoke.json("check", "rollout")["score"] == 12
+    assert kept.format(3) in invoke.shell(revision)
+    # The way back still leads to the version before.
+    history = invoke.shell(f"kubectl rollout history {web}")
+    assert [line.split()[0] for line in history.splitlines() if line[:1].isdigit()] == ["1", "3"]
+    invoke("exercise-down", "rollout")
+
+
 def test_registry(invoke: Invoke) -> None:
     """docker build and push on a machine, pulled by the cluster, Singularity and the host."""
     line = 'ssh -F "$LAB_SSH_CONFIG" {} {}'

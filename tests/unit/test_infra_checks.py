@@ -16,6 +16,7 @@ from websocket import ABNF
 from infra.workloads import api, checks, conftest
 from infra.workloads.api import Api, CannotCheck
 from infra.workloads.checks import Cluster, answering, eventually, ready
+from infra.workloads.rollout.test_rollout import end_one
 
 WORKLOADS = Path(checks.__file__).parent
 EXERCISES = sorted(path.parent.name for path in WORKLOADS.glob("*/exercise.toml"))
@@ -97,14 +98,17 @@ def answering_with(status: int, body: str) -> Api:
 
 def call(check: Any, cluster: Cluster) -> None:
     """Run a check as pytest would, on this cluster and with a host that reaches nothing."""
-    given = {
+    given: dict[str, Any] = {
         "cluster": cluster,
         "fetch": lambda url: (404, "404 page not found"),
         "machines": [],
         "http_address": "http://127.0.0.1:8080",
         "name": "coffee",
     }
-    check(**{key: given[key] for key in inspect.signature(check).parameters})
+    needed = inspect.signature(check).parameters
+    if "ended" in needed:
+        given["ended"] = end_one(cluster)
+    check(**{key: given[key] for key in needed})
 
 
 @pytest.mark.parametrize("check", CHECKS)

@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from infra.workloads.rollout.test_rollout import Record, guaranteed, parse, state
+from infra.workloads.checks import REVISION, Cluster, Object
+from infra.workloads.rollout.test_rollout import (
+    Record,
+    guaranteed,
+    last_rollout_lost_nothing,
+    lossless,
+    parse,
+    state,
+)
 
 COMPLETE = {"observedGeneration": 2, "replicas": 4, "updatedReplicas": 4, "availableReplicas": 4}
 LATE = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
@@ -63,3 +71,73 @@ def test_the_clients_lines() -> None:
         Record(17, 15, 2, frozenset({"x7k2p", "b9d4f"})),
         Record(20, 15, 5, frozenset()),
     ]
+
+
+OLD, NEW = frozenset({"x7k2p"}), frozenset({"b9d4f"})
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [
+        (Record(90, 88, 2, OLD | NEW), True),
+        (Record(90, 87, 3, NEW), False),
+        (Record(49, 47, 2, NEW), False),
+        (Record(90, 88, 2, OLD), False),
+        (Record(90, 88, 2, frozenset()), False),
+    ],
+)
+def test_lossless(after: Record, expected: bool) -> None:
+    assert lossless(Record(10, 8, 2, OLD), after, NEW) is expected
+
+
+class Counted(Cluster):
+    """A Deployment whose present pods came at 12:00:10, and a client that counts since `began`."""
+
+    def __init__(self, revision: str, began: str, lost: int = 0) -> None:
+        super().__init__("rollout")
+        self.revision, self.began, self.lost = revision, began, lost
+
+    def get(self, kind: str, name: str) -> Object:
+        if kind == "pod":
+            running = {"startedAt": f"2026-11-29T12:00:{self.began}Z"}
+            return {"status": {"containerStatuses": [{"state": {"running": running}}]}}
+        return self.item("web")
+
+    def list(self, kind: str, selector: str = "") -> list[Object]:
+        if kind == "replicasets":
+            return [self.item("web-7d", "web")]
+        ready = {"conditions": [{"type": "Ready", "status": "True"}]}
+        return [{**self.item("web-7d-b9d4f", "web-7d"), "status": ready}]
+
+    def item(self, name: str, owner: str = "") -> Object:
+        """An object whose UID is its name."""
+        owners = [{"uid": owner, "controller": True}] if owner else []
+        made = {"name": name, "uid": name, "creationTimestamp": "2026-11-29T12:00:10Z"}
+        notes = {REVISION: self.revision}
+        return {"metadata": {**made, "annotations": notes, "ownerReferences": owners}}
+
+    def logs(self, pod: str, container: str = "", lines: int = 0, since: str = "") -> str:
+        line = "12:00:{} asked {} answered {} lost {} by 1-b9d4f\n"
+        newest = [(20 + n, 180 + 18 * n) for n in range(5)]
+        told = newest[-lines:] if lines else [(11, 18), *newest]
+        assert lines or since == "2026-11-29T12:00:10Z"
+        lost = [0 if second == 11 else self.lost for second, _ in told]
+        return "".join(
+            line.format(second, asked, asked - gone, gone)
+            for (second, asked), gone in zip(told, lost, strict=True)
+        )
+
+
+@pytest.mark.parametrize(
+    ("cluster", "expected"),
+    [
+        (Counted("2", "05"), True),
+        # A version before which there was none, and a client that waited for it.
+        (Counted("1", "14"), True),
+        # The client began anew: nobody knows how the rollout went.
+        (Counted("2", "14"), False),
+        (Counted("2", "05", lost=1), False),
+    ],
+)
+def test_the_record_of_the_last_rollout(cluster: Counted, expected: bool) -> None:
+    assert last_rollout_lost_nothing(cluster, Record(190, 190, 0, NEW)) is expected
