@@ -100,7 +100,9 @@ class Counted(Cluster):
     def get(self, kind: str, name: str) -> Object:
         if kind == "pod":
             running = {"startedAt": f"2026-11-29T12:00:{self.began}Z"}
-            return {"status": {"containerStatuses": [{"state": {"running": running}}]}}
+            return {
+                "status": {"containerStatuses": [{"ready": True, "state": {"running": running}}]}
+            }
         return self.item("web")
 
     def list(self, kind: str, selector: str = "") -> list[Object]:

@@ -339,7 +339,7 @@ def test_rollout_loses_nothing(cluster: Cluster, ended: Ended | None) -> None:
     if ended and ended.before and last_rollout_lost_nothing(cluster, ended.before):
         return
     # The record does not tell, or tells of a loss, which may be that of a worse version: measure.
-    seen = outcome(cluster, 10)
+    seen = outcome(cluster, 30)
     began = eventually(lambda: records(cluster), 10)
     old = present_replicaset(cluster, "web")
     assert seen == "complete" and began and old, (
@@ -367,13 +367,14 @@ def last_rollout_lost_nothing(cluster: Cluster, end: Record) -> bool:
     """Whether the client counted from the last rollout on, until after this record, in whose second
     a pod was told to end, and lost nothing."""
     present = present_replicaset(cluster, "web")
-    client = cluster.get("pod", "client")["status"]["containerStatuses"][0]["state"]
-    if not present or "running" not in client:
+    states = cluster.get("pod", "client")["status"].get("containerStatuses", [])
+    started = [one["state"]["running"]["startedAt"] for one in states if one["ready"]]
+    if not present or not started:
         return False
     began = present["metadata"]["creationTimestamp"]
     # Nobody can ask before there is a first version.
     first = present["metadata"]["annotations"][REVISION] == "1"
-    if not first and client["running"]["startedAt"] > began:
+    if not first and max(started) > began:
         return False
     counted = parse(cluster.logs("client", since=began))
     return bool(counted) and lossless(counted[0], later(cluster, end), pods_of_web(cluster))
