@@ -23,6 +23,7 @@ from lab.images import REPOSITORY, digest, docker_build, exists, platform_of
 from lab.output import Status
 from lab.platforms import SERIAL, architecture_of, this_platform, uname_of
 from lab.toolchain.store import alone, scratch
+from lab.virsh import virsh
 
 # GiB that a machine's disk may grow to; what is empty takes no space on the host.
 DISK = 20
@@ -130,7 +131,7 @@ def unpacked(name: str, provider: str) -> Path | None:
 
 def volumes(name: str) -> dict[str, str]:
     """Kernel and initrd of a box in libvirt's storage: file name -> path."""
-    listing = _virsh("vol-list", POOL, ok=(0, 1)).split()
+    listing = virsh("vol-list", POOL, ok=(0, 1)).split()
     prefix = f"{name.replace('/', '-')}-"
     places = {word for word in listing if word.startswith("/") and f"/{prefix}" in word}
     return {place.rpartition(prefix)[2]: place for place in places}
@@ -152,9 +153,9 @@ def clear(cache: Path) -> None:
         if not shutil.which("virsh"):
             continue
         for prefix in (name.replace("/", "-"), name.replace("/", "-VAGRANTSLASH-")):
-            for word in _virsh("vol-list", POOL, ok=(0, 1)).split():
+            for word in virsh("vol-list", POOL, ok=(0, 1)).split():
                 if word.startswith(prefix):
-                    _virsh("vol-delete", word, "--pool", POOL)
+                    virsh("vol-delete", word, "--pool", POOL)
 
 
 def _make_libvirt(name: str, tag: str, folder: Path, status: Status) -> None:
@@ -209,14 +210,10 @@ def _add(name: str, provider: str, folder: Path, members: Sequence[str], status:
 
 def _store(path: Path, volume: str) -> None:
     """Upload a file: what lies in a home folder libvirt's guests may not read."""
-    if POOL not in _virsh("pool-list", "--all", "--name").split():
-        _virsh("pool-define-as", POOL, "dir", "--target", POOL_FOLDER)
-        _virsh("pool-autostart", POOL)
-    _virsh("pool-start", POOL, ok=(0, 1))
-    _virsh("vol-delete", volume, "--pool", POOL, ok=(0, 1))
-    _virsh("vol-create-as", POOL, volume, str(path.stat().st_size), "--format", "raw")
-    _virsh("vol-upload", volume, str(path), "--pool", POOL)
-
-
-def _virsh(*words: str, ok: Sequence[int] = (0,)) -> str:
-    return runner.run(["virsh", "--connect", "qemu:///system", *words], ok=ok, timeout=60).stdout
+    if POOL not in virsh("pool-list", "--all", "--name").split():
+        virsh("pool-define-as", POOL, "dir", "--target", POOL_FOLDER)
+        virsh("pool-autostart", POOL)
+    virsh("pool-start", POOL, ok=(0, 1))
+    virsh("vol-delete", volume, "--pool", POOL, ok=(0, 1))
+    virsh("vol-create-as", POOL, volume, str(path.stat().st_size), "--format", "raw")
+    virsh("vol-upload", volume, str(path), "--pool", POOL)

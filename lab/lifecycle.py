@@ -30,6 +30,7 @@ from lab import (
     outside,
     prerequisites,
     snapshots,
+    virsh,
     wait,
 )
 from lab.choices import FILE as CHOICES
@@ -472,13 +473,16 @@ def destroy(lab: Lab, status: Status, *, cache: bool = False) -> None:
 
 
 def _remove_unrecorded(lab: Lab, status: Status) -> None:
-    """Remove the machines of a lab whose folder is gone: a container's label says whose it is."""
-    there = False
-    # Without an engine there are no containers, either.
-    with contextlib.suppress(LabError):
-        there = containers.remove(lab)
-    if there:
-        status.say(f"the folder of lab `{lab.name}` was gone: its containers are now, too")
+    """Remove the machines of a lab whose folder is gone: they tell themselves whose they are."""
+    removals = {"containers": containers.remove, "virtual machines": virsh.remove}
+    gone = []
+    for machines, remove in removals.items():
+        # Without an engine there are no containers, and none of libvirt's machines without it.
+        with contextlib.suppress(LabError):
+            gone += [machines] if remove(lab) else []
+    if gone:
+        machines = " and ".join(gone)
+        status.say(f"the folder of lab `{lab.name}` was gone: its {machines} are now, too")
     else:
         status.say(f"lab `{lab.name}` does not exist: nothing to destroy")
 

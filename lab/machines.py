@@ -13,10 +13,11 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 import vagrant
 
-from lab import containers, keys, runner, wait
+from lab import containers, keys, runner, virsh, wait
 from lab.boxes import Box
 from lab.config import Lab, Machine
 from lab.connection import Remote, connections, ssh_config
@@ -94,7 +95,10 @@ def docker_settings(
 def libvirt_settings(lab: Lab, box: Box, *, kvm: bool) -> dict[str, Any]:
     """The Vagrantfile's settings for machines that are virtual."""
     key = keys.public(key_file(lab)).read_text()
-    return {"box": {"name": box.name}, "libvirt": box.libvirt(kvm=kvm, key=key)}
+    settings = box.libvirt(kvm=kvm, key=key)
+    # Vagrant writes it into the machine's XML as it is.
+    settings["description"] = escape(virsh.description(lab))
+    return {"box": {"name": box.name}, "libvirt": settings}
 
 
 def virtualbox_settings(lab: Lab, box: Box) -> dict[str, Any]:

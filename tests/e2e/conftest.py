@@ -17,7 +17,7 @@ from tests.e2e.support import NAME, Invoke, copy_checkout, leftovers, scrub
 
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return copy_checkout(tmp_path_factory.mktemp("e2e") / "mein Labor für $HOME's Kubernetes")
+    return copy_checkout(tmp_path_factory.mktemp("e2e") / "mein Labor für $HOME's R&D")
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,13 @@ image, the same connection, Docker and Singularity usable in it."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from lab.boxes import POOL
 from lab.connection import Remote
+from lab.virsh import virsh
 from tests.e2e.conftest import Beside
 from tests.e2e.support import ROOT, Invoke
 from tests.e2e.virtual import BUSYBOX, QUESTIONS, VirtualMachine, asked
@@ -58,3 +62,17 @@ def test_how_it_differs_from_a_container(virtual: VirtualMachine, invoke: Invoke
     }
     extra = set(answers[0]["packages"].split("\n")) - set(answers[1]["packages"].split("\n"))
     assert not extra
+
+
+def test_a_lab_whose_folder_is_gone_can_be_destroyed(
+    virtual: VirtualMachine, checkout: Path, tmp_path: Path
+) -> None:
+    """Without Vagrant's records the machine tells itself whose it is."""
+    lab = Invoke(checkout, virtual.machines.lab.name)
+    lab.state.rename(tmp_path / "state")
+    done = lab("lab-destroy")
+    (tmp_path / "state").rename(lab.state)
+    assert "its virtual machines are now, too" in done.err
+    assert f"{lab.lab}-control-plane-1" not in virsh("list", "--all", "--name").split()
+    assert f"lab-{lab.lab}" not in virsh("net-list", "--all", "--name").split()
+    assert f"{lab.lab}-control-plane-1" not in virsh("vol-list", POOL)

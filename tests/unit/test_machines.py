@@ -22,11 +22,15 @@ def render(lab: Lab, **changes: Any) -> dict[str, Any]:
     return machines.rendering(lab, machines.docker_settings(lab, **given))
 
 
+def write_key(lab: Lab) -> None:
+    lab.state.mkdir(parents=True)
+    (lab.state / "id_ed25519.pub").write_text("ssh-ed25519 AAAAkey lab\n")
+
+
 @pytest.fixture
 def key(lab: Lab) -> None:
     """The lab's key, its public half."""
-    lab.state.mkdir(parents=True)
-    (lab.state / "id_ed25519.pub").write_text("ssh-ed25519 AAAAkey lab\n")
+    write_key(lab)
 
 
 def test_virtual_machines(lab: Lab, key: None) -> None:
@@ -34,6 +38,7 @@ def test_virtual_machines(lab: Lab, key: None) -> None:
     emulated = machines.rendering(lab, machines.libvirt_settings(lab, box, kvm=False), cpus=1)
     assert emulated["box"] == {"name": "lecture-lab/abc"}
     assert emulated["libvirt"]["driver"] == "qemu"
+    assert emulated["libvirt"]["description"] == f"lab.root={lab.root}"
     assert emulated["libvirt"]["cmd_line"].startswith("root=/dev/vda2 ")
     assert emulated["libvirt"]["cmd_line"].endswith(" lab.key=AAAAkey mitigations=off tsc=reliable")
     assert {item["cpus"] for item in emulated["machines"]} == {1}
@@ -52,6 +57,13 @@ def test_a_box_of_another_architecture_than_the_hosts(lab: Lab, key: None) -> No
     box = Box("lecture-lab/abc", platform="linux-arm64")
     settings = machines.libvirt_settings(lab, box, kvm=False)["libvirt"]
     assert (settings["machine_type"], settings["machine_arch"]) == ("virt", "aarch64")
+
+
+def test_a_checkout_whose_name_means_something_in_xml(lab: Lab) -> None:
+    lab = replace(lab, root=lab.root / "r&d")
+    write_key(lab)
+    settings = machines.libvirt_settings(lab, Box("lecture-lab/abc"), kvm=True)["libvirt"]
+    assert settings["description"].endswith("/r&amp;d")
 
 
 @pytest.mark.parametrize(("cpus", "given"), [(1, 1), (2, 2), (8, 2)])
