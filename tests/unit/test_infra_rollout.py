@@ -91,11 +91,12 @@ def test_lossless(after: Record, expected: bool) -> None:
 
 
 class Counted(Cluster):
-    """A Deployment whose present pods came at 12:00:10, and a client that counts since `began`."""
+    """A Deployment with a rollout at 12:00:10, and a client that counts since `began`; `keeper` is
+    the ReplicaSet of the pod that answers."""
 
-    def __init__(self, revision: str, began: str, lost: int = 0) -> None:
+    def __init__(self, revision: str, began: str, lost: int = 0, keeper: str = "web-7d") -> None:
         super().__init__("rollout")
-        self.revision, self.began, self.lost = revision, began, lost
+        self.revision, self.began, self.lost, self.keeper = revision, began, lost, keeper
 
     def get(self, kind: str, name: str) -> Object:
         if kind == "pod":
@@ -103,13 +104,13 @@ class Counted(Cluster):
             return {
                 "status": {"containerStatuses": [{"ready": True, "state": {"running": running}}]}
             }
-        return self.item("web")
+        return self.item(name, "web" if kind == "replicaset" else "")
 
     def list(self, kind: str, selector: str = "") -> list[Object]:
         if kind == "replicasets":
             return [self.item("web-7d", "web")]
         ready = {"conditions": [{"type": "Ready", "status": "True"}]}
-        return [{**self.item("web-7d-b9d4f", "web-7d"), "status": ready}]
+        return [{**self.item("web-7d-b9d4f", self.keeper), "status": ready}]
 
     def item(self, name: str, owner: str = "") -> Object:
         """An object whose UID is its name."""
@@ -139,6 +140,8 @@ class Counted(Cluster):
         # The client began anew: nobody knows how the rollout went.
         (Counted("2", "14"), False),
         (Counted("2", "05", lost=1), False),
+        # It is stalled: a pod of the version before answers.
+        (Counted("2", "05", keeper="web-6c"), False),
     ],
 )
 def test_the_record_of_the_last_rollout(cluster: Counted, expected: bool) -> None:

@@ -101,7 +101,11 @@ def endpoints(cluster: Cluster) -> dict[str, bool]:
 
 def pods_of_web(cluster: Cluster) -> frozenset[str]:
     """The last parts of the names of the ready pods of `web`."""
-    pods = ready_pods(cluster, "deployment", "web")
+    return names(ready_pods(cluster, "deployment", "web"))
+
+
+def names(pods: list[Object]) -> frozenset[str]:
+    """The last parts of the pods' names."""
     return frozenset(last_part(pod["metadata"]["name"]) for pod in pods)
 
 
@@ -377,7 +381,9 @@ def last_rollout_lost_nothing(cluster: Cluster, end: Record) -> bool:
     if not first and max(started) > began:
         return False
     counted = parse(cluster.logs("client", since=began))
-    return bool(counted) and lossless(counted[0], later(cluster, end), pods_of_web(cluster))
+    # A rollout that is stalled loses nothing either: the new pods must have answered.
+    pods = names(ready_pods(cluster, "replicaset", present["metadata"]["name"]))
+    return bool(counted) and lossless(counted[0], later(cluster, end), pods)
 
 
 def later(cluster: Cluster, record: Record) -> Record:
