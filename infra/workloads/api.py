@@ -72,11 +72,12 @@ class _Connection(http.client.HTTPConnection):
         self.sock.connect(str(self.path))
 
 
-# A program that is ended when nobody holds its input open any more: it must not outlive whoever
-# started it and was killed, for it lets in everybody who reaches its socket.
+# A program that is ended, and its folder ($0) removed, when nobody holds its input open any more:
+# it must not outlive whoever started it and was killed, for it lets in everybody who reaches its
+# socket.
 TIED = """\
 exec 3<&0
-{ read -r end <&3; kill $$; } 2>/dev/null &
+{ read -r end <&3; kill $$; rm -rf "$0"; } 2>/dev/null &
 exec "$@" 3<&- </dev/null
 """
 
@@ -93,7 +94,7 @@ class Proxy:
         # By default it refuses commands in containers, since others may reach it.
         words = [*command, "proxy", f"--unix-socket={self.socket}", "--reject-paths=^$"]
         self._process = subprocess.Popen(
-            ["sh", "-c", TIED, "sh", *words],
+            ["sh", "-c", TIED, self._folder.name, *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

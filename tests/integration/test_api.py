@@ -113,6 +113,9 @@ def test_a_proxy_ends_with_whoever_started_it(
 ) -> None:
     """It lets in everybody who reaches its socket, and nobody would know of it any more."""
     kubectl(tmp_path, LATE.format(python=sys.executable), monkeypatch)
+    folders = tmp_path / "folders"
+    folders.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folders))
     script = "import infra.workloads.api as api; p = api.Proxy(); print(p._process.pid); input()"
     command = [sys.executable, "-uc", script]
     with subprocess.Popen(
@@ -120,7 +123,10 @@ def test_a_proxy_ends_with_whoever_started_it(
     ) as starter:
         assert starter.stdout
         proxy = int(starter.stdout.readline())
-        assert not gone(proxy)
+        assert not gone(proxy) and list(folders.iterdir())
         starter.kill()
         starter.wait(20)
         wait.until(lambda: gone(proxy) or None, what="the end of the proxy", timeout=5)
+        wait.until(
+            lambda: not list(folders.iterdir()) or None, what="the end of its folder", timeout=5
+        )
