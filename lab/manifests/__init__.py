@@ -19,18 +19,18 @@ from lab.manifests import fix as fixing
 from lab.manifests import schema, source, tree
 from lab.manifests import server as api
 from lab.manifests.given import Given
-from lab.manifests.objects import File
+from lab.manifests.objects import File, objects
 from lab.manifests.report import Finding, Report
-from lab.manifests.rule import Found, Rule
+from lab.manifests.rule import MOST_FINDINGS, Found, Rule
 from lab.manifests.rules import RULES
 from lab.manifests.schema import Schema
-from lab.manifests.source import STDIN, Source
+from lab.manifests.source import STDIN, Failure, Source
 from lab.output import Status
 
 # A repair can bring to light what it hid: a syntax error hides every field.
 PASSES = 30
-# Of one code in one file.
-MOST_FINDINGS = 50
+# Of one file: rules compare each with each.
+MOST_OBJECTS = 500
 
 
 def lint(
@@ -67,11 +67,21 @@ def lint(
 
 def look(sources: Iterable[Source], known: Schema | None) -> Given:
     """Texts, parsed."""
-    return Given(tuple(File(text, tree.parse(text)) for text in sources), known)
+    return Given(tuple(map(_file, sources)), known)
+
+
+def _file(text: Source) -> File:
+    """A text, parsed; one of too many objects is refused."""
+    file = File(text, tree.parse(text))
+    if sum(1 for document in file.tree.documents for _ in objects(file, document)) > MOST_OBJECTS:
+        message = f"the file has more than {MOST_OBJECTS} objects"
+        failure = Failure("limit", 0, message, "split it into several files")
+        return File(text, tree.Tree(failure=failure))
+    return file
 
 
 def findings(given: Given) -> Iterable[Finding]:
-    """What every rule finds, up to a number for each file: more of one kind help nobody."""
+    """What every rule finds, up to MOST_FINDINGS for each file."""
     for rule in RULES.values():
         counts: dict[str, int] = {}
         for item in rule.check(given):
@@ -104,9 +114,16 @@ def _better(given: Given) -> Source | None:
         edits = [item.edits for item in rule.check(given) if item.edits] if rule.repairs else []
         if edits:
             new = Source(file.source.name, fixing.apply(file.source.text, edits))
-            if file.tree.failure or not tree.parse(new).failure:
+            if _is_no_worse(file, tree.parse(new)):
                 return new
     return None
+
+
+def _is_no_worse(file: File, new: tree.Tree) -> bool:
+    """Whether a repaired text is read at least as far, in lines, as the one that it was made of."""
+    if not new.failure or not file.tree.failure:
+        return not new.failure
+    return new.read >= file.source.start(file.source.place(file.tree.read)[0])
 
 
 def _finding(rule: Rule, found: Found) -> Finding:

@@ -34,6 +34,9 @@ def _second_colon(source: Source, number: int, index: int) -> Failure:
     while above > 1 and not source.line(above).strip():
         above -= 1
     before = source.line(above) if above >= 1 else ""
+    if re.match(r"\s*-[A-Za-z][\w-]*:", before):
+        message = f"line {above} has no space after its dash"
+        return Failure("syntax", source.start(above), message, "write `- name: value`")
     if re.match(r"\s*(- +)?[^\s:#]+: ", line[: source.place(index)[1] - 1]):
         message = "a second `: ` stands in this line"
         return Failure("syntax", index, message, "put the value between quotes")
@@ -75,7 +78,7 @@ def _open_levels(source: Source, number: int) -> set[int]:
             break
         inner = _indent(line)
         while line[inner : inner + 2] == "- " and inner < lowest:
-            after = inner + 1 + _indent(line[inner + 1 :])
+            after = _BLANKS.match(line, inner + 1).end()  # type: ignore[union-attr]
             levels |= {after} if after < lowest else set()
             levels.add(inner)
             inner = after
@@ -91,7 +94,10 @@ def _indent(line: str) -> int:
     return len(line) - len(line.lstrip(" "))
 
 
+_BLANKS = re.compile(" *")
 _SAYINGS = (
+    ("alphabetic or numeric character", "a value cannot begin with `*` or `&`", "quote the value"),
+    ("hexdecimal", "after `\\` a letter stands that means something else", "use single quotes"),
     ("unexpected end of stream", "a quote that is opened here is never closed", "close it"),
     ("',' or ']'", "a `[` is not closed, or a comma is missing", "close it with `]`"),
     ("',' or '}'", "a `{` is not closed, or a comma is missing", "close it with `}`"),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from bisect import bisect_right, insort
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
+
+from lab.errors import ResourceError
 
 
 class Edit(NamedTuple):
@@ -41,9 +44,19 @@ def _touches(taken: list[Edit], edit: Edit) -> bool:
 
 
 def write(name: str, text: str) -> None:
-    """Replace a file in one step; its permissions stay, and a link still leads to it."""
+    """Replace a file in one step; its permissions stay, and a link still leads to it.
+
+    Raises ResourceError where it may not be replaced.
+    """
     path = Path(name).resolve()
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_bytes(text.encode())
-    shutil.copymode(path, aside)
-    os.replace(aside, path)
+    try:
+        aside.write_bytes(text.encode())
+        shutil.copymode(path, aside)
+        os.replace(aside, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
+        raise ResourceError(
+            f"`{name}` cannot be repaired: {error.strerror}", hint="have it and its folder writable"
+        ) from error

@@ -48,7 +48,9 @@ class Given:
         return tuple(
             Selection(item, selector, self._chosen(item.namespace, selector))
             for item in self.of("Service")
-            if (selector := tree.strings(item.node, "spec", "selector"))
+            # One that is but a name for somebody outside does not look at its selector.
+            if tree.text(item.node, "spec", "type") != "ExternalName"
+            and (selector := tree.strings(item.node, "spec", "selector"))
         )
 
     @cached_property

@@ -44,6 +44,11 @@ class File:
         i = bisect_right(self._starts, index) - 1
         return self.tree.scalars[i] if i >= 0 and index < self.tree.scalars[i].end else None
 
+    @cached_property
+    def seen(self) -> int:
+        """Where the line ends up to which the text was read: what the rest is nobody knows."""
+        return self.source.start(self.source.place(self.tree.read)[0] + 1)
+
     def in_comment(self, index: int) -> bool:
         """Whether a character that belongs to no scalar stands in a comment."""
         i = bisect_right(self._comments, (index, len(self.source.text))) - 1
@@ -60,6 +65,10 @@ class File:
         if isinstance(node, Sequence):
             return max((self.last(item) for item in node.items), default=node.end)
         return max((self.last(item) for _, item in node.pairs), default=node.end)
+
+    def commented(self, start: int, end: int) -> bool:
+        """Whether a comment begins between two places."""
+        return any(start <= begin < end for begin, _ in self._comments)
 
     @cached_property
     def _comments(self) -> list[tuple[int, int]]:

@@ -7,6 +7,15 @@ from dataclasses import asdict, dataclass
 from lab.errors import ChecksFailed, answered
 from lab.manifests.rule import ERROR, WARNING
 
+# Characters of a sentence: it quotes what it is about, however long that is.
+MOST_OF_A_SENTENCE = 400
+
+
+def _shown(text: str) -> str:
+    """A sentence for a terminal, which must take nothing in it for an order."""
+    seen = (letter if letter.isprintable() else f"\\u{ord(letter):04x}" for letter in text)
+    return "".join(seen) if len(text) <= MOST_OF_A_SENTENCE else _shown(text[:MOST_OF_A_SENTENCE])
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -25,7 +34,8 @@ class Finding:
     def text(self) -> str:
         """The finding in two lines."""
         place = f"{self.file}:{self.line}:{self.column}"
-        return f"{place}: {self.severity} {self.code}: {self.message}\n    fix: {self.fix}"
+        message, fix = _shown(self.message), _shown(self.fix)
+        return f"{place}: {self.severity} {self.code}: {message}\n    fix: {fix}"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from lab.manifests.objects import File
 
 ERROR = "error"
 WARNING = "warning"
+# Of one code in one file: more of one kind help nobody.
+MOST_FINDINGS = 50
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 from lab.errors import ConfigError, NotFoundError
 
 MOST_BYTES = 1_000_000
+MOST_LINES = 50_000
 STDIN = "-"
 ENDINGS = (".yaml", ".yml")
 
@@ -90,6 +91,9 @@ def decode(name: str, raw: bytes) -> Source:
     """Bytes as text; nothing of them is changed."""
     if len(raw) > MOST_BYTES:
         message = f"the file is larger than {MOST_BYTES:,} bytes"
+        return Source(name, "", Failure("limit", 0, message, "split it into several files"))
+    if raw.count(b"\n") > MOST_LINES:
+        message = f"the file has more than {MOST_LINES:,} lines"
         return Source(name, "", Failure("limit", 0, message, "split it into several files"))
     try:
         return Source(name, raw.decode())

@@ -18,6 +18,8 @@ from lab.manifests.source import Failure, Source
 
 MOST_DEPTH = 100
 MOST_DOCUMENTS = 200
+# Of one list, and of the fields of one object.
+MOST_ITEMS = 1_000
 # Counted as written out, aliases expanded.
 MOST_NODES = 100_000
 BOM = "\ufeff"
@@ -34,10 +36,18 @@ _COLLECTIONS = (None, "!", f"{_CORE}map", f"{_CORE}seq")
 # What a plain scalar means to Kubernetes, which reads YAML 1.1.
 _MEANS = (
     ("null", re.compile(r"|~|null|Null|NULL")),
-    ("boolean", re.compile(r"(?i:true|false|yes|no|on|off)")),
+    (
+        "boolean",
+        re.compile(
+            r"y|Y|yes|Yes|YES|n|N|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF"
+        ),
+    ),
     ("integer", re.compile(r"[-+]?(0|[1-9][0-9_]*|0o?[0-7_]+|0x[0-9a-fA-F_]+|0b[01_]+)")),
     ("number", re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?|[-+]?\.(inf|Inf|INF)|\.nan")),
 )
+
+# What a boolean that is true may be written as, in small letters.
+TRUE = ("true", "yes", "on", "y")
 
 
 class Scalar(NamedTuple):
@@ -73,13 +83,14 @@ Node: TypeAlias = Scalar | Sequence | Mapping
 class Tree:
     """What a text consists of: the documents, and every scalar and mapping in order of their ends.
 
-    After a failure it holds what was complete before.
+    After a failure it holds what was complete before; `read` is how far that is.
     """
 
     documents: list[Node] = field(default_factory=list)
     scalars: list[Scalar] = field(default_factory=list)
     mappings: list[Mapping] = field(default_factory=list)
     failure: Failure | None = None
+    read: int = 0
 
 
 def get(node: Node | None, *path: str) -> Node | None:
@@ -127,6 +138,7 @@ def meaning(scalar: str) -> str:
 def parse(source: Source) -> Tree:
     """Build the tree of a text; a text that cannot be read to its end leaves a `failure` in it."""
     builder = _Builder(source)
+    builder.tree.read = len(source.text)
     if source.failure:
         builder.tree.failure = source.failure
         return builder.tree
@@ -134,16 +146,19 @@ def parse(source: Source) -> Tree:
         builder.build()
     except _Refused as refusal:
         builder.tree.failure = refusal.failure
+        builder.tree.read = refusal.failure.index
     except yaml.MarkedYAMLError as error:
         # What is never closed is looked for where it was opened.
         closing = "or '" in str(error.problem) or "end of" in str(error.problem)
         mark = error.context_mark if closing else error.problem_mark
         index = builder.offset + (mark.index if mark else 0)
+        builder.tree.read = index
         builder.tree.failure = explain(source, index, str(error.problem))
     except yaml.reader.ReaderError as error:
         found = re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]", source.text)
         message = f"a control character, U+{ord(found[0]) if found else 0:04X}, is not text"
         index = found.start() if found else error.position
+        builder.tree.read = 0
         builder.tree.failure = Failure("not-text", index, message, "remove it")
     return builder.tree
 
@@ -253,7 +268,11 @@ class _Builder:
         if anchor:
             self._anchors[anchor] = part
         if self._open:
-            self._open[-1].parts.append(part)
+            parts = self._open[-1].parts
+            parts.append(part)
+            if len(parts) > MOST_ITEMS * (1 + self._open[-1].mapping):
+                message = f"a list or an object has more than {MOST_ITEMS:,} parts"
+                raise _Refused("limit", start, message, "split it")
         else:
             self.tree.documents.append(part.node)
 

@@ -12,6 +12,9 @@ from lab.manifests.tree import Mapping, Node, Scalar, Sequence
 # Of an object whose kind is not known these are known all the same.
 HEAD = Type(dict.fromkeys(("apiVersion", "kind", "metadata", "spec", "status"), "any"), ())
 
+# Characters of a path, the last ones: hostile names are long, and every value has its own path.
+MOST_OF_A_PATH = 200
+
 
 class Value(NamedTuple):
     """One value, and what is known of it.
@@ -47,6 +50,10 @@ class Value(NamedTuple):
         return inside and not self.wanted and isinstance(self.node, Mapping)
 
 
+def _path(where: str, key: Scalar) -> str:
+    return f"{where}.{key.text[-MOST_OF_A_PATH:]}"[-MOST_OF_A_PATH:]
+
+
 def values(item: Object, schema: Schema | None) -> Iterator[Value]:
     """Every value of an object, from the outside to the inside.
 
@@ -73,7 +80,7 @@ def _walk(schema: Schema, value: Value) -> Iterator[Value]:
             yield from _walk(schema, inner)
     elif isinstance(node, Mapping) and wanted.startswith("{}"):
         for key, item in node.pairs:
-            inner = Value(value.file, item, wanted[2:], f"{value.where}.{key.text}", key)
+            inner = Value(value.file, item, wanted[2:], _path(value.where, key), key)
             yield from _walk(schema, inner)
     elif isinstance(node, Mapping) and (of := schema.type(wanted)):
         for field in _fields(value, of):
@@ -90,5 +97,5 @@ def _fields(value: Value, of: Type) -> Iterator[Value]:
     for key, node in value.node.pairs:
         wanted = of.fields.get(key.text, "")
         twin = "" if wanted else of.twin(key.text)
-        path = f"{value.where}.{key.text}" if value.key else key.text
+        path = _path(value.where, key) if value.key else key.text[-MOST_OF_A_PATH:]
         yield Value(value.file, node, wanted, path, key, of, value, twin)

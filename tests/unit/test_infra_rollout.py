@@ -122,9 +122,10 @@ class Counted(Cluster):
     def logs(self, pod: str, container: str = "", lines: int = 0, since: str = "") -> str:
         line = "12:00:{} asked {} answered {} lost {} by 1-b9d4f\n"
         newest = [(20 + n, 180 + 18 * n) for n in range(5)]
-        told = newest[-lines:] if lines else [(11, 18), *newest]
-        assert lines or since == "2026-11-29T12:00:10Z"
-        lost = [0 if second == 11 else self.lost for second, _ in told]
+        # The record in which a loss is told first comes seconds after the rollout has begun.
+        told = newest[-lines:] if lines else [(8, 18), (14, 40), *newest]
+        assert lines or since == "2026-11-29T12:00:05Z"
+        lost = [0 if second == 8 else self.lost for second, _ in told]
         return "".join(
             line.format(second, asked, asked - gone, gone)
             for (second, asked), gone in zip(told, lost, strict=True)
@@ -140,7 +141,7 @@ class Counted(Cluster):
         # The client began anew: nobody knows how the rollout went.
         (Counted("2", "14"), False),
         (Counted("2", "05", lost=1), False),
-        # It is stalled: a pod of the version before answers.
+        # It is stalled, or held: a pod of the version before answers.
         (Counted("2", "05", keeper="web-6c"), False),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from lab.manifests.rule import ERROR, Rule
 from lab.manifests.rules import RULES
 from lab.manifests.rules.pods import ends_at_once, split_image
 from lab.manifests.rules.relations import quantity
-from lab.manifests.source import Source
+from lab.manifests.source import Source, decode
 from lab.output import Status
 from tests.unit import swagger
 from tests.unit.conftest import ROOT
@@ -172,10 +173,178 @@ def test_both_lines_of_a_field_that_stands_twice() -> None:
 
 
 def test_a_field_that_says_the_same_twice_is_removed() -> None:
-    text = POD.replace(
-        "  name: myapp-pod\n", "  name: myapp-pod # once\n  name: myapp-pod # twice\n"
-    )
+    text = POD.replace("  name: myapp-pod\n", "  name: myapp-pod # once\n  name: myapp-pod\n")
     assert repaired(text) == POD.replace("myapp-pod\n", "myapp-pod # once\n", 1)
+
+
+@pytest.mark.parametrize(
+    "twice",
+    [
+        "  name: myapp-pod # a comment would go\n",
+        "  name:\n    # so would this\n    myapp-pod\n",
+    ],
+)
+def test_what_stands_beside_a_field_is_not_removed_with_it(twice: str) -> None:
+    text = POD.replace("  name: myapp-pod\n", f"  name: myapp-pod\n{twice}")
+    assert "duplicate-key" in codes(text) and repaired(text) == text
+
+
+def test_a_field_between_brackets_is_not_removed() -> None:
+    text = NAMESPACE + "metadata: {name: a,\n  name: a, labels: {app: x},\n  annotations: {a: b}}\n"
+    assert "duplicate-key" in codes(text) and repaired(text) == text
+
+
+NAMESPACE = "apiVersion: v1\nkind: Namespace\n"
+
+
+def test_what_was_not_read_is_not_repaired() -> None:
+    """Only the parser knows what is text there."""
+    text = (
+        NAMESPACE + "metadata:\n  name: a\n   labels: {}\n---\n"
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: b}\n"
+        'data:\n  msg: "“Hello” he said"\n  Makefile: |\n    all: x\ty\n    \tcc\n'
+        '  tsv: "a\tb"\n'
+    )
+    assert codes(text) == {"indentation"} and repaired(text) == text
+
+
+def test_a_tab_that_may_mean_two_things_is_not_repaired() -> None:
+    """Below `labels:` it may be the label, or the field beside it."""
+    text = NAMESPACE + "metadata:\n  name: web\n  labels:\n\tapp: x\n"
+    assert "tab" in codes(text) and repaired(text) == text
+
+
+def test_tabs_that_do_no_harm() -> None:
+    assert not codes(
+        '{\n\t"apiVersion": "v1",\n\t"kind": "Namespace",\n\t"metadata": {"name": "web"}\n}\n'
+    )
+    assert not codes("apiVersion: v1\nkind: Namespace\t# mine\nmetadata:\n  name:\tweb\n")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('{"apiVersion":"v1","Kind":"Namespace",%s}', '{"apiVersion":"v1","kind":"Namespace",%s}'),
+        (
+            '{"apiVersion":"apps/v1","kind":"Namespace",%s}',
+            '{"apiVersion":"v1","kind":"Namespace",%s}',
+        ),
+    ],
+)
+def test_json_stays_json(before: str, after: str) -> None:
+    rest = '"metadata":{"name":"web"}'
+    assert repaired(before % rest + "\n") == after % rest + "\n"
+
+
+@pytest.mark.parametrize("value", ["She said “hi”", "size 5″", "It’s ‘fine’", "👨‍👩‍👧"])  # noqa: RUF001
+def test_typography_of_running_text(value: str) -> None:
+    text = NAMESPACE + f"metadata:\n  name: web\n  annotations:\n    a: {value}\n"
+    assert not codes(text) and repaired(text) == text
+
+
+def test_two_spellings_of_a_field_do_not_become_two_of_it() -> None:
+    text = NAMESPACE + "Metadata: {name: a}\nMETADATA: {name: b}\n"
+    assert "wrong-case" in codes(text) and repaired(text) == text
+
+
+@pytest.mark.parametrize("image", ["httpd:2.4", "httpd:2.4-alpine", "nginx:1.26"])
+def test_a_tag_that_moves_is_not_an_old_image(image: str) -> None:
+    assert "old-image" not in codes(POD.replace("busybox:1.37", image))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [a.yaml]\n",
+        "apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\n",
+        "apiVersion: scheduling.x-k8s.io/v1alpha1\nkind: PodGroup\nmetadata: {name: a}\n",
+        "apiVersion: networking.gke.io/v1\nkind: ManagedCertificate\nmetadata: {name: a}\n",
+        "apiVersion: v1\nkind: Service\nmetadata: {name: a}\n"
+        "spec: {type: ExternalName, externalName: b.example, selector: {app: nobody}}\n---\n" + POD,
+    ],
+)
+def test_what_is_right_and_was_accused(text: str) -> None:
+    assert not codes(text) & {"missing-field", "unknown-kind", "service-selector"}
+
+
+@pytest.mark.parametrize(
+    "container",
+    [
+        'command: [sh, -c, "echo start  # say so\\nsleep infinity"]',
+        "command: [cat]\n      tty: true",
+        "command: [cat]\n      stdin: true",
+        "command: [env, X=1, nginx]",
+        "command: [sh, -c, 'echo $(sleep 1000)']",
+    ],
+)
+def test_commands_that_stay(container: str) -> None:
+    text = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  containers:\n"
+    text += f"    - name: a\n      image: busybox:1.37\n      {container}\n"
+    assert "container-exits" not in codes(text)
+
+
+def test_a_ports_number_between_quotes_is_repaired() -> None:
+    text = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec:\n"
+    text += "  selector: {app: a}\n  ports:\n    - port: 80\n      targetPort: {}\n"
+    assert "wrong-type" in codes(text.replace("{}", '"80"'))
+    assert repaired(text.replace("{}", '"80"')) == text.replace("{}", "80")
+    assert "wrong-type" not in codes(text.replace("{}", '"http"'))
+
+
+@pytest.mark.parametrize("word", ["y", "n", "Yes", "OFF"])
+def test_words_that_are_true_or_false_to_kubectl(word: str) -> None:
+    text = NAMESPACE + f"metadata: {{name: web, labels: {{a: {word}}}}}\n"
+    assert "wrong-type" in codes(text)
+    assert "wrong-type" not in codes(text.replace(word + "}}", "tRue}}"))
+
+
+@pytest.mark.parametrize("word", ["true", "True", "yes"])
+def test_privileged_in_every_spelling(word: str) -> None:
+    text = POD.rstrip("\n") + f"\n    securityContext: {{privileged: {word}}}\n"
+    assert "privileged" in codes(text)
+
+
+def test_a_required_field_with_nothing_below() -> None:
+    text = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  containers:\n"
+    assert "missing-field" in codes(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("spec:\n  containers:\n  -name: web\n    image: a\n", "no space after its dash"),
+        ("spec:\n  rules:\n  - host: *.example.com\n", "cannot begin with `*`"),
+    ],
+)
+def test_sayings(text: str, words: str) -> None:
+    (item,) = [item for item in found("apiVersion: v1\n" + text) if item.code == "syntax"]
+    assert words in item.message
+
+
+def test_a_terminal_takes_no_orders_from_a_manifest() -> None:
+    text = NAMESPACE.replace("Namespace", '"\\e[2J' + "k" * 100_000 + '"')
+    told = "".join(item.text() for item in found(text))
+    assert "\x1b" not in told and len(told) < 5_000
+
+
+HOSTILE = {
+    "fields that do not exist": POD + "spec:\n" + "".join(f"  k{i}: 1\n" for i in range(49_000)),
+    "one field in the wrong case": POD + "spec:\n" + "  Containers: 1\n" * 45_000,
+    "dashes": "a: |\n  " + "- " * 490_000 + "\n b: c\n",
+    "objects": "apiVersion: v1\nkind: List\nitems:\n"
+    + "- {apiVersion: v1, kind: Service, metadata: {name: a}, spec: {selector: {a: b, c: d}}}\n"
+    * 990,
+    "lines": "\u00a0\n" * 300_000,
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_texts_take_no_time(text: str) -> None:
+    begin = time.process_time()
+    given = manifests.look([decode("x.yaml", text.encode())], SCHEMA)
+    assert list(manifests.findings(given))
+    # A second is the aim; the machine of the tests may be busy.
+    assert time.process_time() - begin < 2
 
 
 def test_two_objects_without_a_line_between_them_are_not_merged() -> None:

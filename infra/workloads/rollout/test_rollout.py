@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from infra.workloads.checks import (
     eventually,
     kept_pods,
     made_for_a_moment,
+    owned_by,
     present_replicaset,
     ready,
     ready_pods,
@@ -31,6 +33,8 @@ WANTED = 4
 LINE = re.compile(r"asked (\d+) answered (\d+) lost (\d+) by((?: \S+)*)$")
 # A client that asks seldom would not notice what is lost in between.
 ENOUGH = 40
+# Seconds between two of its records at most: what it waits for an answer, and two more.
+LATE = 5
 
 
 @dataclass(frozen=True)
@@ -167,10 +171,13 @@ def end_one(cluster: Cluster) -> Ended | None:
 
 
 def pod_that_answers(cluster: Cluster, container: str) -> tuple[Object, str] | None:
-    """A pod of `web`, and the address at which it answers the client's container itself, past the
-    Service."""
+    """A pod of `web`, one of the present version if there is any, and the address at which it
+    answers the client's container itself, past the Service."""
     port = port_of_web(cluster)
-    for pod in kept_pods(cluster, "deployment", "web"):
+    present = present_replicaset(cluster, "web")
+    pods = kept_pods(cluster, "deployment", "web")
+    pods.sort(key=lambda pod: present is not None and not owned_by(pod, present))
+    for pod in pods:
         address = f"{pod['status'].get('podIP')}:{port}"
         if ask(cluster, container, address)[0] == 0:
             return pod, address
@@ -179,7 +186,8 @@ def pod_that_answers(cluster: Cluster, container: str) -> tuple[Object, str] | N
 
 def port_of_web(cluster: Cluster) -> int:
     """The port where the pods of `web` listen, as the Service says; it may do so by name."""
-    port: int | str = cluster.get("service", "web")["spec"]["ports"][0]["targetPort"]
+    ports_of_service = cluster.get("service", "web")["spec"].get("ports", [{}])
+    port: int | str = ports_of_service[0].get("targetPort", 0)
     containers = cluster.get("deployment", "web")["spec"]["template"]["spec"]["containers"]
     ports: list[dict[str, Any]] = [one for item in containers for one in item.get("ports", [])]
     named: dict[str, int] = {one.get("name", ""): one["containerPort"] for one in ports}
@@ -340,9 +348,11 @@ def answered(before: Record, after: Record, pods: frozenset[str]) -> bool:
 )
 def test_rollout_loses_nothing(cluster: Cluster, ended: Ended | None) -> None:
     """A rollout loses none of the client's requests"""
-    if ended and ended.before and last_rollout_lost_nothing(cluster, ended.before):
+    agreed = ended is not None and ended.answer.result()[0] == 0 and agreements(cluster)
+    if agreed and ended and ended.before and last_rollout_lost_nothing(cluster, ended.before):
         return
     # The record does not tell, or tells of a loss, which may be that of a worse version: measure.
+    # So it is where an agreement is missing, for it may be that nothing has been rolled out yet.
     seen = outcome(cluster, 30)
     began = eventually(lambda: records(cluster), 10)
     old = present_replicaset(cluster, "web")
@@ -367,9 +377,18 @@ def test_rollout_loses_nothing(cluster: Cluster, ended: Ended | None) -> None:
         tidy(cluster, old)
 
 
+def agreements(cluster: Cluster) -> bool:
+    """Whether Deployment and Service say what a rollout needs that loses nothing."""
+    spec = cluster.get("deployment", "web")["spec"]
+    containers = spec["template"]["spec"]["containers"]
+    probed = any(one.keys() & {"readinessProbe", "startupProbe"} for one in containers)
+    early = cluster.get("service", "web")["spec"].get("publishNotReadyAddresses", False)
+    return guaranteed(spec) >= WANTED and probed and not early
+
+
 def last_rollout_lost_nothing(cluster: Cluster, end: Record) -> bool:
-    """Whether the client counted from the last rollout on, until after this record, in whose second
-    a pod was told to end, and lost nothing."""
+    """Whether the last rollout came to its end, and the client counted from before it until after
+    this record, in whose second a pod was told to end, and lost nothing."""
     present = present_replicaset(cluster, "web")
     states = cluster.get("pod", "client")["status"].get("containerStatuses", [])
     started = [one["state"]["running"]["startedAt"] for one in states if one["ready"]]
@@ -380,9 +399,16 @@ def last_rollout_lost_nothing(cluster: Cluster, end: Record) -> bool:
     first = present["metadata"]["annotations"][REVISION] == "1"
     if not first and max(started) > began:
         return False
-    counted = parse(cluster.logs("client", since=began))
-    # A rollout that is stalled loses nothing either: the new pods must have answered.
-    pods = names(ready_pods(cluster, "replicaset", present["metadata"]["name"]))
+    # A rollout that is stalled, or held, loses nothing either.
+    name = present["metadata"]["name"]
+    if names(kept_pods(cluster, "deployment", "web")) - names(
+        kept_pods(cluster, "replicaset", name)
+    ):
+        return False
+    # A record comes late where a request was lost: the one before it is the one to begin with.
+    before = datetime.fromisoformat(began) - timedelta(seconds=LATE)
+    counted = parse(cluster.logs("client", since=before.strftime("%Y-%m-%dT%H:%M:%SZ")))
+    pods = names(ready_pods(cluster, "replicaset", name))
     return bool(counted) and lossless(counted[0], later(cluster, end), pods)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from lab.manifests import tree
 from lab.manifests.fix import Edit
 from lab.manifests.given import Given
 from lab.manifests.objects import File, Object
-from lab.manifests.rule import ERROR, Found, rule
+from lab.manifests.rule import ERROR, MOST_FINDINGS, Found, rule
 from lab.manifests.schema import Schema
 from lab.manifests.tree import Mapping, Node, Scalar, Sequence
 from lab.manifests.typed import Value
@@ -107,7 +108,7 @@ def removed_api(given: Given) -> Iterator[Found]:
         if item.api and item.kind and (gone := REMOVED.get((item.api.text, item.kind.text))):
             release, replacement = gone
             message = f"Kubernetes {release} took {item.kind.text} of `{item.api.text}` away"
-            edits = (Edit(item.api.start, item.api.end, replacement),) if replacement else ()
+            edits = (_rewritten(item.api, replacement),) if replacement else ()
             fix = f"write `apiVersion: {replacement}`" if replacement else "nothing replaces it"
             yield Found(item.file, item.api.start, message, fix, edits)
 
@@ -135,7 +136,7 @@ def unknown_kind(given: Given) -> Iterator[Found]:
             homes = " or ".join(f"`{version}`" for version in versions)
             message = f"{kind} is in {homes}, not in `{api}`"
             # Events are of two groups, and either may be meant.
-            edits = (Edit(item.api.start, item.api.end, versions[0]),) if len(versions) == 1 else ()
+            edits = (_rewritten(item.api, versions[0]),) if len(versions) == 1 else ()
             yield Found(
                 item.file, item.api.start, message, f"write `apiVersion: {versions[0]}`", edits
             )
@@ -143,7 +144,7 @@ def unknown_kind(given: Given) -> Iterator[Found]:
             kinds = schema.kinds[api]
             message = f"`{api}` has no kind `{kind}`"
             same = [name for name in kinds if name.lower() == kind.lower()]
-            edits = (Edit(item.kind.start, item.kind.end, same[0]),) if same else ()
+            edits = (_rewritten(item.kind, same[0]),) if same else ()
             others = {name for group in schema.kinds.values() for name in group}
             fix = _meant(kind, same or kinds) or _meant(kind, others)
             yield Found(item.file, item.kind.start, message, fix, edits)
@@ -162,8 +163,13 @@ def unknown_kind(given: Given) -> Iterator[Found]:
     good="apiVersion: v1\nkind: Namespace\nmetadata:\n  name: web\n  labels: {}\n",
 )
 def unknown_field(given: Given) -> Iterator[Found]:
+    counts: Counter[str] = Counter()
     for value in given.values:
         if given.schema and value.key and not (value.wanted or value.twin or value.doubled):
+            # To look for what was meant takes its time.
+            counts[value.file.source.name] += 1
+            if counts[value.file.source.name] > MOST_FINDINGS:
+                continue
             holder = value.within.title if value.within else ""
             fields = value.of.fields if value.of else ()
             fix = _elsewhere(given.schema, value) or _meant(value.name, fields)
@@ -182,12 +188,16 @@ def unknown_field(given: Given) -> Iterator[Found]:
     repairs=True,
 )
 def wrong_case(given: Given) -> Iterator[Found]:
+    names: dict[int, Counter[str]] = {}
     for value in given.values:
-        if value.twin and value.key:
+        if value.twin and value.key and value.within:
             message = f"`{value.name}` is `{value.twin}` in Kubernetes"
-            beside = tree.get(value.within.node, value.twin) if value.within else None
+            holder = value.within.node
+            if id(holder) not in names and isinstance(holder, Mapping):
+                names[id(holder)] = Counter(key.text.lower() for key, _ in holder.pairs)
             # Where the right name is there as well, the field would then stand twice.
-            edits = () if beside else (Edit(value.key.start, value.key.end, value.twin),)
+            twice = names[id(holder)][value.twin.lower()] > 1
+            edits = () if twice else (_rewritten(value.key, value.twin),)
             yield Found(value.file, value.key.start, message, f"write `{value.twin}`", edits)
 
 
@@ -298,7 +308,7 @@ def missing_field(given: Given) -> Iterator[Found]:
     for value in given.values:
         of = given.schema.type(value.wanted) if given.schema else None
         if of and isinstance(value.node, Mapping):
-            names = {key.text for key, _ in value.node.pairs}
+            names = {key.text for key, node in value.node.pairs if not _is_null(node)}
             # What a field inside itself lacks is told of the inner one.
             if value.name in names and value.name not in of.fields:
                 continue
@@ -338,11 +348,24 @@ def _is(file: File, node: Node) -> str:
     return "this is a list" if isinstance(node, Sequence) else "this is an object"
 
 
+def _is_null(node: Node) -> bool:
+    return isinstance(node, Scalar) and node.kind == "null"
+
+
+def _rewritten(scalar: Scalar, text: str) -> Edit:
+    """The edit that gives a scalar another text, between the quotes that it has."""
+    quotes = int(scalar.style in ("'", '"'))
+    return Edit(scalar.start + quotes, scalar.end - quotes, text)
+
+
 def _fits(node: Node, wanted: str) -> bool:
-    if wanted in ("", "any") or (isinstance(node, Scalar) and node.kind == "null"):
+    if wanted in ("", "any") or _is_null(node):
         return True
     if wanted in _TAKES:
         fits = isinstance(node, Scalar) and node.kind in _TAKES[wanted]
+        # A port's name has a letter in it: https://kubernetes.io/docs/reference/kubernetes-api
+        if wanted == "port" and isinstance(node, Scalar) and node.kind == "string":
+            return not node.text.isdigit()
         return fits and (wanted != "quantity" or bool(_QUANTITY.fullmatch(tree.text(node))))
     return isinstance(node, Sequence if wanted.startswith("[]") else Mapping)
 
@@ -357,7 +380,8 @@ def _retyped(file: File, node: Node, wanted: str) -> tuple[str, tuple[Edit, ...]
     if wanted == "string" and raw == node.text:
         written = f'"{raw}"'
     elif node.style in ("'", '"') and tree.meaning(node.text) in _TAKES[wanted][:1]:
-        written = node.text
+        yes = node.text.lower() in tree.TRUE
+        written = ("true" if yes else "false") if wanted == "boolean" else node.text
     else:
         return "", ()
     return f"write `{written}`", (Edit(node.start, node.end, written),)
@@ -389,11 +413,11 @@ def _elsewhere(schema: Schema, value: Value) -> str:
     name = value.name
     if holder.of and name in holder.of.fields:
         return f"`{name}` belongs beside `{holder.name}`: indent it less"
-    for key, _ in holder.node.pairs:
-        kind = value.of.fields.get(key.text, "") if value.of else ""
-        inner = schema.type(kind.removeprefix("[]"))
+    there = {key.text for key, _ in holder.node.pairs}
+    for field, kind in value.of.fields.items() if value.of else ():
+        inner = schema.type(kind.removeprefix("[]")) if field in there else None
         if inner and name in inner.fields:
-            return f"`{name}` belongs into `{key.text}`: indent it more"
+            return f"`{name}` belongs into `{field}`: indent it more"
     return ""
 
 
@@ -401,18 +425,19 @@ def _own_group(schema: Schema, api: str) -> bool:
     """Whether an apiVersion is, or looks like, one of Kubernetes and not of an extension."""
     group = api.rpartition("/")[0]
     groups = {known.rpartition("/")[0] for known in schema.kinds}
-    return (
-        group in groups
-        or "." not in group
-        or bool(difflib.get_close_matches(group, groups, 1, 0.85))
-    )
+    # Extensions of Kubernetes' own project have `x-` in their groups' names.
+    near = not group.endswith("x-k8s.io") and difflib.get_close_matches(group, groups, 1, 0.9)
+    return group in groups or "." not in group or bool(near)
 
 
 def _has_name(schema: Schema | None, item: Object) -> bool:
     """Whether objects of this kind have names: lists and requests have none."""
     api, kind = (node.text if node else "" for node in (item.api, item.kind))
     of = schema.type(schema.kind(api, kind)) if schema else None
-    return not kind.endswith("List") and (of is None or "metadata" in of.fields)
+    if kind.endswith(("List", "Review")):
+        return False
+    # The configuration of a program looks like an object, and has neither name nor metadata.
+    return "metadata" in of.fields if of else tree.get(item.node, "metadata") is not None
 
 
 def _meant(word: str, known: Iterable[str]) -> str:

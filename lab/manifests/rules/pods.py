@@ -31,7 +31,7 @@ OLD_HOMES = ("gcr.io/google_containers/", "docker.io/kubernetes/", "kubernetes/"
 # Images whose own command is a shell, which ends at once when nobody is typing.
 SHELLS = ("alpine", "bash", "busybox", "debian", "ubuntu")
 BRIEF = re.compile(
-    "cat|cd|chmod|chown|cp|date|echo|env|export|false|hostname|id|ls|mkdir|printf|ps|pwd|rm|set|"
+    "cat|cd|chmod|chown|cp|date|echo|export|false|hostname|id|ls|mkdir|printf|ps|pwd|rm|set|"
     "touch|true|uname|whoami"
 )
 POD = """
@@ -60,7 +60,7 @@ def old_image(given: Given) -> Iterator[Found]:
         name, tag, _ = split_image(image.text)
         numbers = tuple(map(int, re.findall(r"\d+", re.sub(r"[^\d.].*", "", tag))))
         oldest = OLDEST.get(name)
-        if oldest and len(numbers) > 1 and numbers < oldest:
+        if oldest and len(numbers) > 1 and numbers < oldest[: len(numbers)]:
             version = ".".join(map(str, oldest))
             message = f"`{image.text}` has a format that containerd no longer reads"
             fix = f"take `{name}:{version}` or later"
@@ -139,9 +139,12 @@ def container_exits(given: Given) -> Iterator[Found]:
             ]
             called = tree.text(container, "name")
             name, _, _ = split_image(tree.text(container, "image"))
+            # With either somebody may type: a shell, or `cat`, waits for that.
+            if _true(container, "tty") or _true(container, "stdin"):
+                continue
             if words and ends_at_once(words):
                 message = f"the command of container `{called}` ends at once"
-            elif not words and name in SHELLS and not tree.text(container, "tty"):
+            elif not words and name in SHELLS:
                 message = f"container `{called}` runs the shell of `{name}`, which ends at once"
             else:
                 continue
@@ -185,7 +188,7 @@ def privileged(given: Given) -> Iterator[Found]:
             if flag := _true(context, "privileged"):
                 yield Found(pod.owner.file, flag.start, f"container `{called}` is privileged")
             for word in tree.items(context, "capabilities", "add"):
-                if tree.text(word) in ("ALL", "SYS_ADMIN"):
+                if tree.text(word).removeprefix("CAP_") in ("ALL", "SYS_ADMIN"):
                     message = f"container `{called}` has the capability {tree.text(word)}"
                     yield Found(pod.owner.file, word.start, message)
 
@@ -237,10 +240,12 @@ def split_image(image: str) -> tuple[str, str, str]:
 def ends_at_once(words: list[str]) -> bool:
     """Whether a command certainly does; where that is not certain, it is said to stay."""
     if words[0].rpartition("/")[2] in ("sh", "bash", "ash") and len(words) > 2:
-        if words[1] not in ("-c", "-ec", "-xc"):
+        # What runs inside another command may take as long as it likes.
+        if words[1] not in ("-c", "-ec", "-xc") or "$(" in words[2] or "`" in words[2]:
             return False
         try:
             lexer = shlex.shlex(words[2], posix=True, punctuation_chars=";&|\n")
+            lexer.commenters = ""
             lexer.whitespace, lexer.whitespace_split = " \t", True
             parts = list(lexer)
         except ValueError:
@@ -269,4 +274,5 @@ def _policy(pod: Pod) -> str:
 
 def _true(node: Node | None, name: str) -> Scalar | None:
     found = tree.get(node, name)
-    return found if isinstance(found, Scalar) and found.text == "true" else None
+    yes = isinstance(found, Scalar) and found.kind == "boolean" and found.text.lower() in tree.TRUE
+    return found if yes and isinstance(found, Scalar) else None

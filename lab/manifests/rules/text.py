@@ -20,6 +20,8 @@ NOTHING = "\xad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\
 QUOTE = re.compile(f"[{DOUBLE}{SINGLE}]")
 SPACE = re.compile(f"[{SPACES}]")
 INVISIBLE = re.compile(f"[{SPACES}{NOTHING}]")
+NO_QUOTE = "no quote for YAML or the shell"
+_BLOCK = re.compile(r"[|>][+-]?\d?[ \t]*$", re.MULTILINE)
 CONTROLS = {"\x85": "NEXT LINE"}
 
 
@@ -98,8 +100,14 @@ def indentation(given: Given) -> Iterator[Found]:
 def tab(given: Given) -> Iterator[Found]:
     for file in given.files:
         source, failure = file.source, file.tree.failure
+        # One that stands between words, or in JSON, does no harm.
+        if not failure:
+            continue
         lines: dict[int, list[tuple[int, int]]] = {}
         for found in re.finditer("\t+", source.text):
+            # What nobody has read may be text in which a tab is meant, but not at a line's begin.
+            if found.start() >= file.seen and not _begins(source.text, found.start()):
+                continue
             if not (file.scalar_at(found.start()) or file.in_comment(found.start())):
                 lines.setdefault(source.place(found.start())[0], []).append(found.span())
         for number, there in lines.items():
@@ -113,11 +121,11 @@ def tab(given: Given) -> Iterator[Found]:
             edits = [Edit(*span, " ") for span in there if span[0] >= body]
             indents = there[0][0] < body
             # Spaces and tabs mixed have no width that is certain.
-            if indents and not line[: body - start].strip("\t"):
+            if indents and not line[: body - start].strip("\t") and _is_certain(file, number):
                 edits.append(Edit(start, body, "  " * (body - start)))
             message = "a tab indents this line" if indents else "a tab separates words here"
             yield Found(file, there[0][0], message, "", tuple(edits))
-        if failure and failure.code == "tab" and source.place(failure.index)[0] not in lines:
+        if failure.code == "tab" and source.place(failure.index)[0] not in lines:
             yield Found(file, failure.index, failure.message)
 
 
@@ -137,11 +145,15 @@ def typographic_quote(given: Given) -> Iterator[Found]:
         for scalar, index in _suspects(file, QUOTE):
             quote = file.source.text[index]
             inside = scalar and not scalar.style and not file.runs(scalar)
-            at_end = scalar and index in (scalar.start, scalar.end - 1)
             # In running text they are right, and a shell reads no text but its command.
-            if not _is_apostrophe(file.source.text, index) and (at_end or not inside):
+            if _is_apostrophe(file.source.text, index):
+                continue
+            if scalar and inside and not _encloses(file.source.text, scalar, index):
+                if index == scalar.start:
+                    yield Found(file, index, f"{_name(quote)}: {NO_QUOTE}")
+            else:
                 wrong.append(Edit(index, index + 1, _straight(quote, scalar)))
-        yield from _by_line(file, wrong, "no quote for YAML or the shell", "write straight quotes")
+        yield from _by_line(file, wrong, NO_QUOTE, "write straight quotes")
 
 
 @rule(
@@ -161,7 +173,7 @@ def invisible_character(given: Given) -> Iterator[Found]:
         wrong = [
             Edit(index, index + 1, " " if SPACE.match(text[index]) else "")
             for _, index in _suspects(file, INVISIBLE)
-            if index or text[0] != BOM
+            if (index or text[0] != BOM) and not _is_joiner(text, index)
         ]
         yield from _by_line(file, wrong, "not seen, and not what a space is", "")
 
@@ -228,7 +240,9 @@ def duplicate_key(given: Given) -> Iterator[Found]:
                 if two_objects:
                     fix = "separate two objects by a line `---`; one object has one of each"
                 elif tree.value(value) == tree.value(node):
-                    fix, edits = "both say the same: remove one", _without(file, key, node)
+                    fix = "both say the same: remove one"
+                    flow = file.source.text[mapping.start] == "{"
+                    edits = () if flow else _without(file, key, node)
                 yield Found(file, key.start, message, fix, edits)
 
 
@@ -241,7 +255,7 @@ def _failed(given: Given, code: str) -> Iterator[Found]:
 
 def _suspects(file: File, pattern: re.Pattern[str]) -> Iterator[tuple[Scalar | None, int]]:
     """Characters where they do harm: not in a comment, nor in quoted text that is no command."""
-    for found in pattern.finditer(file.source.text):
+    for found in pattern.finditer(file.source.text, 0, file.seen):
         scalar = file.scalar_at(found.start())
         if scalar is None:
             if not file.in_comment(found.start()):
@@ -266,6 +280,43 @@ def _is_apostrophe(text: str, index: int) -> bool:
     return text[index] in SINGLE and len(around) == 2 and around.isalnum()
 
 
+def _encloses(text: str, scalar: Scalar, index: int) -> bool:
+    """Whether a quote is one of the two between which a scalar stands."""
+    ends = (scalar.start, scalar.end - 1)
+    quotes = DOUBLE + SINGLE + "\"'"
+    return index in ends and ends[0] < ends[1] and all(text[end] in quotes for end in ends)
+
+
+def _is_joiner(text: str, index: int) -> bool:
+    """Whether a character joins letters of a script, or parts of a picture, as it should."""
+    around = text[index - 1 : index] + text[index + 1 : index + 2]
+    return text[index] in "\u200c\u200d" and len(around) == 2 and min(around) > "\x7f"
+
+
+def _begins(text: str, index: int) -> bool:
+    return index == 0 or text[index - 1] == "\n"
+
+
+def _is_certain(file: File, number: int) -> bool:
+    """Whether a line that is indented by tabs belongs, with two spaces for each, where it seems to.
+
+    Below a line that opens an object it may be that object's field or the next one beside it.
+    """
+    source = file.source
+    # In a block of text further tabs may be the text's own.
+    if source.start(number) >= file.seen and _BLOCK.search(source.text):
+        return False
+    above = next((n for n in range(number - 1, 0, -1) if source.line(n).strip()), 0)
+    before = source.line(above) if above else ""
+    width, there = (_width(line) for line in (source.line(number), before))
+    return width > there if before.rstrip().endswith(":") else width <= there
+
+
+def _width(line: str) -> int:
+    blanks = line[: len(line) - len(line.lstrip())]
+    return len(blanks.replace("\t", "  "))
+
+
 def _straight(quote: str, scalar: Scalar | None) -> str:
     """The straight quote as it is written inside a scalar of this style."""
     plain = '"' if quote in DOUBLE else "'"
@@ -285,6 +336,9 @@ def _without(file: File, key: Scalar, node: Node) -> tuple[Edit, ...]:
     # An alias stands for a value that is elsewhere.
     if file.source.text[start : key.start].strip() or node.start < key.start:
         return ()
-    end = file.last(node)
-    last, _ = file.source.place(max(end - 1, key.start))
-    return (Edit(start, file.source.start(last + 1), ""),)
+    end = max(file.last(node), key.end)
+    after = file.source.start(file.source.place(max(end - 1, key.start))[0] + 1)
+    # What is beside it must not go, be it a comma or a comment.
+    if file.source.text[end:after].strip() or file.commented(start, after):
+        return ()
+    return (Edit(start, after, ""),)
