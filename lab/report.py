@@ -118,15 +118,21 @@ def gradescope(report: Report) -> str:
 def grades(report: Report, student: str) -> str:
     """One line for a grade book: the student, the points of each exercise, the sum.
 
-    An exercise that was left out has a column without points, so that everybody has the same ones.
+    An exercise that was left out has a column without points, so that everybody has the same ones;
+    so has one of which a check could not be made, which costs nobody a point.
     """
-    parts = split(report)
-    columns = sorted({*parts, *report.left_out})
+    parts = {
+        name: part
+        for name, part in split(report).items()
+        if all(check.status != "error" for check in part.checks)
+    }
+    columns = sorted({*split(report), *report.left_out})
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(["student", *columns, "total", "of"])
     scores = [parts[name].score if name in parts else "" for name in columns]
-    writer.writerow([student, *scores, report.score, report.points])
+    counted = Report(tuple(check for part in parts.values() for check in part.checks))
+    writer.writerow([student, *scores, counted.score, counted.points])
     return text.getvalue()
 
 

@@ -6,7 +6,7 @@ import http
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -22,6 +22,7 @@ Object = dict[str, Any]
 Fetch = Callable[[str], tuple[int, str]]
 # Who writes endpoints by the Service's selector, as their label says; others write by hand.
 ENDPOINTS_BY_SELECTOR = "endpointslice-controller.k8s.io"
+MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 REVISION = "deployment.kubernetes.io/revision"
 # In bytes.
 MOST_OF_A_LOG = 100_000
@@ -201,6 +202,36 @@ def present_replicaset(cluster: Cluster, name: str) -> Object | None:
         if same and owned_by(item, deployment):
             return item
     return None
+
+
+def ports_of(service: Object, containers: Iterable[Object]) -> list[tuple[int, int]]:
+    """Port and target of each port of a Service's spec.
+
+    A target may be the name of a port of these containers, 0 where none has it; left out, it is the
+    port itself.
+    """
+    named = {
+        port["name"]: port["containerPort"]
+        for container in containers
+        for port in container.get("ports", [])
+        if "name" in port
+    }
+    found = []
+    for port in service.get("ports", []):
+        target = port.get("targetPort", port["port"])
+        found.append((port["port"], named.get(target, 0) if isinstance(target, str) else target))
+    return found
+
+
+def selected(cluster: Cluster, service: str, pods: Iterable[Object]) -> bool:
+    """Whether a Service's endpoints are these pods, found by its selector and not written down."""
+    found = {
+        (address, piece["metadata"].get("labels", {}).get(MANAGED_BY))
+        for piece in slices_of(cluster, service)
+        for endpoint in piece.get("endpoints") or []
+        for address in endpoint["addresses"]
+    }
+    return {(pod["status"]["podIP"], ENDPOINTS_BY_SELECTOR) for pod in pods} == found
 
 
 def slices_of(cluster: Cluster, service: str) -> list[Object]:

@@ -56,6 +56,7 @@ def fetch() -> Fetch:
     """
     namespace = os.environ.get("LAB_NAMESPACE")
     headers = {"Host": f"{namespace}.localhost"} if namespace else {}
+    way_in = f"http://127.0.0.1:{os.environ.get('LAB_HTTP_PORT')}"
 
     def get(url: str) -> tuple[int, str]:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -65,6 +66,12 @@ def fetch() -> Fetch:
         except urllib.error.HTTPError as error:
             return error.code, ""
         except OSError as error:
+            reason = getattr(error, "reason", error)
+            # A backend that is away is Traefik's to tell; this is Traefik itself, or its port.
+            if isinstance(reason, ConnectionError) and url.startswith(f"{way_in}/"):
+                raise CannotCheck(
+                    f"the lab's Ingress does not answer at {way_in}: {error}"
+                ) from error
             return 0, str(error)
 
     return get

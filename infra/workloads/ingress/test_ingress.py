@@ -29,13 +29,19 @@ def test_paths_lead_to_services(cluster: Cluster) -> None:
 @pytest.mark.parametrize("name", ["coffee", "tea"])
 def test_path_answers(cluster: Cluster, fetch: Fetch, http_address: str, name: str) -> None:
     """The path answers on the host, from its own service"""
-    cluster.get("service", name)
+    selector = cluster.get("service", name)["spec"].get("selector", {})
     url = f"{http_address}/{name}/"
     code, body = eventually(lambda: answering(fetch, url)) or fetch(url)
     assert (code, body.strip()) == (200, f"This is {name}"), (
         f"expected `This is {name}` from {url}, saw {code} {body[:200]!r}\nlook: curl -v {url}"
     )
-    for pod in cluster.list("pods", f"app={name}"):
+    labels = ",".join(f"{key}={value}" for key, value in selector.items())
+    pods = cluster.list("pods", labels) if labels else []
+    assert pods, (
+        f"expected the Service `{name}` to find its pods by a selector, saw none\n"
+        f"{cluster.look(f'describe service {name}')}"
+    )
+    for pod in pods:
         cluster.expect_image(pod, "nginx")
 
 

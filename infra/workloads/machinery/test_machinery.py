@@ -17,6 +17,7 @@ from infra.workloads.checks import (
     events_of,
     eventually,
     owned_by,
+    ports_of,
     ready,
     ready_pods,
     slices_of,
@@ -100,8 +101,9 @@ def said(machine: Any, command: str) -> str:
 def address_of(cluster: Cluster) -> str:
     """The address of the Service `web`, which must have one and lead from port 80 to 9376."""
     spec = cluster.get("service", "web")["spec"]
-    ports = [(item["port"], item["targetPort"]) for item in spec["ports"]]
-    address: str = spec["clusterIP"]
+    template = cluster.get("deployment", "web")["spec"]["template"]
+    ports = ports_of(spec, template["spec"]["containers"])
+    address: str = spec.get("clusterIP", "None")
     assert address != "None" and ports == [(80, PORT)], (
         f"expected Service `web` to have an address and to lead from port 80 to {PORT}, "
         f"saw {address} and {ports}\n{cluster.look('get service web -o yaml')}"
@@ -211,14 +213,14 @@ def test_kubelets_run_them(cluster: Cluster, machines: list[Any]) -> None:
     for pod in running_pods(cluster):
         cluster.expect_image(pod, "busybox")
         node, name = pod["spec"]["nodeName"], pod["metadata"]["name"]
-        (state,) = pod["status"]["containerStatuses"]
-        identity = state["containerID"].rpartition("/")[2]
         tasks = tasks_on(machine_of(machines, node))
-        assert tasks.get(identity) == "RUNNING", (
-            f"expected the container of `{name}` to run on {node}, "
-            f"saw it {tasks.get(identity, 'nowhere')}\n"
-            f"look: invoke lab-ssh {node}, then sudo ctr -n k8s.io tasks ls"
-        )
+        for state in pod["status"]["containerStatuses"]:
+            identity = state["containerID"].rpartition("/")[2]
+            assert tasks.get(identity) == "RUNNING", (
+                f"expected the container of `{name}` to run on {node}, "
+                f"saw it {tasks.get(identity, 'nowhere')}\n"
+                f"look: invoke lab-ssh {node}, then sudo ctr -n k8s.io tasks ls"
+            )
 
 
 def tasks_on(machine: Any) -> dict[str, str]:

@@ -138,8 +138,8 @@ def test_one_more_copy_is_served(cluster: Cluster) -> None:
 def test_every_machine_answers(cluster: Cluster, machines: list[Any]) -> None:
     """Every machine answers for the app, also one without a copy"""
     spec = cluster.get("service", "web")["spec"]
-    ports = [port.get("nodePort") for port in spec["ports"]]
-    assert ports[0], (
+    ports = [port.get("nodePort") for port in spec.get("ports", [])]
+    assert any(ports), (
         f"expected the Service `web` to have a port on every machine, saw type {spec['type']}\n"
         f"{cluster.look('get service web')}"
     )

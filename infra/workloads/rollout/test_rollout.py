@@ -10,7 +10,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import pytest
 
@@ -24,6 +23,7 @@ from infra.workloads.checks import (
     kept_pods,
     made_for_a_moment,
     owned_by,
+    ports_of,
     present_replicaset,
     ready,
     ready_pods,
@@ -186,12 +186,9 @@ def pod_that_answers(cluster: Cluster, container: str) -> tuple[Object, str] | N
 
 def port_of_web(cluster: Cluster) -> int:
     """The port where the pods of `web` listen, as the Service says; it may do so by name."""
-    ports_of_service = cluster.get("service", "web")["spec"].get("ports", [{}])
-    port: int | str = ports_of_service[0].get("targetPort", 0)
-    containers = cluster.get("deployment", "web")["spec"]["template"]["spec"]["containers"]
-    ports: list[dict[str, Any]] = [one for item in containers for one in item.get("ports", [])]
-    named: dict[str, int] = {one.get("name", ""): one["containerPort"] for one in ports}
-    return port if isinstance(port, int) else named.get(port, 0)
+    template = cluster.get("deployment", "web")["spec"]["template"]
+    ports = ports_of(cluster.get("service", "web")["spec"], template["spec"]["containers"])
+    return ports[0][1] if ports else 0
 
 
 def ask(cluster: Cluster, container: str, address: str, after: int = 0) -> tuple[int, str]:
@@ -361,6 +358,7 @@ def test_rollout_loses_nothing(cluster: Cluster, ended: Ended | None) -> None:
         f"saw it {seen}, and {'a' if began else 'no'} count\n"
         f"{cluster.look('rollout status deployment/web')}"
     )
+    earlier = kept_revisions(cluster) - {old["metadata"]["name"]}
     code, output = cluster.kubectl("rollout", "restart", "deployment/web")
     assert code == 0, (
         f"expected `web` to be rolled out again, saw {output.strip()}\n"
@@ -374,7 +372,7 @@ def test_rollout_loses_nothing(cluster: Cluster, ended: Ended | None) -> None:
         )
         judge(cluster, began[-1])
     finally:
-        tidy(cluster, old)
+        tidy(cluster, old, earlier)
 
 
 def agreements(cluster: Cluster) -> bool:
@@ -441,10 +439,20 @@ def judge(cluster: Cluster, began: Record) -> None:
     )
 
 
-def tidy(cluster: Cluster, old: Object) -> None:
-    """Leave no second revision of the same version, which `rollout undo` would go back to."""
+def kept_revisions(cluster: Cluster) -> set[str]:
+    """The names of the ReplicaSets of `web`, old and present."""
+    owner = cluster.get("deployment", "web")
+    items = cluster.list("replicasets")
+    return {item["metadata"]["name"] for item in items if owned_by(item, owner)}
+
+
+def tidy(cluster: Cluster, old: Object, earlier: set[str]) -> None:
+    """Leave no second revision of the same version, which `rollout undo` would go back to.
+
+    It stays where it took the place of the `earlier` ones: there is no other way back then.
+    """
     if state(cluster.get("deployment", "web")) == "complete":
-        name = old["metadata"]["name"]
-        cluster.delete("replicaset", name)
+        if not earlier or earlier & kept_revisions(cluster):
+            cluster.delete("replicaset", old["metadata"]["name"])
     else:
         cluster.kubectl("rollout", "undo", "deployment/web")

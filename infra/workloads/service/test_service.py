@@ -6,30 +6,45 @@ from typing import Any
 import pytest
 
 from infra.workloads.checks import (
-    ENDPOINTS_BY_SELECTOR,
     Cluster,
     Fetch,
     Object,
     answer_of,
     answering,
     eventually,
+    ports_of,
     ready,
-    slices_of,
+    selected,
 )
 
 HELLO = "Hello from hello-d-"
 
 
 def service(cluster: Cluster, name: str, kind: str, port: int = 80) -> Object:
-    """A Service, which must be of this type and lead from this port to 9376."""
+    """A Service, which must be of this type, lead from this port to 9376, and find its pods by its
+    selector."""
     spec: Object = cluster.get("service", name)["spec"]
-    ports = [(item["port"], item["targetPort"]) for item in spec["ports"]]
+    containers = [one for pod in helloes(cluster) for one in pod["spec"]["containers"]]
+    ports = ports_of(spec, containers)
     assert (spec["type"], ports) == (kind, [(port, 9376)]), (
         f"expected `{name}` of type {kind} from port {port} to 9376, "
         f"saw {spec['type']} and {ports}\n"
         f"{cluster.look(f'get service {name} -o yaml')}"
     )
+
+    def agree() -> bool:
+        return selected(cluster, name, [pod for pod in helloes(cluster) if ready(pod)])
+
+    assert eventually(agree), (
+        f"expected the endpoints of `{name}` to be the ready pods labelled app=hello-d, "
+        f"found by its selector\n{cluster.look('get endpointslices,pods -o wide --show-labels')}"
+    )
     return spec
+
+
+def helloes(cluster: Cluster) -> list[Object]:
+    """The pods that the Services are for."""
+    return cluster.list("pods", "app=hello-d")
 
 
 @pytest.mark.points(1)
@@ -41,20 +56,10 @@ def service(cluster: Cluster, name: str, kind: str, port: int = 80) -> Object:
 def test_endpoints_are_the_pods(cluster: Cluster) -> None:
     """The service's endpoints are the ready pods that its selector finds"""
     service(cluster, "my-service", "ClusterIP")
-
-    def agree() -> bool:
-        pods = {pod["status"]["podIP"] for pod in cluster.list("pods", "app=hello-d") if ready(pod)}
-        found = {
-            (address, one["metadata"]["labels"].get("endpointslice.kubernetes.io/managed-by"))
-            for one in slices_of(cluster, "my-service")
-            for endpoint in one.get("endpoints") or []
-            for address in endpoint["addresses"]
-        }
-        return len(pods) >= 2 and {(pod, ENDPOINTS_BY_SELECTOR) for pod in pods} == found
-
-    assert eventually(agree), (
-        "expected the endpoints of `my-service` to be two or more ready pods labelled app=hello-d, "
-        f"found by its selector\n{cluster.look('get endpointslices,pods -o wide --show-labels')}"
+    pods = eventually(lambda: [pod for pod in helloes(cluster) if ready(pod)][1:])
+    assert pods, (
+        "expected two or more ready pods labelled app=hello-d behind `my-service`, saw fewer\n"
+        f"{cluster.look('get pods -o wide --show-labels')}"
     )
 
 
@@ -80,7 +85,7 @@ def test_client_calls_by_name(cluster: Cluster) -> None:
         f"{cluster.look('exec client -- wget -qO- http://my-service')}"
     )
     # What it says must come from the programs that the exercise names.
-    for pod in (client, *cluster.list("pods", "app=hello-d")):
+    for pod in (client, *helloes(cluster)):
         cluster.expect_image(pod, "busybox")
 
 
