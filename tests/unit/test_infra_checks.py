@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 import subprocess
+import urllib.error
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -15,8 +16,9 @@ from websocket import ABNF
 
 from infra.workloads import api, checks, conftest
 from infra.workloads.api import Api, CannotCheck
+from infra.workloads.capstone.test_capstone import tells
 from infra.workloads.checks import Cluster, answering, eventually, ready
-from infra.workloads.rollout.test_rollout import end_one
+from infra.workloads.rollout.test_rollout import end_one, tidy
 
 WORKLOADS = Path(checks.__file__).parent
 EXERCISES = sorted(path.parent.name for path in WORKLOADS.glob("*/exercise.toml"))
@@ -331,3 +333,119 @@ def test_what_a_command_in_a_container_says(
 def test_a_command_in_a_pod_that_is_not_there() -> None:
     assert Empty("pod").run_in("client", "true") == (1, "there is no pod `client`")
     assert Empty("pod").logs("client") == ""
+
+
+@pytest.mark.parametrize(
+    ("port", "expected"),
+    [
+        ({"port": 80, "targetPort": 9376}, (80, 9376)),
+        ({"port": 80, "targetPort": "http"}, (80, 9376)),
+        ({"port": 80, "targetPort": "https"}, (80, 0)),
+        ({"port": 9376}, (9376, 9376)),
+    ],
+)
+def test_where_a_services_port_leads(port: dict[str, Any], expected: tuple[int, int]) -> None:
+    containers = [{"ports": [{"containerPort": 9376, "name": "http"}, {"containerPort": 1}]}, {}]
+    assert checks.ports_of({"ports": [port]}, containers) == [expected]
+    assert checks.ports_of({"type": "ExternalName"}, containers) == []
+
+
+class Slices(Cluster):
+    """A Service with one endpoint, written by somebody."""
+
+    def __init__(self, address: str, by: str) -> None:
+        super().__init__("one")
+        self.address, self.by = address, by
+
+    def list(self, kind: str, selector: str = "") -> list[checks.Object]:
+        endpoints = [{"addresses": [self.address]}]
+        return [{"metadata": {"labels": {checks.MANAGED_BY: self.by}}, "endpoints": endpoints}]
+
+
+@pytest.mark.parametrize(
+    ("address", "by", "expected"),
+    [
+        ("10.0.0.1", checks.ENDPOINTS_BY_SELECTOR, True),
+        ("10.0.0.2", checks.ENDPOINTS_BY_SELECTOR, False),
+        # The right address, by hand: it stays when the pod has gone.
+        ("10.0.0.1", "me", False),
+    ],
+)
+def test_endpoints_by_selector(address: str, by: str, expected: bool) -> None:
+    pods = [{"status": {"podIP": "10.0.0.1"}}]
+    assert checks.selected(Slices(address, by), "web", pods) is expected
+
+
+@pytest.mark.parametrize(
+    ("container", "expected"),
+    [
+        (
+            {"command": ["sh", "-c", 'echo "/admin:$(cat /login/user):$(cat /login/password)"']},
+            False,
+        ),
+        ({"command": ["httpd", "-h", "/www"], "args": ["-p", "80"]}, False),
+        ({"command": ["sh", "-c", 'echo "/admin:boss:admin" >/etc/httpd.conf']}, True),
+        ({"args": ["PASSWORD=admin"]}, True),
+        ({"env": [{"name": "PASSWORD", "value": "admin"}]}, True),
+        ({"env": [{"name": "PASSWORD", "valueFrom": {}}]}, False),
+    ],
+)
+def test_a_password_that_is_written_down(container: dict[str, Any], expected: bool) -> None:
+    """It is an ordinary word, which is in paths and names as well."""
+    assert tells(container, "admin") is expected
+
+
+@pytest.mark.parametrize("reason", [ConnectionRefusedError(), ConnectionResetError()])
+def test_the_way_into_the_lab_is_no_students_fault(
+    reason: OSError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAB_HTTP_PORT", "8080")
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise urllib.error.URLError(reason)
+
+    monkeypatch.setattr(conftest.urllib.request.OpenerDirector, "open", refuse)
+    fetch = cast(Any, conftest.fetch).__wrapped__()
+    with pytest.raises(CannotCheck, match="Ingress"):
+        fetch("http://127.0.0.1:8080/tea/")
+    # A Service's own address is the student's.
+    assert fetch("http://10.1.2.3:8080/")[0] == 0
+
+
+class Kept(Cluster):
+    """A complete Deployment with these ReplicaSets; what is deleted is noted."""
+
+    def __init__(self, *names: str) -> None:
+        super().__init__("rollout")
+        self.names, self.deleted = names, list[str]()
+
+    def get(self, kind: str, name: str) -> checks.Object:
+        counts = dict.fromkeys(("replicas", "updatedReplicas", "availableReplicas"), 4)
+        status = {**counts, "observedGeneration": 1}
+        return {
+            "metadata": {"uid": "web", "generation": 1},
+            "spec": {"replicas": 4},
+            "status": status,
+        }
+
+    def list(self, kind: str, selector: str = "") -> list[checks.Object]:
+        owners = [{"uid": "web", "controller": True}]
+        return [{"metadata": {"name": name, "ownerReferences": owners}} for name in self.names]
+
+    def delete(self, kind: str, name: str, now: bool = False) -> None:
+        self.deleted.append(name)
+
+
+@pytest.mark.parametrize(
+    ("left", "earlier", "deleted"),
+    [
+        (("old", "new"), set(), ["old"]),
+        (("first", "old", "new"), {"first"}, ["old"]),
+        # With a limit of one revision the restart took the place of the way back.
+        (("old", "new"), {"first"}, []),
+    ],
+)
+def test_the_way_back_stays(left: tuple[str, ...], earlier: set[str], deleted: list[str]) -> None:
+    cluster = Kept(*left)
+    tidy(cluster, {"metadata": {"name": "old"}}, earlier)
+    assert cluster.deleted == deleted

@@ -175,3 +175,13 @@ def test_the_page_stands_alone_and_takes_everything_for_text(graded: Report) -> 
     assert "<script" not in page and "c2VjcmV0" not in page
     assert "http://" not in page.replace("http://www.w3.org/2000/svg", "")
     assert "5 of 6 points" in page and "<svg" in page and "Nothing was there." in page
+
+
+def test_an_exercise_that_could_not_be_checked_costs_nobody_a_point() -> None:
+    passed, error = (
+        Check(name, "test_a", "A", 2, status, "")
+        for name, status in (("pod", "passed"), ("job", "error"))
+    )
+    header, row = csv.reader(io.StringIO(report.grades(Report((passed, error)), "ada")))
+    assert header == ["student", "job", "pod", "total", "of"]
+    assert row == ["ada", "", "2", "2", "2"]
