@@ -223,7 +223,7 @@ def same(asked: str, done: Any) -> bool:
 @pytest.mark.hints(
     "Anybody can print a number; a model that reads digits has to be trained.",
     "The check loads the model that was kept, and tries it on images that it has never seen.",
-    "`--save-model` and `--metrics=/results/metrics.json`: the model lies beside the metrics.",
+    "`--save-model` and `--metrics=/results/metrics.json`, `subPath: single` where it is mounted.",
 )
 def test_model_is_as_good_as_it_says(cluster: Cluster) -> None:
     """The kept model reads as many test images as the metrics say, and enough of them"""
