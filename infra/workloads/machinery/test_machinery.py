@@ -101,8 +101,8 @@ def said(machine: Any, command: str) -> str:
 def address_of(cluster: Cluster) -> str:
     """The address of the Service `web`, which must have one and lead from port 80 to 9376."""
     spec = cluster.get("service", "web")["spec"]
-    template = cluster.get("deployment", "web")["spec"]["template"]
-    ports = ports_of(spec, template["spec"]["containers"])
+    containers = [one for pod in cluster.list("pods") for one in pod["spec"]["containers"]]
+    ports = ports_of(spec, containers)
     address: str = spec.get("clusterIP", "None")
     assert address != "None" and ports == [(80, PORT)], (
         f"expected Service `web` to have an address and to lead from port 80 to {PORT}, "
