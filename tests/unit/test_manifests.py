@@ -10,8 +10,8 @@ import pytest
 
 from lab import exercises, manifests
 from lab.config import Lab
-from lab.errors import ChecksFailed, ConfigError
-from lab.manifests import pages, schema, server
+from lab.errors import ChecksFailed, ConfigError, ResourceError
+from lab.manifests import fix, pages, schema, server
 from lab.manifests.report import Finding, Report
 from lab.manifests.rule import ERROR, Rule
 from lab.manifests.rules import RULES
@@ -701,3 +701,8 @@ def test_no_schema_is_said_and_no_failure(
     path.parent.mkdir(parents=True)
     path.write_text('{"version": "1", "kinds": {}, "types": {}}')
     assert schema.load(lab, Status(story)) == schema.Schema("1", {}, {})
+
+
+def test_a_file_that_cannot_be_replaced(tmp_path: Path) -> None:
+    with pytest.raises(ResourceError, match="cannot be repaired: No such file"):
+        fix.write(str(tmp_path / "away" / "x.yaml"), "kind: Pod\n")
