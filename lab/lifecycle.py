@@ -476,13 +476,15 @@ def _remove_unrecorded(lab: Lab, status: Status) -> None:
     """Remove the machines of a lab whose folder is gone: they tell themselves whose they are."""
     removals = {"containers": containers.remove, "virtual machines": virsh.remove}
     gone = []
-    for machines, remove in removals.items():
-        # Without an engine there are no containers, and none of libvirt's machines without it.
+    for kind, remove in removals.items():
+        # Without an engine there are no containers, and without libvirt none of its machines.
         with contextlib.suppress(LabError):
-            gone += [machines] if remove(lab) else []
+            if remove(lab):
+                gone.append(kind)
     if gone:
-        machines = " and ".join(gone)
-        status.say(f"the folder of lab `{lab.name}` was gone: its {machines} are now, too")
+        status.say(
+            f"the folder of lab `{lab.name}` was gone: its {' and '.join(gone)} are now, too"
+        )
     else:
         status.say(f"lab `{lab.name}` does not exist: nothing to destroy")
 

@@ -121,18 +121,19 @@ def grades(report: Report, student: str) -> str:
     An exercise that was left out has a column without points, so that everybody has the same ones;
     so has one of which a check could not be made, which costs nobody a point.
     """
-    parts = {
+    parts = split(report)
+    columns = sorted({*parts, *report.left_out})
+    made = {
         name: part
-        for name, part in split(report).items()
+        for name, part in parts.items()
         if all(check.status != "error" for check in part.checks)
     }
-    columns = sorted({*split(report), *report.left_out})
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(["student", *columns, "total", "of"])
-    scores = [parts[name].score if name in parts else "" for name in columns]
-    counted = Report(tuple(check for part in parts.values() for check in part.checks))
-    writer.writerow([student, *scores, counted.score, counted.points])
+    scores = [made[name].score if name in made else "" for name in columns]
+    total = sum(part.score for part in made.values())
+    writer.writerow([student, *scores, total, sum(part.points for part in made.values())])
     return text.getvalue()
 
 

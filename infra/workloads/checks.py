@@ -180,11 +180,14 @@ def ready_pods(cluster: Cluster, kind: str, name: str) -> list[Object]:
 def kept_pods(cluster: Cluster, kind: str, name: str) -> list[Object]:
     """The pods that a controller keeps, a Deployment through its ReplicaSets."""
     owner = cluster.get(kind, name)
-    keepers = [owner]
-    if kind == "deployment":
-        keepers = [item for item in cluster.list("replicasets") if owned_by(item, owner)]
+    keepers = replicasets_of(cluster, owner) if kind == "deployment" else [owner]
     pods = cluster.list("pods")
     return [pod for pod in pods if any(owned_by(pod, keeper) for keeper in keepers)]
+
+
+def replicasets_of(cluster: Cluster, deployment: Object) -> list[Object]:
+    """The ReplicaSets that a Deployment keeps, of every revision."""
+    return [item for item in cluster.list("replicasets") if owned_by(item, deployment)]
 
 
 def successor(cluster: Cluster, deployment: str, old: str) -> str | None:
@@ -197,9 +200,8 @@ def present_replicaset(cluster: Cluster, name: str) -> Object | None:
     """The ReplicaSet of a Deployment's present revision."""
     deployment = cluster.get("deployment", name)
     revision = deployment["metadata"].get("annotations", {}).get(REVISION)
-    for item in cluster.list("replicasets"):
-        same = item["metadata"].get("annotations", {}).get(REVISION) == revision
-        if same and owned_by(item, deployment):
+    for item in replicasets_of(cluster, deployment):
+        if item["metadata"].get("annotations", {}).get(REVISION) == revision:
             return item
     return None
 

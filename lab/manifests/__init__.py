@@ -19,12 +19,12 @@ from lab.manifests import fix as fixing
 from lab.manifests import schema, source, tree
 from lab.manifests import server as api
 from lab.manifests.given import Given
-from lab.manifests.objects import File, objects
+from lab.manifests.objects import File
 from lab.manifests.report import Finding, Report
 from lab.manifests.rule import MOST_FINDINGS, Found, Rule
 from lab.manifests.rules import RULES
 from lab.manifests.schema import Schema
-from lab.manifests.source import STDIN, Failure, Source
+from lab.manifests.source import STDIN, Source
 from lab.output import Status
 
 # A repair can bring to light what it hid: a syntax error hides every field.
@@ -73,11 +73,10 @@ def look(sources: Iterable[Source], known: Schema | None) -> Given:
 def _file(text: Source) -> File:
     """A text, parsed; one of too many objects is refused."""
     file = File(text, tree.parse(text))
-    if sum(1 for document in file.tree.documents for _ in objects(file, document)) > MOST_OBJECTS:
-        message = f"the file has more than {MOST_OBJECTS} objects"
-        failure = Failure("limit", 0, message, "split it into several files")
-        return File(text, tree.Tree(failure=failure))
-    return file
+    if len(file.objects) <= MOST_OBJECTS:
+        return file
+    failure = source.too_much(f"the file has more than {MOST_OBJECTS} objects")
+    return File(text, tree.Tree(failure=failure))
 
 
 def findings(given: Given) -> Iterable[Finding]:

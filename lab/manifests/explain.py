@@ -30,10 +30,8 @@ def explain(source: Source, index: int, problem: str) -> Failure:
 
 def _second_colon(source: Source, number: int, index: int) -> Failure:
     line = source.line(number)
-    above = number - 1
-    while above > 1 and not source.line(above).strip():
-        above -= 1
-    before = source.line(above) if above >= 1 else ""
+    above = source.above(number)
+    before = source.line(above) if above else ""
     if re.match(r"\s*-[A-Za-z][\w-]*:", before):
         message = f"line {above} has no space after its dash"
         return Failure("syntax", source.start(above), message, "write `- name: value`")
@@ -78,7 +76,7 @@ def _open_levels(source: Source, number: int) -> set[int]:
             break
         inner = _indent(line)
         while line[inner : inner + 2] == "- " and inner < lowest:
-            after = _BLANKS.match(line, inner + 1).end()  # type: ignore[union-attr]
+            after = inner + 1 + _indent(line, inner + 1)
             levels |= {after} if after < lowest else set()
             levels.add(inner)
             inner = after
@@ -90,11 +88,14 @@ def _open_levels(source: Source, number: int) -> set[int]:
     return levels
 
 
-def _indent(line: str) -> int:
-    return len(line) - len(line.lstrip(" "))
+def _indent(line: str, begin: int = 0) -> int:
+    """How many spaces stand there; a long line is not copied for it."""
+    end = begin
+    while line.startswith(" ", end):
+        end += 1
+    return end - begin
 
 
-_BLANKS = re.compile(" *")
 _SAYINGS = (
     ("alphabetic or numeric character", "a value cannot begin with `*` or `&`", "quote the value"),
     ("hexdecimal", "after `\\` a letter stands that means something else", "use single quotes"),

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from lab.manifests import tree, typed
-from lab.manifests.objects import File, Object, Pod, objects, pod_of
+from lab.manifests.objects import File, Object, Pod, pod_of
 from lab.manifests.schema import Schema
 
 
@@ -30,12 +30,7 @@ class Given:
     @cached_property
     def objects(self) -> tuple[Object, ...]:
         """Every object of every file."""
-        return tuple(
-            item
-            for file in self.files
-            for document in file.tree.documents
-            for item in objects(file, document)
-        )
+        return tuple(item for file in self.files for item in file.objects)
 
     @cached_property
     def pods(self) -> tuple[Pod, ...]:

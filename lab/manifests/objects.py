@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -45,6 +45,11 @@ class File:
         return self.tree.scalars[i] if i >= 0 and index < self.tree.scalars[i].end else None
 
     @cached_property
+    def objects(self) -> tuple[Object, ...]:
+        """Every object in it."""
+        return tuple(item for document in self.tree.documents for item in objects(self, document))
+
+    @cached_property
     def seen(self) -> int:
         """Where the line ends up to which the text was read: what the rest is nobody knows."""
         return self.source.start(self.source.place(self.tree.read)[0] + 1)
@@ -68,7 +73,8 @@ class File:
 
     def commented(self, start: int, end: int) -> bool:
         """Whether a comment begins between two places."""
-        return any(start <= begin < end for begin, _ in self._comments)
+        first, after = (bisect_left(self._comments, (place, 0)) for place in (start, end))
+        return first < after
 
     @cached_property
     def _comments(self) -> list[tuple[int, int]]:

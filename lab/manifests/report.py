@@ -13,8 +13,10 @@ MOST_OF_A_SENTENCE = 400
 
 def _shown(text: str) -> str:
     """A sentence for a terminal, which must take nothing in it for an order."""
-    seen = (letter if letter.isprintable() else f"\\u{ord(letter):04x}" for letter in text)
-    return "".join(seen) if len(text) <= MOST_OF_A_SENTENCE else _shown(text[:MOST_OF_A_SENTENCE])
+    return "".join(
+        letter if letter.isprintable() else f"\\u{ord(letter):04x}"
+        for letter in text[:MOST_OF_A_SENTENCE]
+    )
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,11 @@ class Failure:
     fix: str = ""
 
 
+def too_much(message: str) -> Failure:
+    """Why a file is refused as a whole."""
+    return Failure("limit", 0, message, "split it into several files")
+
+
 @dataclass(frozen=True)
 class Source:
     """One text. `failure` is set, and `text` empty, where the bytes were refused."""
@@ -49,6 +54,10 @@ class Source:
     def start(self, number: int) -> int:
         """Where a line begins; the end of the text for the one after the last."""
         return self._lines[number - 1] if number <= len(self._lines) else len(self.text)
+
+    def above(self, number: int) -> int:
+        """The nearest line before one that has something in it; 0 where there is none."""
+        return next((n for n in range(number - 1, 0, -1) if self.line(n).strip()), 0)
 
     @cached_property
     def _lines(self) -> list[int]:
@@ -90,11 +99,9 @@ def read(name: str) -> Source:
 def decode(name: str, raw: bytes) -> Source:
     """Bytes as text; nothing of them is changed."""
     if len(raw) > MOST_BYTES:
-        message = f"the file is larger than {MOST_BYTES:,} bytes"
-        return Source(name, "", Failure("limit", 0, message, "split it into several files"))
+        return Source(name, "", too_much(f"the file is larger than {MOST_BYTES:,} bytes"))
     if raw.count(b"\n") > MOST_LINES:
-        message = f"the file has more than {MOST_LINES:,} lines"
-        return Source(name, "", Failure("limit", 0, message, "split it into several files"))
+        return Source(name, "", too_much(f"the file has more than {MOST_LINES:,} lines"))
     try:
         return Source(name, raw.decode())
     except UnicodeDecodeError as error:

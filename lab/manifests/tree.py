@@ -268,9 +268,10 @@ class _Builder:
         if anchor:
             self._anchors[anchor] = part
         if self._open:
-            parts = self._open[-1].parts
-            parts.append(part)
-            if len(parts) > MOST_ITEMS * (1 + self._open[-1].mapping):
+            inside = self._open[-1]
+            inside.parts.append(part)
+            # A field is two parts: its name, and its value.
+            if len(inside.parts) > MOST_ITEMS * (1 + inside.mapping):
                 message = f"a list or an object has more than {MOST_ITEMS:,} parts"
                 raise _Refused("limit", start, message, "split it")
         else:

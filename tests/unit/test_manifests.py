@@ -64,6 +64,7 @@ spec:
       port: 80
       targetPort: 9376
 """
+NAMESPACE = "apiVersion: v1\nkind: Namespace\n"
 POD = """\
 apiVersion: v1
 kind: Pod
@@ -192,9 +193,6 @@ def test_what_stands_beside_a_field_is_not_removed_with_it(twice: str) -> None:
 def test_a_field_between_brackets_is_not_removed() -> None:
     text = NAMESPACE + "metadata: {name: a,\n  name: a, labels: {app: x},\n  annotations: {a: b}}\n"
     assert "duplicate-key" in codes(text) and repaired(text) == text
-
-
-NAMESPACE = "apiVersion: v1\nkind: Namespace\n"
 
 
 def test_what_was_not_read_is_not_repaired() -> None:
@@ -335,6 +333,8 @@ HOSTILE = {
     + "- {apiVersion: v1, kind: Service, metadata: {name: a}, spec: {selector: {a: b, c: d}}}\n"
     * 990,
     "lines": "\u00a0\n" * 300_000,
+    "tabs": "a:\n" + "\tb: c\n" * 49_000,
+    "fields that stand twice": "- {a: b}  # c\n" * 900 + "-\n" + "  a: b\n" * 999,
 }
 
 

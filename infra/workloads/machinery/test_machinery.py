@@ -11,6 +11,7 @@ import pytest
 from infra.workloads.api import CannotCheck
 from infra.workloads.checks import (
     ENDPOINTS_BY_SELECTOR,
+    MANAGED_BY,
     Cluster,
     Object,
     answer_of,
@@ -20,6 +21,7 @@ from infra.workloads.checks import (
     ports_of,
     ready,
     ready_pods,
+    replicasets_of,
     slices_of,
 )
 
@@ -40,7 +42,7 @@ def replicaset_of(cluster: Cluster) -> Object:
     deployment = cluster.get("deployment", "web")
 
     def found() -> Object | None:
-        own = [item for item in cluster.list("replicasets") if owned_by(item, deployment)]
+        own = replicasets_of(cluster, deployment)
         return next((item for item in own if item["spec"]["replicas"]), None)
 
     replicaset = eventually(found)
@@ -165,10 +167,7 @@ def test_controllers_made_the_rest(cluster: Cluster) -> None:
     service = cluster.get("service", "web")
 
     found = eventually(lambda: slices_of(cluster, "web")) or []
-    makers = {
-        item["metadata"]["labels"].get("endpointslice.kubernetes.io/managed-by", "hand")
-        for item in found
-    }
+    makers = {item["metadata"]["labels"].get(MANAGED_BY, "hand") for item in found}
     assert makers == {ENDPOINTS_BY_SELECTOR} and all(owned_by(item, service) for item in found), (
         f"expected the endpoints of Service `web` to be made by {ENDPOINTS_BY_SELECTOR}, "
         f"saw {', '.join(makers) or 'none'}\n{cluster.look('get endpointslices -o yaml')}"

@@ -27,6 +27,7 @@ from infra.workloads.checks import (
     present_replicaset,
     ready,
     ready_pods,
+    replicasets_of,
 )
 
 WANTED = 4
@@ -345,8 +346,13 @@ def answered(before: Record, after: Record, pods: frozenset[str]) -> bool:
 )
 def test_rollout_loses_nothing(cluster: Cluster, ended: Ended | None) -> None:
     """A rollout loses none of the client's requests"""
-    agreed = ended is not None and ended.answer.result()[0] == 0 and agreements(cluster)
-    if agreed and ended and ended.before and last_rollout_lost_nothing(cluster, ended.before):
+    if (
+        ended
+        and ended.before
+        and ended.answer.result()[0] == 0
+        and agreements(cluster)
+        and last_rollout_lost_nothing(cluster, ended.before)
+    ):
         return
     # The record does not tell, or tells of a loss, which may be that of a worse version: measure.
     # So it is where an agreement is missing, for it may be that nothing has been rolled out yet.
@@ -441,9 +447,8 @@ def judge(cluster: Cluster, began: Record) -> None:
 
 def kept_revisions(cluster: Cluster) -> set[str]:
     """The names of the ReplicaSets of `web`, old and present."""
-    owner = cluster.get("deployment", "web")
-    items = cluster.list("replicasets")
-    return {item["metadata"]["name"] for item in items if owned_by(item, owner)}
+    items = replicasets_of(cluster, cluster.get("deployment", "web"))
+    return {item["metadata"]["name"] for item in items}
 
 
 def tidy(cluster: Cluster, old: Object, earlier: set[str]) -> None:

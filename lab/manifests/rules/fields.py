@@ -293,8 +293,7 @@ def wrong_type(given: Given) -> Iterator[Found]:
 def missing_field(given: Given) -> Iterator[Found]:
     for file in given.files:
         for document in file.tree.documents:
-            empty = isinstance(document, Scalar) and document.kind == "null"
-            if not isinstance(document, Mapping) and not empty:
+            if not isinstance(document, Mapping) and not _is_null(document):
                 yield Found(file, document.start, "this document is no object: it has no fields")
     for item in given.objects:
         both = (("apiVersion", item.api), ("kind", item.kind))

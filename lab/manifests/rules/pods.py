@@ -274,5 +274,6 @@ def _policy(pod: Pod) -> str:
 
 def _true(node: Node | None, name: str) -> Scalar | None:
     found = tree.get(node, name)
-    yes = isinstance(found, Scalar) and found.kind == "boolean" and found.text.lower() in tree.TRUE
-    return found if yes and isinstance(found, Scalar) else None
+    if isinstance(found, Scalar) and found.kind == "boolean" and found.text.lower() in tree.TRUE:
+        return found
+    return None

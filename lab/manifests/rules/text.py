@@ -11,7 +11,8 @@ from lab.manifests.fix import Edit
 from lab.manifests.given import Given
 from lab.manifests.objects import File
 from lab.manifests.rule import ERROR, WARNING, Found, rule
-from lab.manifests.tree import BOM, Node, Scalar
+from lab.manifests.source import Source
+from lab.manifests.tree import BOM, Mapping, Node, Scalar
 
 DOUBLE = "“”„‟″"
 SINGLE = "‘’‚‛′"  # noqa: RUF001
@@ -103,10 +104,12 @@ def tab(given: Given) -> Iterator[Found]:
         # One that stands between words, or in JSON, does no harm.
         if not failure:
             continue
+        # In a block of text that nobody has read further tabs may be the text's own.
+        blocks = bool(_BLOCK.search(source.text))
         lines: dict[int, list[tuple[int, int]]] = {}
         for found in re.finditer("\t+", source.text):
             # What nobody has read may be text in which a tab is meant, but not at a line's begin.
-            if found.start() >= file.seen and not _begins(source.text, found.start()):
+            if found.start() >= file.seen and source.place(found.start())[1] > 1:
                 continue
             if not (file.scalar_at(found.start()) or file.in_comment(found.start())):
                 lines.setdefault(source.place(found.start())[0], []).append(found.span())
@@ -121,7 +124,8 @@ def tab(given: Given) -> Iterator[Found]:
             edits = [Edit(*span, " ") for span in there if span[0] >= body]
             indents = there[0][0] < body
             # Spaces and tabs mixed have no width that is certain.
-            if indents and not line[: body - start].strip("\t") and _is_certain(file, number):
+            certain = not line[: body - start].strip("\t") and not (blocks and start >= file.seen)
+            if indents and certain and _belongs(source, number):
                 edits.append(Edit(start, body, "  " * (body - start)))
             message = "a tab indents this line" if indents else "a tab separates words here"
             yield Found(file, there[0][0], message, "", tuple(edits))
@@ -241,8 +245,7 @@ def duplicate_key(given: Given) -> Iterator[Found]:
                     fix = "separate two objects by a line `---`; one object has one of each"
                 elif tree.value(value) == tree.value(node):
                     fix = "both say the same: remove one"
-                    flow = file.source.text[mapping.start] == "{"
-                    edits = () if flow else _without(file, key, node)
+                    edits = _without(file, mapping, key, node)
                 yield Found(file, key.start, message, fix, edits)
 
 
@@ -293,20 +296,12 @@ def _is_joiner(text: str, index: int) -> bool:
     return text[index] in "\u200c\u200d" and len(around) == 2 and min(around) > "\x7f"
 
 
-def _begins(text: str, index: int) -> bool:
-    return index == 0 or text[index - 1] == "\n"
-
-
-def _is_certain(file: File, number: int) -> bool:
+def _belongs(source: Source, number: int) -> bool:
     """Whether a line that is indented by tabs belongs, with two spaces for each, where it seems to.
 
     Below a line that opens an object it may be that object's field or the next one beside it.
     """
-    source = file.source
-    # In a block of text further tabs may be the text's own.
-    if source.start(number) >= file.seen and _BLOCK.search(source.text):
-        return False
-    above = next((n for n in range(number - 1, 0, -1) if source.line(n).strip()), 0)
+    above = source.above(number)
     before = source.line(above) if above else ""
     width, there = (_width(line) for line in (source.line(number), before))
     return width > there if before.rstrip().endswith(":") else width <= there
@@ -330,8 +325,11 @@ def _name(letter: str) -> str:
     return f"{shown}U+{ord(letter):04X} ({name.lower()})"
 
 
-def _without(file: File, key: Scalar, node: Node) -> tuple[Edit, ...]:
+def _without(file: File, mapping: Mapping, key: Scalar, node: Node) -> tuple[Edit, ...]:
     """The edit that takes a field away, where it has lines of its own."""
+    # Between braces, commas would stay.
+    if file.source.text[mapping.start] == "{":
+        return ()
     start = file.source.start(file.source.place(key.start)[0])
     # An alias stands for a value that is elsewhere.
     if file.source.text[start : key.start].strip() or node.start < key.start:
