@@ -34,6 +34,14 @@ BOOT = ("vmlinuz", "initrd.img")
 # There is no usual machine of this architecture. None has the mouse that vagrant-libvirt gives to
 # every machine, nor the tables of ACPI without a firmware.
 ARM64 = {"machine_type": "virt", "inputs": [], "features": []}
+# What a kernel is told whose processor is emulated. What guards one on a real processor only costs
+# time there. One that does not trust the counters of several processors asks a slow device for the
+# time instead. One that misses ten ticks in a row, on a busy host, takes its timer for broken and
+# gives up (where KVM is, it knows that it must not look). And a service may need minutes to begin.
+EMULATED = {
+    "amd64": "mitigations=off tsc=reliable no_timer_check systemd.default_timeout_start_sec=600",
+    "arm64": "mitigations=off systemd.default_timeout_start_sec=600",
+}
 # What a box for VirtualBox consists of; Vagrant unpacks it as it is.
 KEY = "id_ed25519"
 VIRTUALBOX = ("metadata.json", "box.ovf", "box.vmdk", KEY)
@@ -57,9 +65,8 @@ class Box:
         """Settings of vagrant-libvirt for machines of this box; `key` is a public ed25519 key."""
         architecture = architecture_of(self.platform)
         words = f"root=/dev/vda2 rw console={SERIAL[architecture]} lab.key={key.split()[1]}"
-        # Emulated, what guards a kernel on a real processor only costs time, and a kernel that does
-        # not trust the counters of several processors asks a slow device for the time instead.
-        words += "" if kvm else " mitigations=off tsc=reliable"
+        # A kernel that gives up starts anew after a second; by itself it would wait for ever.
+        words += " panic=1" if kvm else f" panic=1 {EMULATED[architecture]}"
         settings: dict[str, Any] = {
             "driver": "kvm" if kvm else "qemu",
             "cpu_mode": "host-passthrough" if kvm else "maximum",

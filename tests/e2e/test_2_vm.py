@@ -3,12 +3,16 @@ image, the same connection, Docker and Singularity usable in it."""
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import pytest
 
-from lab.boxes import POOL
+from lab import runner
+from lab.boxes import POOL, Box
 from lab.connection import Remote
+from lab.platforms import this_platform
 from lab.virsh import virsh
 from tests.e2e.conftest import Beside
 from tests.e2e.support import ROOT, Invoke
@@ -62,6 +66,28 @@ def test_how_it_differs_from_a_container(virtual: VirtualMachine, invoke: Invoke
     }
     extra = set(answers[0]["packages"].split("\n")) - set(answers[1]["packages"].split("\n"))
     assert not extra
+
+
+@pytest.mark.skipif(this_platform() != "linux-amd64", reason="the timers of a PC")
+def test_its_kernel_does_not_wait_for_a_timer_nor_for_somebody(
+    virtual: VirtualMachine, tmp_path: Path
+) -> None:
+    """Emulated beside other work a kernel may see no tick for a while: here it never sees one.
+
+    Without its disk it gives up, and must start anew: then QEMU ends.
+    """
+    settings = json.loads((virtual.machines.lab.state / "machines.json").read_text())
+    kernel = settings["libvirt"]["kernel"]
+    words = Box("box", kernel).libvirt(kvm=False, key="ssh-ed25519 AAAA lab")["cmd_line"]
+    console = tmp_path / "console"
+    timers = "pc,accel=tcg,pit=off,hpet=off"
+    qemu = ["qemu-system-x86_64", "-machine", timers, "-cpu", "max", "-m", "512", "-nic", "none"]
+    qemu += ["-display", "none", "-no-reboot", "-serial", f"file:{console}"]
+    sudo = [] if os.access(kernel, os.R_OK) else ["sudo", "-n"]
+    runner.run([*sudo, *qemu, "-kernel", kernel, "-append", words], timeout=120)
+    told = console.read_text(errors="replace")
+    assert "timer doesn't work" not in told
+    assert "Unable to mount root fs" in told
 
 
 def test_a_lab_whose_folder_is_gone_can_be_destroyed(

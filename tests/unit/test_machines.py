@@ -10,7 +10,7 @@ import pytest
 import vagrant
 
 from lab import cluster, containers, machines
-from lab.boxes import Box
+from lab.boxes import EMULATED, Box
 from lab.config import Forward, Lab
 from lab.connection import Remote
 from lab.errors import NotFoundError
@@ -40,9 +40,11 @@ def test_virtual_machines(lab: Lab, key: None) -> None:
     assert emulated["libvirt"]["driver"] == "qemu"
     assert emulated["libvirt"]["description"] == f"lab.root={lab.root}"
     assert emulated["libvirt"]["cmd_line"].startswith("root=/dev/vda2 ")
-    assert emulated["libvirt"]["cmd_line"].endswith(" lab.key=AAAAkey mitigations=off tsc=reliable")
+    assert f" lab.key=AAAAkey panic=1 {EMULATED['amd64']}" in emulated["libvirt"]["cmd_line"]
     assert {item["cpus"] for item in emulated["machines"]} == {1}
-    assert machines.libvirt_settings(lab, box, kvm=True)["libvirt"]["driver"] == "kvm"
+    real = machines.libvirt_settings(lab, box, kvm=True)["libvirt"]
+    assert real["driver"] == "kvm"
+    assert real["cmd_line"].endswith(" panic=1")
 
 
 def test_virtual_machines_of_arm64(lab: Lab, key: None, arm64: None) -> None:
