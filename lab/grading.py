@@ -13,7 +13,7 @@ from typing import Any
 
 from lab import runner, wait
 from lab.config import Lab
-from lab.errors import ChecksFailed, ResourceError, answered
+from lab.errors import ChecksFailed, DeadlineExceeded, ResourceError, answered
 from lab.exercises import Exercise
 from lab.parallel import each
 from lab.stacks import environment
@@ -22,6 +22,8 @@ from lab.stacks import environment
 RAN = (0, 1)
 # What stands before a check of each status.
 MARKS = {"passed": "✓", "failed": "✗", "error": "!"}
+# Seconds that the checks of one exercise may take; a training that goes on is waited for.
+LONGEST = 1800
 # Exercises whose checks run at the same time.
 AT_ONCE = 4
 
@@ -133,17 +135,37 @@ def _grade(lab: Lab, tools: Path, exercise: Exercise, variables: Mapping[str, st
         files = [str(path.relative_to(lab.root)) for path in exercise.checks]
         command = [sys.executable, "-m", "pytest", "--quiet", "--no-header", "--tb=short"]
         command += ["-p", "no:cacheprovider", "-o", f"junit_suite_name={exercise.name}"]
-        result = runner.run(
-            [*command, f"--junitxml={xml}", *files],
-            cwd=lab.root,
-            env={**environment(lab, tools), **variables},
-            timeout=wait.limit(600),
-            ok=range(256),
-        )
+        try:
+            result = runner.run(
+                [*command, f"--junitxml={xml}", *files],
+                cwd=lab.root,
+                env={**environment(lab, tools), **variables},
+                timeout=wait.limit(LONGEST),
+                ok=range(256),
+            )
+        except DeadlineExceeded as error:
+            return unmade(exercise, str(error))
         if result.code not in RAN:
             tail = "\n".join((result.stdout + result.stderr).strip().splitlines()[-15:])
             raise ResourceError(f"the checks did not run (pytest {result.code}):\n{tail}")
         return xml.read_text()
+
+
+def unmade(exercise: Exercise, why: str) -> str:
+    """A report, as pytest writes one, of an exercise whose checks did not come to their end: the
+    others' are worth as much as before."""
+    suite = ElementTree.Element("testsuite", name=exercise.name, tests="1", errors="1")
+    place = f"{exercise.checks[0].parent.name}.{exercise.checks[0].stem}"
+    case = ElementTree.SubElement(suite, "testcase", classname=place, name="checks")
+    noted = {"title": "The checks come to their end", "points": "0", "hints": "[]"}
+    noted |= {"status": "error", "message": why}
+    properties = ElementTree.SubElement(case, "properties")
+    for name, value in noted.items():
+        ElementTree.SubElement(properties, "property", name=name, value=value)
+    ElementTree.SubElement(case, "error", message=why)
+    suites = ElementTree.Element("testsuites")
+    suites.append(suite)
+    return ElementTree.tostring(suites, encoding="unicode")
 
 
 def parse(xml: str) -> list[Check]:

@@ -8,6 +8,7 @@ raised by a fixture or by CannotCheck, never a lost point.
 from __future__ import annotations
 
 import http
+import http.client
 import json
 import os
 import urllib.error
@@ -65,7 +66,7 @@ def fetch() -> Fetch:
                 return answer.status, answer.read(100_000).decode(errors="replace")
         except urllib.error.HTTPError as error:
             return error.code, ""
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
             # A backend that is away is Traefik's to tell; this is Traefik itself, or its port.
             if isinstance(reason, ConnectionError) and url.startswith(f"{way_in}/"):

@@ -1,5 +1,6 @@
 """The checks: they judge what is there, and tell `not deployed` from `could not look`."""
 
+import http.client
 import importlib
 import inspect
 import itertools
@@ -16,9 +17,9 @@ from websocket import ABNF
 
 from infra.workloads import api, checks, conftest
 from infra.workloads.api import Api, CannotCheck
-from infra.workloads.capstone.test_capstone import tells
+from infra.workloads.capstone.test_capstone import tells, uses
 from infra.workloads.checks import Cluster, answering, eventually, ready
-from infra.workloads.rollout.test_rollout import end_one, tidy
+from infra.workloads.rollout.test_rollout import end_one, first_probe, tidy
 
 WORKLOADS = Path(checks.__file__).parent
 EXERCISES = sorted(path.parent.name for path in WORKLOADS.glob("*/exercise.toml"))
@@ -148,6 +149,7 @@ def test_every_check_has_three_hints_and_the_first_gives_nothing_away(check: Any
     [
         ("docker.io/library/busybox:1.37", "busybox"),
         ("docker.io/library/busybox@sha256:9db7b5", "busybox"),
+        ("public.ecr.aws/docker/library/busybox:1.37", "busybox"),
         ("registry.lab:5000/mine:latest", "registry.lab:5000/mine"),
         ("registry.lab:5000/busybox", "registry.lab:5000/busybox"),
     ],
@@ -393,6 +395,73 @@ def test_endpoints_by_selector(address: str, by: str, expected: bool) -> None:
 def test_a_password_that_is_written_down(container: dict[str, Any], expected: bool) -> None:
     """It is an ordinary word, which is in paths and names as well."""
     assert tells(container, "admin") is expected
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({"containers": [{}], "volumes": [{"name": "a", "secret": {"secretName": "admin"}}]}, True),
+        (
+            {
+                "containers": [{}],
+                "volumes": [{"projected": {"sources": [{"secret": {"name": "admin"}}]}}],
+            },
+            True,
+        ),
+        ({"containers": [{"envFrom": [{"secretRef": {"name": "admin"}}]}]}, True),
+        (
+            {
+                "containers": [{}],
+                "initContainers": [{"env": [{"valueFrom": {"secretKeyRef": {"name": "admin"}}}]}],
+            },
+            True,
+        ),
+        # Another one's, and a ConfigMap of this name.
+        ({"containers": [{}], "volumes": [{"configMap": {"name": "admin"}}]}, False),
+        ({"containers": [{"envFrom": [{"secretRef": {"name": "other"}}]}]}, False),
+        ({"containers": [{"env": [{"name": "PASSWORD", "value": "admin"}]}]}, False),
+    ],
+)
+def test_a_secret_that_is_used(spec: dict[str, Any], expected: bool) -> None:
+    assert uses(spec, "admin") is expected
+
+
+def test_text_under_a_secrets_data_is_the_students_mistake() -> None:
+    """Eight letters are base64 as well, of bytes that are no text."""
+    secret = {"metadata": {"name": "admin"}, "data": {"good": "Y2hhbGsK", "bad": "admin123"}}
+    assert checks.text_of(Cluster("capstone"), secret, "good") == "chalk"
+    assert checks.text_of(Cluster("capstone"), secret, "none") == ""
+    with pytest.raises(pytest.fail.Exception, match="`stringData` takes text"):
+        checks.text_of(Cluster("capstone"), secret, "bad")
+
+
+def test_a_path_of_an_ingress_may_be_left_out() -> None:
+    backend = {"service": {"name": "web"}}
+    ingress = {"spec": {"rules": [{"http": {"paths": [{"backend": backend}]}}]}}
+    assert checks.paths_of(ingress) == {"": "web"}
+
+
+@pytest.mark.parametrize(
+    ("probe", "seconds"),
+    [
+        ({}, 30),
+        ({"periodSeconds": 1}, 20),
+        ({"initialDelaySeconds": 15, "periodSeconds": 10}, 45),
+        # The check's pod lives for a minute.
+        ({"initialDelaySeconds": 90}, 55),
+    ],
+)
+def test_a_probe_that_begins_late_is_waited_for(probe: dict[str, int], seconds: float) -> None:
+    assert first_probe({"spec": {"containers": [{"readinessProbe": probe}]}}) == seconds
+
+
+def test_a_server_that_speaks_no_http_is_the_students(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(*_: Any, **__: Any) -> None:
+        raise http.client.BadStatusLine("Hello from hello-d-1")
+
+    monkeypatch.setattr(conftest.urllib.request.OpenerDirector, "open", answer)
+    code, text = cast(Any, conftest.fetch).__wrapped__()("http://10.1.2.3:8080/")
+    assert (code, text) == (0, "Hello from hello-d-1")
 
 
 @pytest.mark.parametrize("reason", [ConnectionRefusedError(), ConnectionResetError()])

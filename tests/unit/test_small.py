@@ -8,6 +8,7 @@ import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from invoke import Result
@@ -51,6 +52,29 @@ def report(*statuses: str) -> Report:
 def test_a_check_of_pytests_report() -> None:
     expected = Check("daemon-set", "test_one", "One", 2, "failed", "no such pod", ("Look.",), 1.5)
     assert grading.parse(XML) == [expected]
+
+
+def test_checks_that_do_not_end_cost_the_others_nothing(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are an error of their exercise, and stand in the report with the others."""
+    stuck, good = (exercises.find(ROOT, name) for name in ("mnist", "pod"))
+
+    def run(argv: list[str], **_: Any) -> runner.Result:
+        if "junit_suite_name=mnist" in argv:
+            raise DeadlineExceeded("`pytest` did not end within 1800 s")
+        (xml,) = (word.partition("=")[2] for word in argv if word.startswith("--junitxml="))
+        Path(xml).write_text(XML)
+        return runner.Result(1, "", "")
+
+    monkeypatch.setattr(runner, "run", run)
+    found = grading.grade(replace(lab, root=ROOT), Path("/tools"), [stuck, good])
+    assert [(check.exercise, check.status, check.points) for check in found.checks] == [
+        ("mnist", "error", 0),
+        ("daemon-set", "failed", 2),
+    ]
+    with pytest.raises(ResourceError, match="did not end within 1800 s"):
+        found.raise_for_errors()
 
 
 def test_hints_are_shown_as_far_as_they_are_asked_for() -> None:

@@ -1,7 +1,7 @@
 """Checks of exercise `capstone`."""
 
-import base64
 import re
+from collections.abc import Iterable
 from urllib.parse import quote
 
 import pytest
@@ -13,7 +13,9 @@ from infra.workloads.checks import (
     eventually,
     paths_of,
     ready_pods,
+    sources_of,
     successor,
+    text_of,
 )
 
 
@@ -27,9 +29,8 @@ def office(cluster: Cluster) -> str:
 
 def login(cluster: Cluster) -> tuple[str, str]:
     """User and password as the Secret `admin` has them now."""
-    data = cluster.get("secret", "admin").get("data", {})
-    user, password = (base64.b64decode(data.get(key, "")).decode() for key in ("user", "password"))
-    return user.strip(), password.strip()
+    secret = cluster.get("secret", "admin")
+    return text_of(cluster, secret, "user"), text_of(cluster, secret, "password")
 
 
 def page(cluster: Cluster, pod: str) -> str | None:
@@ -92,12 +93,12 @@ def test_shop_shows_the_configmaps_page(cluster: Cluster, fetch: Fetch, http_add
     assert wanted and (code, body.strip()) == (200, wanted), (
         f"expected {wanted!r} from {url}, saw {code} {body[:200]!r}\nlook: curl -v {url}"
     )
-    sources = [
-        volume.get("configMap", {}).get("name")
+    shown = any(
+        ("configMap", "shop") in sources_of(volume)
         for pod in ready_pods(cluster, "deployment", "shop")
-        for volume in pod["spec"]["volumes"]
-    ]
-    assert "shop" in sources, (
+        for volume in pod["spec"].get("volumes", [])
+    )
+    assert shown, (
         "expected the pods of `shop` to mount the ConfigMap `shop`, saw that they do not\n"
         f"{cluster.look('describe deployment shop')}"
     )
@@ -125,29 +126,59 @@ def test_office_asks_for_a_password(cluster: Cluster, fetch: Fetch, http_address
     "Mount the Secret `admin` at /login; the command reads /login/user and /login/password.",
 )
 def test_secret_opens_the_office(cluster: Cluster) -> None:
-    """The Secret's password opens the office, and is written in no Deployment"""
+    """The Secret's password opens the office, and is written nowhere else"""
     pod = office(cluster)
     seen = eventually(lambda: page(cluster, pod))
     assert seen, (
         "expected user and password of the Secret `admin` to open http://admin/admin/, "
         f"saw that they do not\n{cluster.look('describe deployment,service admin')}"
     )
-    containers = cluster.get("deployment", "admin")["spec"]["template"]["spec"]["containers"]
+    spec = cluster.get("deployment", "admin")["spec"]["template"]["spec"]
+    assert uses(spec, "admin"), (
+        "expected the pods of `admin` to have the Secret `admin` as files or variables, saw that "
+        f"they do not\n{cluster.look('describe deployment admin')}"
+    )
     password = login(cluster)[1]
-    assert password and not any(tells(container, password) for container in containers), (
-        "expected the password in the Secret `admin` alone, saw it in the Deployment\n"
-        f"{cluster.look('get deployment admin -o yaml')}"
+    containers = [*spec["containers"], *spec.get("initContainers", ())]
+    places = {"Deployment": any(tells(container, password) for container in containers)}
+    places |= {
+        f"ConfigMap `{one['metadata']['name']}`": written(password, one.get("data", {}).values())
+        for one in cluster.list("configmaps")
+    }
+    found = [place for place, there in places.items() if there]
+    assert password and not found, (
+        "expected the password in the Secret `admin` alone, saw "
+        f"{'it in the ' + ' and the '.join(found) if password else 'that it is empty'}\n"
+        f"{cluster.look('get deployment,configmaps -o yaml')}"
     )
     cluster.expect_image(cluster.get("pod", pod), "busybox")
 
 
+def uses(spec: Object, secret: str) -> bool:
+    """Whether a pod has a Secret, as files or as variables of a container."""
+    variables = []
+    for container in (*spec["containers"], *spec.get("initContainers", ())):
+        keys = [one.get("valueFrom", {}).get("secretKeyRef") for one in container.get("env", ())]
+        wholes = [one.get("secretRef") for one in container.get("envFrom", ())]
+        variables += [one["name"] for one in (*keys, *wholes) if one]
+    files = [source for volume in spec.get("volumes", ()) for source in sources_of(volume)]
+    return secret in variables or ("secret", secret) in files
+
+
 def tells(container: Object, password: str) -> bool:
     """Whether a container has a password written down, for its program or in its environment."""
-    words = [*container.get("command", ()), *container.get("args", ())]
     values = [one.get("value") for one in container.get("env", ())]
-    # The word may be an ordinary one: it is a password where it stands alone, or behind a colon.
+    words = (*container.get("command", ()), *container.get("args", ()))
+    return password in values or written(password, words)
+
+
+def written(password: str, texts: Iterable[str]) -> bool:
+    """Whether one of these texts has a password in it.
+
+    The word may be an ordinary one: it is a password where it stands alone, or behind a colon.
+    """
     alone = re.compile(rf"(^|[:=\"'])\s*{re.escape(password)}($|[\s\"';|&])", re.MULTILINE)
-    return password in values or any(alone.search(word) for word in words)
+    return any(alone.search(text) for text in texts)
 
 
 @pytest.mark.points(3)

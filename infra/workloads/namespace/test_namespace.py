@@ -136,7 +136,8 @@ def test_defaults_are_given(cluster: Cluster) -> None:
 def test_quota_refuses_too_much(cluster: Cluster) -> None:
     """The quota allows five pods, and refuses one that wants more memory than is left"""
     quota = cluster.get("resourcequota", "quota")
-    pods = quota["spec"].get("hard", {}).get("pods")
+    hard = quota["spec"].get("hard", {})
+    pods = hard.get("pods") or hard.get("count/pods")
     _, output = try_pod(cluster, BIG)
     refused = "exceeded quota: quota" in output
     assert pods == "5" and refused, (

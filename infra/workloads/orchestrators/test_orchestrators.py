@@ -64,7 +64,7 @@ def test_answers_name_the_pod(cluster: Cluster) -> None:
         # By its address, as others ask it: an answer to itself alone would be none.
         url = f"http://{pod['status']['podIP']}:8080"
         answer = cluster.run_in(name, "wget", "-qO-", "-T", "3", url)[1].strip()
-        text, _, who = answer.partition(" from ")
+        text, _, who = answer.rpartition(" from ")
         assert text and who == name, (
             f"expected `... from {name}` at port 8080 of pod `{name}`, saw {answer[:200]!r}\n"
             f"{cluster.look(f'exec {name} -- wget -qO- {url}')}"

@@ -34,9 +34,15 @@ def test_three_pods(cluster: Cluster) -> None:
 def test_selector_and_labels_agree(cluster: Cluster) -> None:
     """Selector and template carry the label tier=myapp-rs"""
     spec = cluster.get("replicaset", "myapp-rs")["spec"]
-    selector = spec["selector"].get("matchLabels", {})
+    selector = spec["selector"]
     labels = spec["template"]["metadata"].get("labels", {})
-    assert selector.get("tier") == labels.get("tier") == "myapp-rs", (
+    # Two ways to say the same.
+    told = selector.get("matchLabels", {}).get("tier") == "myapp-rs" or {
+        "key": "tier",
+        "operator": "In",
+        "values": ["myapp-rs"],
+    } in selector.get("matchExpressions", [])
+    assert told and labels.get("tier") == "myapp-rs", (
         f"expected tier=myapp-rs in both, saw selector {selector} and labels {labels}\n"
         f"{cluster.look('get replicaset myapp-rs -o yaml')}"
     )

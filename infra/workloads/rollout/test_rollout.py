@@ -138,6 +138,16 @@ def one_more(cluster: Cluster, name: str, command: list[str]) -> AbstractContext
     return made_for_a_moment(cluster, pod)
 
 
+def first_probe(pod: Object) -> float:
+    """Seconds within which a pod's readiness probe must have answered, 20 for the most: its wait
+    and two of its periods after the start, and as long as the check's pod is there."""
+    probes = [container.get("readinessProbe", {}) for container in pod["spec"]["containers"]]
+    waits: list[int] = [
+        one.get("initialDelaySeconds", 0) + 2 * one.get("periodSeconds", 10) for one in probes
+    ]
+    return min(max(20, 10 + max(waits)), 55)
+
+
 @dataclass(frozen=True)
 class Ended:
     """A pod of `web` that was told to end: what the client gets from it a second later (exit code,
@@ -258,7 +268,8 @@ def test_no_requests_before_it_answers(cluster: Cluster) -> None:
         def judged() -> bool:
             return ready(cluster.get("pod", name)) or happened(cluster, uid, "Unhealthy")
 
-        assert eventually(judged) and not ready(cluster.get("pod", name)), (
+        known = eventually(judged, first_probe(cluster.get("pod", name)))
+        assert known and not ready(cluster.get("pod", name)), (
             "expected a pod like those of `web`, with `sleep 60` in place of its server, "
             "not to pass its readiness probe, saw that it does, or has none\n"
             f"{cluster.look('describe deployment web')}"

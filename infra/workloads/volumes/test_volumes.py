@@ -1,12 +1,20 @@
 """Checks of exercise `volumes`."""
 
-import base64
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from infra.workloads.checks import Cluster, Object, eventually, ready, ready_pods, successor
+from infra.workloads.checks import (
+    Cluster,
+    Object,
+    eventually,
+    ready,
+    ready_pods,
+    sources_of,
+    successor,
+    text_of,
+)
 
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 
@@ -71,7 +79,7 @@ def test_setting_is_a_variable(cluster: Cluster) -> None:
 def test_setting_is_a_file(cluster: Cluster) -> None:
     """The pod `reader` has the ConfigMap as files, which follow its changes"""
     pod = running(cluster, "reader")
-    source = mounted(cluster, pod, "/etc/settings").get("configMap", {}).get("name")
+    sources = sources_of(mounted(cluster, pod, "/etc/settings"))
     # What `cat` says is read without the end of its last line, too.
     wanted = cluster.get("configmap", "settings").get("data", {}).get("greeting", "").strip()
     file = "/etc/settings/greeting"
@@ -81,9 +89,10 @@ def test_setting_is_a_file(cluster: Cluster) -> None:
     def same() -> bool:
         return bool(wanted and said(cluster, "reader", "cat", file) == wanted)
 
-    assert (source, link) == ("settings", "..data/greeting") and eventually(same, 90), (
-        f"expected the ConfigMap `settings` at /etc/settings, and {wanted!r} in {file}, saw the "
-        f"ConfigMap {source} and {said(cluster, 'reader', 'cat', file)!r}\n"
+    shown = ("configMap", "settings") in sources and link == "..data/greeting"
+    assert shown and eventually(same, 90), (
+        f"expected the ConfigMap `settings` at /etc/settings, and {wanted!r} in {file}, saw "
+        f"{sorted(sources) or 'none'} and {said(cluster, 'reader', 'cat', file)!r}\n"
         f"{cluster.look('describe pod reader')}"
     )
 
@@ -97,16 +106,15 @@ def test_setting_is_a_file(cluster: Cluster) -> None:
 def test_secret_is_a_file_for_its_owner(cluster: Cluster) -> None:
     """The pod `reader` has the Secret as a file that only its owner can read"""
     pod = running(cluster, "reader")
-    source = mounted(cluster, pod, "/etc/password").get("secret", {}).get("secretName")
-    data = cluster.get("secret", "password").get("data", {})
-    wanted = base64.b64decode(data.get("password", "")).decode().strip()
+    sources = sources_of(mounted(cluster, pod, "/etc/password"))
+    wanted = text_of(cluster, cluster.get("secret", "password"), "password")
     file = "/etc/password/password"
     mode = said(cluster, "reader", "stat", "-L", "-c", "%a", file)
     # The password itself is not shown: messages end up in reports.
     same = bool(wanted) and said(cluster, "reader", "cat", file) == wanted
-    assert (source, mode, same) == ("password", "400", True), (
-        f"expected the Secret `password` in {file}, mode 400, saw the Secret {source}, mode "
-        f"{mode[:80]}, {'the same' if same else 'another'} text\n"
+    assert ("secret", "password") in sources and (mode, same) == ("400", True), (
+        f"expected the Secret `password` in {file}, mode 400, saw {sorted(sources) or 'none'}, "
+        f"mode {mode[:80]}, {'the same' if same else 'another'} text\n"
         f"{cluster.look('describe pod reader')}"
     )
 

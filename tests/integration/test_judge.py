@@ -1,0 +1,55 @@
+"""What the checks of exercise `mnist` run in the homework's image, here without the image."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.workloads.mnist.test_mnist import JUDGE
+
+OPTIONS = {"epochs": 1, "lr": 1.0}
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """What a training left, with a program that is the student's own."""
+    kept = tmp_path / "results" / "single"
+    kept.mkdir(parents=True)
+    for name in ("mnist_cnn.pt", "checkpoint.pt"):
+        (kept / name).write_bytes(b"no model")
+    (kept / "metrics.json").write_text(json.dumps({"options": OPTIONS}))
+    (tmp_path / "main.py").write_text("import sys\nprint('called with', *sys.argv[1:])\n")
+    (tmp_path / "torch.py").write_text("def load(*_, **__): raise ValueError('no model')\n")
+    return kept
+
+
+def judged(results: Path) -> dict[str, Any]:
+    """What the judge finds."""
+    folder = results.parent.parent
+    script = JUDGE.replace("/results", str(results.parent)).replace("/tmp/copy", f"{folder}/copy")
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout.rpartition("\nfound ")[2])
+    return found
+
+
+def test_a_program_without_its_parts_is_a_finding(results: Path) -> None:
+    found = judged(results)
+    assert found["accuracy"] is None
+    assert found["trouble"].startswith("AttributeError: module 'main' has no attribute 'Net'")
+    assert found["single"] == {"options": OPTIONS} and found["workers"] is None
+    assert "called with --epochs=1 --lr=1.0 --checkpoint" in found["resumed"]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", ""])
+def test_broken_metrics_are_none(results: Path, text: str) -> None:
+    (results / "metrics.json").write_text(text)
+    found = judged(results)
+    assert found["single"] is None and found["resumed"] == ""
