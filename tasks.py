@@ -16,7 +16,7 @@ from invoke import Collection, Context, Task
 from invoke.exceptions import Exit
 
 from lab import config
-from lab.errors import LabBug, LabError
+from lab.errors import LabBug, LabError, refusal
 from lab.output import Status, document, table
 from lab.state import write_aside
 from lab.words import Words, WordsTask
@@ -33,18 +33,29 @@ def task(body: Callable[..., Any]) -> Task[Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
         # Being ended is like being interrupted: children are ended too (lab/runner.py).
         for sign in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(sign, signal.default_int_handler)
+            # But `nohup` ignores one of them.
+            if signal.getsignal(sign) is not signal.SIG_IGN:
+                signal.signal(sign, signal.default_int_handler)
         try:
-            return body(*args, **kwargs)
+            answer = body(*args, **kwargs)
+            sys.stdout.flush()
+            return answer
         except Exit:
             raise
+        except BrokenPipeError:
+            # Whoever reads has seen enough, `head` for instance. Python flushes again at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise Exit(code=128 + signal.SIGPIPE) from None
         except BaseException as error:
             from lab import runner
 
             # Threads wait for their children, and Python for its threads: minutes, for a build.
             runner.end_children()
+            known: LabError
             if isinstance(error, LabError):
                 known = error
+            elif refused := refusal(error):
+                known = refused
             elif isinstance(error, Exception) and os.environ.get("LAB_LOG") != "debug":
                 known = LabBug.wrap(error, ROOT / ".lab")
             else:
@@ -156,9 +167,11 @@ def lab_destroy(c: Context, lab: str | None = None, cache: bool = False) -> None
 @task
 def lab_env(c: Context, lab: str | None = None) -> None:
     """Print what a shell needs to work on the lab by hand: eval "$(invoke lab-env)"."""
-    from lab import practice, stacks
+    from lab import practice, runner, stacks
 
     resolved, tools = practice.opened(load(name=lab))
+    for name in sorted(runner.MISLEADING & os.environ.keys()):
+        print(f"unset {name}")
     for name, value in stacks.environment(resolved, tools).items():
         print(f"export {name}={shlex.quote(value)}")
 

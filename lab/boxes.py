@@ -19,7 +19,7 @@ from typing import Any
 
 from lab import keys, runner
 from lab.host import vagrant_home
-from lab.images import REPOSITORY, digest, docker_build, exists, platform_of
+from lab.images import REPOSITORY, digest, docker_build, exists, platform_of, readable
 from lab.output import Status
 from lab.platforms import SERIAL, architecture_of, this_platform, uname_of
 from lab.toolchain.store import alone, scratch
@@ -126,7 +126,8 @@ def make_image(root: Path, image: str, status: Status) -> str:
     """A machine's image with a kernel added, built where the host has it not yet; its tag."""
     tag = image_tag(root, image)
     if not exists(tag):
-        docker_build(tag, root / "vagrant" / "vm", {"MACHINE": image}, platform_of(image), status)
+        with readable(root / "vagrant" / "vm") as context:
+            docker_build(tag, context, {"MACHINE": image}, platform_of(image), status)
     return tag
 
 

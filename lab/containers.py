@@ -95,7 +95,7 @@ def prepare(lab: Lab, image: str, known: Collection[str]) -> None:
     """
     roots = made_by(lab.name)
     for root in roots.values():
-        if root != lab.root and root.exists():
+        if root != lab.root and not _gone(root):
             raise ConfigError(
                 f"{root} has a lab `{lab.name}` on this host already",
                 hint="choose another name: invoke lab-up --lab NAME",
@@ -111,6 +111,17 @@ def prepare(lab: Lab, image: str, known: Collection[str]) -> None:
 
     names = [container(lab, machine.name) for machine in lab.machines]
     each([name for name in names if name not in existing], fill)
+
+
+def _gone(folder: Path) -> bool:
+    """Whether there is no such folder; one that may not be looked at is there."""
+    try:
+        folder.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def made_by(name: str) -> dict[str, Path]:

@@ -18,6 +18,7 @@ next command to type.
 
 from __future__ import annotations
 
+import errno
 import shlex
 import traceback
 from collections.abc import Sequence
@@ -149,6 +150,26 @@ class DeadlineExceeded(LabError):
     id = "timeout"
 
 
+# What a host may refuse, and where to look at it.
+REFUSALS = {
+    errno.ENOSPC: "df -h",
+    errno.EDQUOT: "quota",
+    errno.EROFS: "mount",
+    errno.EACCES: "ls -ld",
+    errno.EPERM: "ls -ld",
+}
+
+
+def refusal(error: BaseException) -> PrerequisiteError | None:
+    """What a host refuses, with a full disk for instance, as an error of the lab; else None."""
+    if not isinstance(error, OSError) or error.errno not in REFUSALS:
+        return None
+    place = f" {error.filename}" if error.filename else ""
+    return PrerequisiteError(
+        f"this host refuses{place}: {error.strerror}", hint=f"{REFUSALS[error.errno]}{place}"
+    )
+
+
 class LabBug(LabError):
     """A failure nobody foresaw: ours to mend."""
 
@@ -158,10 +179,14 @@ class LabBug(LabError):
     @classmethod
     def wrap(cls, error: Exception, folder: Path) -> LabBug:
         """Keep the traceback of any exception in a log, and say where it is."""
+        told, text = f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error))
         log = folder / "bug.log"
-        folder.mkdir(exist_ok=True)
-        log.write_text("".join(traceback.format_exception(error)))
-        return cls(f"{type(error).__name__}: {error}", hint="report it with the log", log=log)
+        try:
+            folder.mkdir(exist_ok=True)
+            log.write_text(text)
+        except OSError:
+            return cls(f"{told}\n{text}", hint="report it; its log could not be written")
+        return cls(told, hint="report it with the log", log=log)
 
 
 def exit_codes() -> dict[int, list[str]]:

@@ -12,11 +12,13 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from lab import runner
 from lab.errors import CommandError, LabError, PrerequisiteError
@@ -204,13 +206,16 @@ class Builder:
         return self.toolchain.platform
 
     def base(self) -> str:
-        """Debian trixie: from the signed archive where mmdebstrap is, else the published image."""
+        """Debian trixie: from the signed archive where mmdebstrap is and works, else the published
+        image."""
         architecture = architecture_of(self.platform)
         tag = f"{REPOSITORY}/debian:trixie-{architecture}"
         if exists(tag):
             return tag
         with self.status.step("base image (Debian trixie)"):
-            if not shutil.which("mmdebstrap"):
+            # Without root it would need subordinate ids, which not every user has.
+            sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
+            if not shutil.which("mmdebstrap") or not _may(sudo):
                 runner.run(["docker", "pull", *built_for(self.platform), DEBIAN], timeout=600)
                 runner.run(["docker", "tag", DEBIAN, tag])
                 return tag
@@ -219,8 +224,6 @@ class Builder:
                 options = ["--variant=apt", "--include=ca-certificates"]
                 # Whether this host runs another architecture's programs is known already.
                 options += [f"--architectures={architecture}", "--skip=check/qemu"]
-                # Without root it would need subordinate ids, which not every user has.
-                sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
                 if sudo and (kept := proxy_variables()):
                     sudo.append(f"--preserve-env={','.join(kept)}")
                 runner.run(
@@ -236,7 +239,9 @@ class Builder:
     def machine(self) -> str:
         """A machine without Kubernetes: Docker, Apptainer, containerd, sshd."""
         source = self.root / "vagrant" / "machine"
-        return self._build("machine", source, {"BASE": self.base()}, digest(source, self.platform))
+        key = digest(source, self.platform)
+        with readable(source) as context:
+            return self._build("machine", context, {"BASE": self.base()}, key)
 
     def node_tag(self, distribution: str) -> str:
         """What the image of a distribution's nodes is called; nothing is made to know it."""
@@ -282,7 +287,7 @@ class Builder:
 
     def _lay_out(self, source: str, programs: Mapping[str, Path], context: Path) -> None:
         """Put the node's own files and programs where its Dockerfile expects them."""
-        shutil.copytree(self.root / "vagrant" / source, context, dirs_exist_ok=True)
+        copy_readable(self.root / "vagrant" / source, context)
         shutil.copy2(self.root / "vagrant" / "node" / "bake", context / "bake")
         for folder, names in LAYOUT[source].items():
             (context / folder).mkdir()
@@ -306,7 +311,8 @@ class Builder:
         """Build images and write them all into one archive."""
         source = self.root / "vagrant" / "images" / "parts"
         key = digest(source, self.platform)
-        parts = self._build("parts", source, {"BASE": self.base()}, key)
+        with readable(source) as context:
+            parts = self._build("parts", context, {"BASE": self.base()}, key)
         tags = []
         with self.status.step(f"images of the cluster ({len(images)})"):
             for image in images:
@@ -401,6 +407,22 @@ def built_for(platform: str) -> list[str]:
     return ["--platform", platform.replace("-", "/")]
 
 
+@contextmanager
+def readable(source: Path) -> Iterator[Path]:
+    """A copy of a folder for `docker build`, as `copy_readable` makes it."""
+    with tempfile.TemporaryDirectory(prefix="lab-context-") as folder:
+        copy_readable(source, Path(folder))
+        yield Path(folder)
+
+
+def copy_readable(source: Path, target: Path) -> None:
+    """Copy a folder's content, readable for everybody: a checkout made with umask 077 would make
+    `/etc` and `/usr` of an image private, where COPY puts something into them."""
+    shutil.copytree(source, target, dirs_exist_ok=True)
+    for path in target.rglob("*"):
+        path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
+
+
 def docker_build(
     tag: str,
     context: Path,
@@ -419,6 +441,14 @@ def docker_build(
     runner.run([*words, context], timeout=3600, on_line=status.note if status else None)
 
 
+def _may(sudo: Sequence[str]) -> bool:
+    """Whether sudo asks for no password; without sudo, too."""
+    try:
+        return not sudo or runner.run([*sudo, "true"], ok=range(256)).code == 0
+    except PrerequisiteError:
+        return False
+
+
 def _debian_mirror() -> list[str]:
     """The Debian mirror that the host's apt is configured for; none when the host has none."""
     try:
@@ -431,6 +461,16 @@ def _debian_mirror() -> list[str]:
 
 
 def debian_mirrors(lines: Iterable[str]) -> list[str]:
-    """Archive addresses out of `URI ORIGIN` lines: Debian's own, without the security archive."""
+    """Archive addresses out of `URI ORIGIN` lines: Debian's own, without the security archive.
+
+    An image gets them as well, so they must not be a list in a file of this host (`mirror+file:`,
+    as in Debian's images for clouds), nor a proxy that listens for it alone.
+    """
     pairs = [line.split() for line in lines]
-    return [pair[0] for pair in pairs if pair[1:] == ["Debian"] and "security" not in pair[0]]
+    found = [pair[0] for pair in pairs if pair[1:] == ["Debian"] and "security" not in pair[0]]
+    return [
+        uri
+        for uri in found
+        if (parts := urlsplit(uri)).scheme in ("http", "https")
+        and parts.hostname not in ("localhost", "127.0.0.1", "::1")
+    ]

@@ -26,7 +26,9 @@ def held_back() -> Iterator[Callable[[], None]]:
         if come:
             raise KeyboardInterrupt
 
-    before = {sign: signal.signal(sign, note) for sign in SIGNALS}
+    # One that is ignored, as `nohup` has it, stays so.
+    heard = [sign for sign in SIGNALS if signal.getsignal(sign) is not signal.SIG_IGN]
+    before = {sign: signal.signal(sign, note) for sign in heard}
     try:
         yield halt
     finally:

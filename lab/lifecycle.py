@@ -29,6 +29,7 @@ from lab import (
     images,
     outside,
     prerequisites,
+    runner,
     snapshots,
     virsh,
     wait,
@@ -141,8 +142,9 @@ def install_prerequisites(up: Bringup) -> None:
 def remember_choices(up: Bringup) -> None:
     """From here on the lab exists, and stays what it was chosen to be."""
     with alone(up.toolchain.cache / "choosing.lock"):
-        if not up.host.docker_engine:
-            # An engine that was just started knows what is taken by machines that are stopped.
+        if not up.host.docker_engine or (up.lab.provider == "libvirt" and not up.host.kvm):
+            # An engine that was just started knows what is taken by machines that are stopped, and
+            # KVM can be proved as soon as there is QEMU.
             up.host = host.gather(up.toolchain.cache)
         # Since this host was looked at, another lab may have chosen what was free.
         up.lab = settle(up.asked, up.host, up.toolchain)
@@ -450,7 +452,10 @@ def destroy(lab: Lab, status: Status, *, cache: bool = False) -> None:
     if lab.state.exists():
         with locked(lab, "lab-destroy", status):
             (lab.state / READY).unlink(missing_ok=True)
-            if (rendered := lab.state / "machines.json").exists():
+            if not (rendered := lab.state / "machines.json").exists():
+                # It may have been deleted, and another task has made the folder anew.
+                _remove_unrecorded(lab, status)
+            else:
                 with status.step(f"destroy lab `{lab.name}`"):
                     # Nothing else is asked: neither the host nor a mirror need be as they were.
                     made = replace(lab, provider=json.loads(rendered.read_text())["provider"])
@@ -469,24 +474,35 @@ def destroy(lab: Lab, status: Status, *, cache: bool = False) -> None:
             if (cache_folder() / "boxes").exists():
                 boxes.clear(cache_folder())
             images.clear()
+            # Go makes the folders of its modules read-only.
+            with contextlib.suppress(LabError):
+                runner.run(["chmod", "--recursive", "u+w", cache_folder()], ok=range(256))
             shutil.rmtree(cache_folder(), ignore_errors=True)
+        if cache_folder().exists():
+            status.say(f"not all of it could be removed: sudo rm -r {cache_folder()}")
 
 
 def _remove_unrecorded(lab: Lab, status: Status) -> None:
     """Remove the machines of a lab whose folder is gone: they tell themselves whose they are."""
     removals = {"containers": containers.remove, "virtual machines": virsh.remove}
-    gone = []
+    gone, unasked = [], []
     for kind, remove in removals.items():
-        # Without an engine there are no containers, and without libvirt none of its machines.
-        with contextlib.suppress(LabError):
+        try:
             if remove(lab):
                 gone.append(kind)
+        except PrerequisiteError:
+            # Without Docker there are no containers, and without libvirt none of its machines.
+            continue
+        except LabError as error:
+            unasked.append(f"its {kind} could not be looked for: {error.message}")
     if gone:
         status.say(
             f"the folder of lab `{lab.name}` was gone: its {' and '.join(gone)} are now, too"
         )
     else:
         status.say(f"lab `{lab.name}` does not exist: nothing to destroy")
+    for why in unasked:
+        status.say(why)
 
 
 def _was_ready(lab: Lab) -> bool:

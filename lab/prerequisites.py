@@ -17,6 +17,11 @@ from lab.platforms import this_platform, uname_of
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 # Debian's package of the machines that a host can run, by their kernel's word for them.
 EMULATORS = {"x86_64": "qemu-system-x86", "aarch64": "qemu-system-arm"}
+# apt-get's words for a lock that another one has, and the seconds for which that is waited for: a
+# host that has just been started updates itself.
+HELD, LONG_UPDATE = "Could not get lock", 600
+# Ubuntu has had no package of Vagrant since 24.04.
+ELSEWHERE = "install Vagrant as its makers say: https://developer.hashicorp.com/vagrant/install"
 # Where the kernel is told who runs which programs, and what packages have to tell it.
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
 FORMATS = Path("/usr/lib/binfmt.d")
@@ -61,14 +66,36 @@ def missing(lab: Lab, host: Host, *, compiler: bool = False, platform: str = "")
 
 
 def install(packages: list[str], host: Host, status: Status) -> None:
-    """Install Debian packages, after saying so. Raises CommandError when apt-get fails."""
+    """Install Debian packages, after saying so. Raises PrerequisiteError for one that there is not,
+    and CommandError when apt-get fails.
+
+    A host that has just been started may be updating itself: that is waited for.
+    """
     status.say(f"installing with apt-get: {' '.join(packages)}")
-    apt = [*host.sudo, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--yes", "--quiet"]
+    apt = [*host.sudo, "env", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"]
+    apt += ["apt-get", "--yes", "--quiet", "-o", f"DPkg::Lock::Timeout={LONG_UPDATE}"]
+
+    def update() -> runner.Result | None:
+        done = runner.run([*apt, "update"], timeout=300, on_line=status.note, ok=range(256))
+        return None if done.code and HELD in done.stderr else done
+
     with status.step("prerequisites"):
-        runner.run([*apt, "update"], timeout=300, on_line=status.note)
+        done = wait.until(update, what="the end of another apt-get", timeout=LONG_UPDATE, longest=5)
+        if done.code:
+            raise CommandError([*apt, "update"], done.code, done.stderr or done.stdout)
+        unknown = [
+            package
+            for package in packages
+            if runner.run(["apt-cache", "show", package], ok=range(256)).code
+        ]
+        if unknown:
+            raise PrerequisiteError(
+                f"apt-get knows no package {' and no '.join(unknown)} here",
+                hint=ELSEWHERE if "vagrant" in unknown else "invoke doctor",
+            )
         runner.run(
             [*apt, "install", "--no-install-recommends", *packages],
-            timeout=1200,
+            timeout=1200 + LONG_UPDATE,
             on_line=status.note,
         )
 

@@ -6,6 +6,7 @@ takes its descendants along. What a machine runs goes through `lab.connection` i
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -17,6 +18,17 @@ from pathlib import Path
 
 from lab.errors import CommandError, DeadlineExceeded, PrerequisiteError, tail
 
+# Variables of a shell by which a tool would do something else than the lab asks of it: another
+# passphrase, another form of checkpoints, another Vagrantfile, another Go than the one that is run.
+MISLEADING = {
+    "PULUMI_CONFIG_PASSPHRASE",
+    "PULUMI_SELF_MANAGED_STATE_GZIP",
+    "VAGRANT_CWD",
+    "VAGRANT_VAGRANTFILE",
+    "GOROOT",
+}
+# Seconds for which a child that was told to end may tidy up.
+POLITE = 5
 # Seconds that the output of a child which has ended may still take to be read.
 LAST_WORDS = 5
 # The children that run now, whichever thread waits for them.
@@ -47,7 +59,8 @@ def run(
     """Run `argv` to its end and return what it printed.
 
     `env` is added to the caller's environment; `timeout` is in seconds; `ok` are the exit codes
-    that are no error; `on_line` is called with each line of output (both streams) as it comes.
+    that are no error; `on_line` is called with each line of output (both streams) as it comes, and
+    what it raises is raised at the child's end.
 
     Raises CommandError for any other exit code, DeadlineExceeded when the limit is reached (the
     child's whole process group is ended first) and PrerequisiteError when the program is missing.
@@ -59,7 +72,7 @@ def run(
         child = subprocess.Popen(
             words,
             cwd=cwd,
-            env={**os.environ, **(env or {})},
+            env={**inherited(), **(env or {})},
             stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -75,12 +88,18 @@ def run(
     _children.add(child)
     collected: dict[str, list[str]] = {"stdout": [], "stderr": []}
 
+    deaf: list[Exception] = []
+
     def drain(name: str) -> None:
         for raw in getattr(child, name):
             line = raw.decode(errors="replace")
             collected[name].append(line)
-            if on_line:
-                on_line(line.rstrip("\n"))
+            if on_line and not deaf:
+                try:
+                    on_line(line.rstrip("\n"))
+                except Exception as error:
+                    # Whoever stops reading stops the child, when its pipe is full.
+                    deaf.append(error)
 
     drains = [threading.Thread(target=drain, args=(name,), daemon=True) for name in collected]
     try:
@@ -105,35 +124,54 @@ def run(
         raise
     finally:
         _children.discard(child)
+    if deaf:
+        raise deaf[0]
     result = Result(code, "".join(collected["stdout"]), "".join(collected["stderr"]))
     if code not in ok:
         raise CommandError(words, code, result.stderr or result.stdout, hint=hint)
     return result
 
 
+def inherited() -> dict[str, str]:
+    """This process's environment, as its children have it."""
+    return {name: value for name, value in os.environ.items() if name not in MISLEADING}
+
+
 def end_children() -> None:
     """End every child that still runs, and start no other: what an interrupted task has to do."""
     _ending.set()
-    for child in list(_children):
-        _end(child)
+    _end(*_children)
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """End the child and its descendants: politely first, after 5 s for good."""
+def _end(*children: subprocess.Popen[bytes]) -> None:
+    """End children and their descendants, all at once: politely first, then for good."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(child.pid, sign)
-            child.wait(5)
-            return
-        except subprocess.TimeoutExpired:
-            continue
-        except ProcessLookupError:
-            return
+        for child in children:
+            _tell(child, sign)
+        deadline = time.monotonic() + POLITE
+        for child in children:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(max(0, deadline - time.monotonic()))
+        children = tuple(child for child in children if child.returncode is None)
+
+
+def _tell(child: subprocess.Popen[bytes], sign: signal.Signals) -> None:
+    """Send a signal to a child's process group, which may be gone already, or be root's."""
+    try:
+        os.killpg(child.pid, sign)
+    except ProcessLookupError:
+        return
+    except PermissionError:
+        # Begun by sudo: only sudo can end it.
+        line = f"kill -s {sign.name.removeprefix('SIG')} -- -{child.pid}"
+        kill = ["sudo", "-n", "sh", "-c", line]
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(kill, stdin=subprocess.DEVNULL, capture_output=True, timeout=5)
 
 
 def attach(argv: Sequence[str | Path], cwd: Path) -> int:
     """Run `argv` with this process's own output streams; returns its exit code."""
-    return subprocess.call(argv, cwd=cwd, stdin=subprocess.DEVNULL)
+    return subprocess.call(argv, cwd=cwd, env=inherited(), stdin=subprocess.DEVNULL)
 
 
 def spawn(argv: Sequence[str], log: Path) -> int:

@@ -29,8 +29,8 @@ class Ending:
 
     `status` is its lab-status then; `refused` a lab-up from another checkout, `standing` its
     lab-status after that one's lab-destroy; `smoke` a smoke test, with its machine cut off before,
-    and `kept` the machines after that. `unrecorded` is a lab-destroy while the lab's folder is not
-    there, and `left` what that leaves of the machines.
+    and `kept` the machines after that. `unrecorded` is a lab-destroy while the lab's folder is
+    empty, and `left` what that leaves of the machines.
     """
 
     killed: tuple[str, ...]
@@ -58,6 +58,8 @@ def in_every_step(checkout: Path, elsewhere: Path) -> Ending:
     smoke = lab("smoke", "--exercise", "pod", "--output", reports, LAB_WORKERS="0")
     kept = containers(NAME)
     lab.state.rename(elsewhere / "state")
+    # Another task makes it anew, for its lock.
+    lab.state.mkdir()
     unrecorded = lab("lab-destroy")
     left = containers(NAME)
     (elsewhere / "state").rename(lab.state)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import subprocess
 import sys
@@ -84,6 +86,61 @@ def test_a_daemon_that_keeps_the_pipes_is_not_waited_for(
     begin = time.monotonic()
     assert runner.run([script("sleep 20 & echo started")]).stdout == "started\n"
     assert time.monotonic() - begin < 2 * runner.LAST_WORDS
+
+
+def test_a_child_goes_on_when_nobody_can_hear_it(script: Script) -> None:
+    """A log on a full disk: the child waited for a reader until its limit, for no told reason."""
+    path = script("seq 100000")
+
+    def full(_: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        runner.run([path], timeout=20, on_line=full)
+
+
+def test_a_child_of_sudo_is_ended_by_sudo(
+    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is root's: an ordinary user may not even tell it to end."""
+
+    def refuse(*_: int) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "killpg", refuse)
+    script('shift; exec "$@"').rename(tmp_path / "sudo")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    path = script(f"echo $$ >{tmp_path}/child; sleep 300 & wait")
+    with pytest.raises(DeadlineExceeded):
+        runner.run([path], timeout=1)
+    assert gone(int((tmp_path / "child").read_text()))
+
+
+def test_children_that_do_not_want_to_end_are_ended_at_once(
+    script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One after the other they kept an interrupted task for a quarter of a minute each."""
+    monkeypatch.setattr(runner, "POLITE", 1)
+    path = script("trap '' TERM; echo ready; sleep 300")
+    pipe = subprocess.PIPE
+    children = [subprocess.Popen([path], stdout=pipe, start_new_session=True) for _ in range(4)]
+    for child in children:
+        assert child.stdout and child.stdout.readline() == b"ready\n"
+    begin = time.monotonic()
+    runner._end(*children)
+    assert time.monotonic() - begin < 3
+    for child in children:
+        assert child.returncode == -signal.SIGKILL
+        assert child.stdout
+        child.stdout.close()
+
+
+def test_variables_that_mislead_a_tool_are_not_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in runner.MISLEADING:
+        monkeypatch.setenv(name, "elsewhere")
+    seen = runner.run(["env"]).stdout
+    assert "elsewhere" not in seen and "PATH=" in seen
+    assert "GOROOT=here" in runner.run(["env"], env={"GOROOT": "here"}).stdout
 
 
 def test_an_interrupt_ends_the_children(tmp_path: Path) -> None:

@@ -89,11 +89,26 @@ def test_digest_follows_content_mode_and_name(tmp_path: Path) -> None:
     assert len({first, second, third, images.digest("text", tmp_path)}) == 4
 
 
+def test_what_an_image_is_made_of_can_be_read_by_everybody(tmp_path: Path) -> None:
+    """A checkout made with umask 077 gave machines whose `/etc` was root's alone."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    (source / "etc").mkdir(parents=True)
+    for name in ("etc/program", "etc/file"):
+        (source / name).touch(mode=0o700 if name == "etc/program" else 0o600)
+    (source / "etc").chmod(0o700)
+    images.copy_readable(source, target)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in target.rglob("*")}
+    assert modes == {"etc": 0o755, "program": 0o755, "file": 0o644}
+
+
 def test_debian_mirrors() -> None:
     lines = [
         "http://mirror/debian-security/ Debian",
         "http://mirror/debian/ Debian",
         "http://elsewhere/ Docker",
+        # Only this host has them: a list in a file, and a proxy that listens for it alone.
+        "mirror+file:/etc/apt/mirrors/debian.list/ Debian",
+        "http://127.0.0.1:3142/debian/ Debian",
         "torn",
     ]
     assert images.debian_mirrors(lines) == ["http://mirror/debian/"]

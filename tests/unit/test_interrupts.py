@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 
 import pytest
 
 from lab.interrupts import SIGNALS, held_back
+from tests.unit.conftest import ROOT
 
 
 def work(sign: signal.Signals, done: list[str], *, ask: bool) -> None:
@@ -28,6 +30,26 @@ def test_an_interrupt_waits_and_is_not_lost(sign: signal.Signals, ask: bool) -> 
         work(sign, done, ask=ask)
     assert done == ["what must not be cut short"]
     assert [signal.getsignal(each) for each in SIGNALS] == before
+
+
+def test_what_nohup_ignores_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a task, and while interrupts wait in it."""
+    before = {sign: signal.getsignal(sign) for sign in SIGNALS}
+    monkeypatch.syspath_prepend(ROOT)
+    seen: list[object] = []
+
+    def body(_: object) -> None:
+        with held_back():
+            seen.append(signal.getsignal(signal.SIGHUP))
+        seen.append(signal.getsignal(signal.SIGHUP))
+
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        importlib.import_module("tasks").task(body).body(None)
+    finally:
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
+    assert seen == [signal.SIG_IGN, signal.SIG_IGN]
 
 
 def test_without_an_interrupt_nothing_is_raised() -> None:

@@ -36,6 +36,17 @@ def test_it_is_proved_once(ran: list[list[str]], tmp_path: Path) -> None:
     assert "console=ttyS0" in words[-1]
 
 
+def test_without_qemu_nothing_is_remembered(
+    ran: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first lab-up installs it; machines were emulated until the host's next start."""
+    with monkeypatch.context() as without:
+        without.setattr(kvm.shutil, "which", lambda _: None)
+        assert not kvm.works(tmp_path)
+    assert not ran
+    assert kvm.works(tmp_path)
+
+
 def test_a_host_of_arm64(ran: list[list[str]], tmp_path: Path, arm64: None) -> None:
     assert kvm.works(tmp_path)
     ((program, *words),) = ran

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from lab import cluster, containers, machines
 from lab.boxes import EMULATED, Box
 from lab.config import Forward, Lab
 from lab.connection import Remote
-from lab.errors import NotFoundError
+from lab.errors import ConfigError, NotFoundError
 from lab.output import Status
 
 
@@ -31,6 +32,20 @@ def write_key(lab: Lab) -> None:
 def key(lab: Lab) -> None:
     """The lab's key, its public half."""
     write_key(lab)
+
+
+def test_a_checkout_that_may_not_be_looked_at_is_there(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another user's: their machines were taken for forgotten ones, or the lab failed."""
+    monkeypatch.setattr(containers, "made_by", lambda _: {"1234": Path("/home/other/lab")})
+
+    def refuse(path: Path, **_: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(ConfigError, match="/home/other/lab has a lab `lab` on this host already"):
+        containers.prepare(lab, "node:1", ())
 
 
 def test_virtual_machines(lab: Lab, key: None) -> None:

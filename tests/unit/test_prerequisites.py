@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import prerequisites
+from lab import prerequisites, runner, wait
 from lab.config import Lab
 from lab.errors import CommandError, PrerequisiteError
 from lab.host import Host
@@ -20,6 +20,44 @@ from lab.output import Status
 def files(monkeypatch: pytest.MonkeyPatch) -> None:
     """A host on which no file exists."""
     monkeypatch.setattr(Path, "exists", lambda path: False)
+
+
+def test_another_apt_get_is_waited_for(
+    host: Callable[..., Host], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that has just been started updates itself."""
+    answers = [100, 100, 0]
+    done: list[str] = []
+
+    def run(argv: Sequence[str], **_: object) -> runner.Result:
+        done.append(" ".join(argv))
+        code = answers.pop(0) if argv[-1] == "update" else 0
+        return runner.Result(code, "", "E: Could not get lock /var/lib/apt/lists/lock" * bool(code))
+
+    monkeypatch.setattr(runner, "run", run)
+    monkeypatch.setattr(wait.time, "sleep", lambda _: None)
+    prerequisites.install(["docker.io"], host(), Status(io.StringIO()))
+    assert answers == [] and done[-1].endswith("install --no-install-recommends docker.io")
+
+
+def test_a_package_that_there_is_not(
+    host: Callable[..., Host], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ubuntu has none of Vagrant any more."""
+
+    def run(argv: Sequence[str], **_: object) -> runner.Result:
+        return runner.Result(100 if argv[-1] == "vagrant" else 0, "", "")
+
+    monkeypatch.setattr(runner, "run", run)
+    with pytest.raises(PrerequisiteError, match="knows no package vagrant") as failed:
+        prerequisites.install(["docker.io", "vagrant"], host(), Status(io.StringIO()))
+    assert "developer.hashicorp.com/vagrant/install" in failed.value.hint
+
+
+def test_an_apt_get_that_fails(host: Callable[..., Host], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "run", lambda *_, **__: runner.Result(100, "", "E: no such mirror"))
+    with pytest.raises(CommandError, match="no such mirror"):
+        prerequisites.install(["docker.io"], host(), Status(io.StringIO()))
 
 
 def test_a_bare_debian(lab: Lab, host: Callable[..., Host]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -401,6 +402,26 @@ def test_a_bug_keeps_its_traceback(tmp_path: Path) -> None:
     assert bug.exit_code == 70
     assert bug.log
     assert "Traceback" in bug.log.read_text()
+
+
+def test_a_bug_whose_log_cannot_be_written_tells_everything(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    try:
+        raise RuntimeError("unforeseen")
+    except RuntimeError as cause:
+        bug = errors.LabBug.wrap(cause, tmp_path / "file" / ".lab")
+    assert bug.exit_code == 70
+    assert "Traceback" in bug.message
+
+
+def test_what_the_host_refuses_is_no_bug() -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", "/cache/file")
+    refused = errors.refusal(full)
+    assert refused and refused.exit_code == 3
+    assert refused.message == "this host refuses /cache/file: No space left on device"
+    assert refused.hint == "df -h /cache/file"
+    assert errors.refusal(OSError(errno.EINVAL, "Invalid argument")) is None
+    assert errors.refusal(RuntimeError("unforeseen")) is None
 
 
 def test_table() -> None:
