@@ -76,11 +76,20 @@ class Remote:
         aside = f"/home/vagrant/.{secrets.token_hex(8)}"
         with reached(self.name):
             file = self._connection.sftp().open(aside, "wx")
-            with file:
-                file.chmod(0o600)
-                # Without waiting for an answer to every 32 KiB.
-                file.set_pipelined(True)
-                file.write(content.encode() if isinstance(content, str) else content)
+            try:
+                with file:
+                    file.chmod(0o600)
+                    # Without waiting for an answer to every 32 KiB.
+                    file.set_pipelined(True)
+                    file.write(content.encode() if isinstance(content, str) else content)
+            except OSError as error:
+                # SFTP's own word for what has no number; a connection that is lost has one.
+                if error.errno is not None:
+                    raise
+                raise ResourceError(
+                    f"{self.name} cannot write {path}: {error}; its disk may be full",
+                    hint=f"df -h, in invoke lab-ssh {self.name}",
+                ) from error
         install = ["install", "-D", "-m", mode, "-o", owner, "-g", owner, aside, path]
         self.run(["sh", "-c", f"{shlex.join(install)} && rm {aside}"], sudo=True)
 

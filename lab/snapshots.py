@@ -90,7 +90,7 @@ def save(machines: Machines, name: str) -> None:
         if ran:
             machines.release()
     about = Snapshot(name, datetime.now(UTC).isoformat(timespec="milliseconds"), machines.known())
-    (aside / ABOUT).write_text(json.dumps(asdict(about)))
+    write_aside(aside / ABOUT, json.dumps(asdict(about)))
     aside.rename(folder)
 
 

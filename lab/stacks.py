@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -185,7 +186,14 @@ class Stacks:
 
     def _state(self, name: str) -> dict[str, Any]:
         """What Pulumi wrote down of a stack that exists."""
-        state: dict[str, Any] = json.loads(self._checkpoint(name).read_text())
+        path = self._checkpoint(name)
+        try:
+            state: dict[str, Any] = json.loads(path.read_text())
+        except ValueError as error:
+            raise ResourceError(
+                f"the checkpoint of stack `{name}` is torn: {error}",
+                hint=shlex.join(["cp", f"{path}.bak", str(path)]),
+            ) from error
         return state
 
     def _pulumi(self, *words: str, stack: str = "", timeout: float = 60) -> str:
@@ -214,7 +222,7 @@ def told(output: str) -> str:
 
 
 def alive(lock: str) -> bool:
-    """Whether the process that a lock of Pulumi's file back end names is running on this host.
+    """Whether the Pulumi that a lock of its file back end names is running on this host.
 
     A lock that cannot be read (cut off while it was written) belongs to nobody.
     """
@@ -225,7 +233,11 @@ def alive(lock: str) -> bool:
         return False
     if host != os.uname().nodename:
         return True
-    return Path(f"/proc/{process}").exists()
+    # After a power cut another program may have its number.
+    try:
+        return Path(f"/proc/{process}/comm").read_text().startswith("pulumi")
+    except OSError:
+        return False
 
 
 def latest(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from lab import stacks
 from lab.config import Lab
 from lab.errors import DeadlineExceeded
 from lab.lock import locked
@@ -114,6 +116,17 @@ def test_whoever_waited_for_a_destroy_keeps_others_off(
                 time.sleep(0.01)
             shutil.rmtree(lab.state)
         assert waiting.result(20).startswith("lab-up (process")
+
+
+def test_a_pulumi_that_lives_keeps_its_lock(tmp_path: Path) -> None:
+    program = tmp_path / "pulumi"
+    shutil.copy2("/bin/sleep", program)
+    pulumi = subprocess.Popen([program, "60"])
+    lock = json.dumps({"pid": pulumi.pid, "hostname": os.uname().nodename})
+    assert stacks.alive(lock)
+    pulumi.kill()
+    pulumi.wait()
+    assert not stacks.alive(lock)
 
 
 def test_orphans_of_a_killed_task_are_ended(lab: Lab, status: Status) -> None:

@@ -9,6 +9,7 @@ import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -155,7 +156,8 @@ def test_programs_and_checks_are_as_patient_as_the_machines_are_slow(
 @pytest.mark.parametrize(
     ("lock", "expected"),
     [
-        (json.dumps({"pid": os.getpid(), "hostname": os.uname().nodename}), True),
+        # Another program, which has got its number since.
+        (json.dumps({"pid": os.getpid(), "hostname": os.uname().nodename}), False),
         (json.dumps({"pid": 2**22 + 1, "hostname": os.uname().nodename}), False),
         (json.dumps({"pid": 1, "hostname": "elsewhere"}), True),
         ('{"pid": ', False),
@@ -165,6 +167,30 @@ def test_programs_and_checks_are_as_patient_as_the_machines_are_slow(
 )
 def test_locks_of_pulumi(lock: str, expected: bool) -> None:
     assert stacks.alive(lock) is expected
+
+
+def test_a_torn_checkpoint_tells_the_way_back(lab: Lab) -> None:
+    kept = lab.state / "pulumi/.pulumi/stacks" / stacks.PROJECT / "pod.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_text('{"version": 3, "check')
+    with pytest.raises(ResourceError, match="the checkpoint of stack `pod` is torn") as torn:
+        stacks.Stacks(lab, Path("/tools"), output.Status(io.StringIO())).deleted("pod")
+    assert torn.value.hint == f"cp {kept}.bak {kept}"
+
+
+def test_a_full_disk_in_a_machine_is_no_lost_connection() -> None:
+    """SFTP says `Failure` for it, and nothing else."""
+
+    class Full(io.BytesIO):
+        def chmod(self, mode: int) -> None: ...
+        def set_pipelined(self, pipelined: bool) -> None:
+            raise OSError("Failure")
+
+    remote = Remote("worker-1", Path("/ssh_config"))
+    sftp = SimpleNamespace(open=lambda *_: Full())
+    vars(remote)["_connection"] = SimpleNamespace(sftp=lambda: sftp)
+    with pytest.raises(ResourceError, match="worker-1 cannot write /etc/hosts: Failure; its disk"):
+        remote.put("", "/etc/hosts")
 
 
 def test_creations_that_were_cut_off() -> None:
