@@ -106,8 +106,9 @@ def run(
         for thread in drains:
             thread.start()
         if stdin is not None and child.stdin:
-            child.stdin.write(stdin)
-            child.stdin.close()
+            # A child that has ended by then tells why by its code.
+            with contextlib.suppress(BrokenPipeError), child.stdin:
+                child.stdin.write(stdin)
         code = child.wait(timeout)
         # A daemon started by the child may keep the pipes open: its output is not waited for.
         deadline = time.monotonic() + LAST_WORDS

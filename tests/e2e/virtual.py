@@ -80,7 +80,7 @@ class VirtualMachine:
 
 def boot(checkout: Path) -> VirtualMachine:
     """Make a virtual machine, with the lab's registry, and ask it everything."""
-    # Emulated, the kernel may wait for ever for a second processor: docs/known-issues.md.
+    # Emulated, a kernel of two processors may have to start twice: docs/known-issues.md.
     chosen = {"name": "vm", "provider": "libvirt", "machines.workers": 0, "machines.cpus": 1}
     lab = config.load(checkout, chosen, environ={})
     status = Status()

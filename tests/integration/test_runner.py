@@ -32,6 +32,11 @@ def test_output_code_and_input(script: Script) -> None:
     assert (result.code, result.stdout, result.stderr) == (3, "grüße", "story\n")
 
 
+def test_a_child_that_does_not_want_its_input_tells_by_its_code(script: Script) -> None:
+    with pytest.raises(CommandError, match="ended with code 3"):
+        runner.run([script("exit 3")], stdin=b"x" * 1_000_000)
+
+
 def test_arguments_are_words_and_not_shell() -> None:
     words = ["a b", "$HOME", "'", "*"]
     printed = runner.run([sys.executable, "-c", "import sys; print(sys.argv[1:])", *words]).stdout
