@@ -38,31 +38,35 @@ def lint(
 ) -> Report:
     """Look at files, folders, patterns or standard input; with `fix`, repair them first.
 
+    Below a folder, files of other programs are left out; one that is named is meant.
+
     Raises ConfigError for no word, NotFoundError for one that leads nowhere, and, with `server`,
     what practice.running raises without a cluster.
     """
     names = source.find(words)
     if fix and STDIN in names:
         raise ConfigError("standard input cannot be repaired", hint="name a file for --fix")
-    sources = [source.read(name) for name in names]
+    read = [(_file(source.read(name)), named) for name, named in names.items()]
+    files = [file for file, named in read if named or not file.foreign]
     known = schema.load(lab, status)
     repaired = []
     if fix:
-        better = [repair(text, known) for text in sources]
-        for old, new in zip(sources, better, strict=True):
-            if new.text != old.text:
-                fixing.write(old.name, new.text)
-                repaired.append(old.name)
-        sources = better
-    given = look(sources, known)
+        better = [repair(file.source, known) for file in files]
+        for old, new in zip(files, better, strict=True):
+            if new.text != old.source.text:
+                fixing.write(new.name, new.text)
+                repaired.append(new.name)
+        files = list(map(_file, better))
+    given = Given(tuple(files), known)
     found = list(findings(given))
     if server:
         found += [_finding(RULES["server"], item) for item in api.ask(lab, given)]
-    order = {name.name: i for i, name in enumerate(sources)}
+    order = {file.source.name: i for i, file in enumerate(files)}
     found.sort(key=lambda item: (order[item.file], item.line, item.column, item.code))
     # A value that aliases repeat is one value.
     unique = tuple(dict.fromkeys(found))
-    return Report(len(sources), unique, tuple(repaired), known.version if known else "")
+    version = known.version if known else ""
+    return Report(len(files), unique, tuple(repaired), version, len(read) - len(files))
 
 
 def look(sources: Iterable[Source], known: Schema | None) -> Given:

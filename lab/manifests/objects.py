@@ -30,6 +30,8 @@ TEMPLATES = {
 }
 _COMMENT = re.compile(r"(?<!\S)#.*")
 CONTAINERS = ("initContainers", "containers", "ephemeralContainers")
+# What has none of these fields is no object, but another program's file, such as Compose's.
+HALLMARKS = {"apiversion", "kind", "metadata", "spec"}
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,16 @@ class File:
     def objects(self) -> tuple[Object, ...]:
         """Every object in it."""
         return tuple(item for document in self.tree.documents for item in objects(self, document))
+
+    @cached_property
+    def foreign(self) -> bool:
+        """Whether it is YAML of another program: nothing in it resembles an object.
+
+        Beside an object what has no such field is no other program's, but torn off by a `---`.
+        """
+        documents = [item for item in self.tree.documents if not _is_empty(item)]
+        ours = any(map(_resembles, documents))
+        return bool(documents) and not ours and not self.tree.failure
 
     @cached_property
     def seen(self) -> int:
@@ -155,6 +167,16 @@ class Pod:
             for container in self.containers()
             for port in tree.items(container, "ports")
         )
+
+
+def _is_empty(document: Node) -> bool:
+    return isinstance(document, Scalar) and document.kind == "null"
+
+
+def _resembles(document: Node) -> bool:
+    """Whether a document has a field that makes an object, in whatever case."""
+    pairs = document.pairs if isinstance(document, Mapping) else ()
+    return not HALLMARKS.isdisjoint(key.text.lower() for key, _ in pairs)
 
 
 def objects(file: File, node: Node) -> Iterator[Object]:

@@ -44,19 +44,23 @@ class Finding:
 class Report:
     """All findings in the order of files and lines; `repaired` are the files that were changed.
 
-    `kubernetes` is the version whose fields were checked; empty when they were not.
+    `kubernetes` is the version whose fields were checked; empty when they were not. `left_out` is
+    how many files more were found, which are other programs'.
     """
 
     files: int
     findings: tuple[Finding, ...]
     repaired: tuple[str, ...] = ()
     kubernetes: str = ""
+    left_out: int = 0
 
     def text(self) -> str:
         """The findings, what each code is about, and a line that sums them up."""
         concepts = {item.code: item.concept for item in self.findings}
         lines = [item.text() for item in self.findings]
         lines += [f"repaired: {name}" for name in self.repaired]
+        if self.left_out:
+            lines.append(f"left out: {self.left_out} file(s) of other programs")
         lines += (
             ["", *(f"{code}: {text}" for code, text in concepts.items()), ""] if concepts else []
         )
@@ -74,6 +78,7 @@ class Report:
             "warnings": self._count(WARNING),
             "kubernetes": self.kubernetes or None,
             "repaired": list(self.repaired),
+            "left_out": self.left_out,
             "findings": [asdict(item) for item in self.findings],
         }
 

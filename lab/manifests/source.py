@@ -64,22 +64,25 @@ class Source:
         return [0, *(i + 1 for i, letter in enumerate(self.text) if letter == "\n")]
 
 
-def find(words: Sequence[str]) -> list[str]:
-    """The names of all files that are meant: files, folders, patterns, and `-` for standard input.
+def find(words: Sequence[str]) -> dict[str, bool]:
+    """All files that are meant: by files, folders, patterns, and `-` for standard input.
+
+    Name -> whether it was named, and not only found below a folder.
 
     Raises ConfigError for no word at all and NotFoundError for one that leads nowhere.
     """
     if not words:
         raise ConfigError("no file is named", hint="invoke lint FILE, a folder, or - for stdin")
-    found: dict[str, None] = {}
+    found: dict[str, bool] = {}
     for word in words:
         names = [word] if word == STDIN or os.path.exists(word) else sorted(glob.glob(word))
-        files = [file for name in names for file in _files(name)]
+        files = {file: file == name for name in names for file in _files(name)}
         if not files:
             what = "has no YAML files" if os.path.isdir(word) else "does not exist"
             raise NotFoundError(f"`{word}` {what}", hint="name files, folders, or - for stdin")
-        found |= dict.fromkeys(files)
-    return list(found)
+        for file, named in files.items():
+            found[file] = named or found.get(file, False)
+    return found
 
 
 def read(name: str) -> Source:

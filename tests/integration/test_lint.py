@@ -133,6 +133,16 @@ def test_kubernetes_own_document_accepts_the_exercises(known: schema.Schema) -> 
     assert others <= {"missing-requests"}
 
 
+def test_the_folder_that_the_documentation_shows_has_no_errors(known: schema.Schema) -> None:
+    folder = ROOT / "infra" / "workloads"
+    found = lint(str(folder), "--json")
+    answer = json.loads(found.stdout)
+    assert found.returncode == 0 and answer["errors"] == 0
+    # Compose's files are in it; who names one is told that it is no object.
+    assert answer["left_out"] == 2
+    assert lint(str(folder / "orchestrators" / "app" / "compose.yaml")).returncode == 5
+
+
 @pytest.mark.parametrize(
     "rule", [rule for rule in RULES.values() if rule.good], ids=lambda rule: rule.code
 )

@@ -257,6 +257,8 @@ def test_a_tag_that_moves_is_not_an_old_image(image: str) -> None:
         "apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\n",
         "apiVersion: scheduling.x-k8s.io/v1alpha1\nkind: PodGroup\nmetadata: {name: a}\n",
         "apiVersion: networking.gke.io/v1\nkind: ManagedCertificate\nmetadata: {name: a}\n",
+        "apiVersion: v1\nkind: Config\nclusters: []\ncontexts: []\nusers: []\n",
+        "apiVersion: skaffold/v4beta1\nkind: Config\nmetadata: {name: a}\nbuild: {}\n",
         "apiVersion: v1\nkind: Service\nmetadata: {name: a}\n"
         "spec: {type: ExternalName, externalName: b.example, selector: {app: nobody}}\n---\n" + POD,
     ],
@@ -273,12 +275,23 @@ def test_what_is_right_and_was_accused(text: str) -> None:
         "command: [cat]\n      stdin: true",
         "command: [env, X=1, nginx]",
         "command: [sh, -c, 'echo $(sleep 1000)']",
+        "command: [cat]",
+        "command: [cat, /run/answers]",
+        "command: [sh, -c, 'echo start; cat -u /var/run/answers']",
+        "image: redis:8\n      args: [echo, hello]",
     ],
 )
 def test_commands_that_stay(container: str) -> None:
     text = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  containers:\n"
-    text += f"    - name: a\n      image: busybox:1.37\n      {container}\n"
+    image = "" if "image" in container else "image: busybox:1.37\n      "
+    text += f"    - name: a\n      {image}{container}\n"
     assert "container-exits" not in codes(text)
+
+
+def test_arguments_are_the_command_of_an_image_that_has_but_a_shell() -> None:
+    text = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  containers:\n"
+    text += "    - {name: a, image: 'busybox:1.37', args: [echo, hello]}\n"
+    assert "container-exits" in codes(text)
 
 
 def test_a_ports_number_between_quotes_is_repaired() -> None:
@@ -325,6 +338,7 @@ def test_a_terminal_takes_no_orders_from_a_manifest() -> None:
     assert "\x1b" not in told and len(told) < 5_000
 
 
+TEMPLATES = "{spec: {storageClassName: '', accessModes: [x]}}, " * 30
 HOSTILE = {
     "fields that do not exist": POD + "spec:\n" + "".join(f"  k{i}: 1\n" for i in range(49_000)),
     "one field in the wrong case": POD + "spec:\n" + "  Containers: 1\n" * 45_000,
@@ -332,6 +346,9 @@ HOSTILE = {
     "objects": "apiVersion: v1\nkind: List\nitems:\n"
     + "- {apiVersion: v1, kind: Service, metadata: {name: a}, spec: {selector: {a: b, c: d}}}\n"
     * 990,
+    "claims": "apiVersion: v1\nkind: List\nitems:\n"
+    + "- {kind: PersistentVolume, spec: {accessModes: [y]}}\n" * 250
+    + f"- {{kind: StatefulSet, spec: {{volumeClaimTemplates: [{TEMPLATES}]}}}}\n" * 245,
     "lines": "\u00a0\n" * 300_000,
     "tabs": "a:\n" + "\tb: c\n" * 49_000,
     "fields that stand twice": "- {a: b}  # c\n" * 900 + "-\n" + "  a: b\n" * 999,
@@ -453,6 +470,8 @@ def test_mishaps_together_are_repaired_to_what_was_meant(first: str, second: str
         ("kind: Pod", "kind: pod", "unknown-kind", "did you mean `Pod`?"),
         ("apiVersion: v1", "apiVersion: v2", "unknown-kind", "write `apiVersion: v1`"),
         ("apiVersion: v1", "apiVersion: app/v1", "unknown-kind", "write `apiVersion: v1`"),
+        ("apiVersion: v1", "apiVersion: core/v1", "unknown-kind", "write `apiVersion: v1`"),
+        ("kind: Pod", "kind: Config", "unknown-kind", "did you mean `ConfigMap`?"),
         ("  name: myapp-pod\n", "", "missing-field", ""),
         ("  - name: myapp-container\n    image", "  - image", "missing-field", ""),
     ],
@@ -510,6 +529,24 @@ def test_kinds_of_extensions_are_not_ours_to_check() -> None:
     assert codes(text) == set()
 
 
+@pytest.mark.parametrize(
+    ("api", "near"),
+    [
+        ("app/v1", True),
+        ("Apps/v1", True),
+        ("autoscalling/v2", True),
+        ("core/v1", True),
+        ("skaffold/v4beta1", False),
+        ("helm/v3", False),
+    ],
+)
+def test_groups_without_a_dot_are_ours_where_they_are_near_to_one(api: str, near: bool) -> None:
+    text = f"apiVersion: {api}\nkind: Deploy\nmetadata: {{name: a}}\n"
+    assert ("unknown-kind" in codes(text)) == near
+    # With a kind of Kubernetes' own nobody else's file is meant.
+    assert "unknown-kind" in codes(text.replace("Deploy", "Deployment"))
+
+
 def test_a_kind_of_two_versions_is_not_repaired_by_guess() -> None:
     text = "apiVersion: autoscaling/v3\nkind: HorizontalPodAutoscaler\nmetadata:\n  name: a\n"
     assert repaired(text) == text and "unknown-kind" in codes(text)
@@ -534,6 +571,8 @@ def test_without_a_schema_all_other_rules_hold() -> None:
     [
         (["sh", "-c", "echo hello"], True),
         (["sh", "-c", "mkdir /a && echo a; ls"], True),
+        (["sh", "-c", "echo a > /run/b; cat /etc/hosts"], True),
+        (["/bin/cat", "/etc/hosts"], True),
         (["sh", "-c", "echo hello && sleep 3600"], False),
         (["sh", "-c", "while true; do date; done"], False),
         (["sh", "-c", "echo 'a; sleep' > /x\nexec nginx"], False),
@@ -602,6 +641,119 @@ def test_claims_and_volumes(old: str, new: str, says: str) -> None:
     assert says in item.message and item.file == "1.yaml"
 
 
+def claim_codes(*texts: str) -> set[str]:
+    return codes(*texts, known=None) & {"claim-mismatch", "default-class"}
+
+
+VOLUME, CLAIM = RULES["claim-mismatch"].good.split("---\n")
+TEMPLATE = "apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: db}\nspec:\n"
+TEMPLATE += "  volumeClaimTemplates:\n    - metadata: {name: data}\n"
+TEMPLATE += "      spec: {storageClassName: manual, accessModes: [ReadWriteOnce],\n"
+TEMPLATE += "             resources: {requests: {storage: 1Gi}}}\n"
+
+
+def without_class(text: str) -> str:
+    return text.replace("  storageClassName: manual\n", "")
+
+
+def test_a_statefulsets_templates_are_claims() -> None:
+    other = CLAIM.replace("1Gi", "2Gi")
+    assert claim_codes(VOLUME, other) == {"claim-mismatch"}
+    assert claim_codes(VOLUME, TEMPLATE, other) == set()
+    large = TEMPLATE.replace("1Gi", "2Gi")
+    (item,) = [i for i in found(VOLUME, large) if i.code == "claim-mismatch"]
+    assert "claim `data` of StatefulSet `db` does not fit" in item.message
+    assert (item.file, item.line) == ("1.yaml", 7)
+
+
+def test_a_claim_of_another_class_is_accused_only_where_it_names_the_volume() -> None:
+    other = CLAIM.replace("manual", "local-path")
+    assert claim_codes(VOLUME, TEMPLATE, other) == set()
+    assert claim_codes(VOLUME, other) == set()
+    assert claim_codes(VOLUME, other + "  volumeName: disk\n") == {"claim-mismatch"}
+    assert claim_codes(VOLUME, other + "  volumeName: another\n") == set()
+
+
+@pytest.mark.parametrize("more", ["", "  volumeName: disk\n", "  storageClassName:\n"])
+def test_a_claim_that_the_default_class_takes(more: str) -> None:
+    volume, claim = without_class(VOLUME), without_class(CLAIM) + more
+    (item,) = [i for i in found(volume, claim) if i.code == "default-class"]
+    assert (item.file, item.line, item.severity) == ("1.yaml", 6, "warning")
+    assert claim_codes(volume, claim) == {"default-class"}
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        # No class on purpose.
+        (CLAIM.replace("manual", '""'),),
+        # Somebody else has the volume, and this one wants the default class.
+        (CLAIM.replace("manual", '""').replace("name: data", "name: own"), without_class(CLAIM)),
+        (TEMPLATE.replace("manual", '""'), without_class(CLAIM)),
+        # It was never written for that volume.
+        (without_class(CLAIM) + "  volumeName: another\n",),
+    ],
+)
+def test_claims_that_the_default_class_does_not_take(texts: tuple[str, ...]) -> None:
+    assert "default-class" not in claim_codes(without_class(VOLUME), *texts)
+
+
+@pytest.mark.parametrize(("old", "new"), [("1Gi", "2Gi"), ("ReadWriteOnce", "ReadWriteMany")])
+def test_a_claim_that_does_not_fit_is_not_meant_for_the_volume(old: str, new: str) -> None:
+    claim = without_class(CLAIM).replace(old, new)
+    assert claim_codes(without_class(VOLUME), claim) == {"claim-mismatch"}
+
+
+def test_a_volume_that_is_reserved_is_bound_whatever_the_class() -> None:
+    volume = without_class(VOLUME) + "  claimRef: {name: data, namespace: default}\n"
+    assert claim_codes(volume, without_class(CLAIM)) == set()
+
+
+def test_the_claim_that_names_the_volume_is_the_one_that_is_told() -> None:
+    named = without_class(CLAIM).replace("name: data", "name: named") + "  volumeName: disk\n"
+    texts = (without_class(VOLUME) + "---\n" + named, without_class(CLAIM))
+    (item,) = [i for i in found(*texts) if i.code == "default-class"]
+    assert "`named`" in item.message
+
+
+def test_the_exercises_mismatch_is_told() -> None:
+    folder = ROOT / "infra/workloads/volumes"
+    mismatch = (folder / "mismatch.yaml").read_text()
+    assert claim_codes(mismatch) == {"default-class"}
+    beside = (folder / "manifests/volumes.yaml").read_text()
+    (item,) = [i for i in found(mismatch, beside) if i.code == "default-class"]
+    assert item.file == "0.yaml" and "`mismatch`" in item.message
+
+
+def test_what_the_pod_requests_counts_for_its_containers() -> None:
+    whole = POD + "  resources: {requests: {cpu: 100m, memory: 64Mi}}\n"
+    assert "missing-requests" not in codes(whole)
+    (item,) = [
+        i for i in found(whole.replace(", memory: 64Mi", "")) if i.code == "missing-requests"
+    ]
+    assert "requests no memory" in item.message
+
+
+@pytest.mark.parametrize(
+    ("port", "declared", "right"),
+    [
+        ("80", "[{containerPort: 80, name: http}]", True),
+        ("http", "[{containerPort: 80, name: http}]", True),
+        ("htpp", "[{containerPort: 80, name: http}]", False),
+        ("8080", "[{containerPort: 80, name: http}]", False),
+        # Of the sidecar: its number is reached, its name is not known to this container.
+        ("9000", "[{containerPort: 80, name: http}]", True),
+        ("metrics", "[{containerPort: 80, name: http}]", False),
+        ("8080", "[]", True),
+    ],
+)
+def test_ports_of_probes(port: str, declared: str, right: bool) -> None:
+    text = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  containers:\n"
+    text += f"    - {{name: a, ports: {declared}, readinessProbe: {{httpGet: {{port: {port}}}}}}}\n"
+    text += "    - {name: b, ports: [{containerPort: 9000, name: metrics}]}\n"
+    assert ("probe-port" not in codes(text)) == right
+
+
 def test_quantities() -> None:
     assert quantity("1Gi") == 2**30 and quantity("500m") == 0.5 and quantity("1X") is None
 
@@ -632,6 +784,56 @@ def test_files_are_repaired_in_place_and_others_not_touched(lab: Lab, tmp_path: 
     assert (good.stat().st_ino, good.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     assert lint(lab, str(tmp_path), fix=True).repaired == ()
     report.raise_for_status()
+
+
+FOREIGN = {
+    "compose.yaml": "services:\n  web:\n    image: nginx\n",
+    "values.yaml": "---\n# nothing\n---\nreplicas: 3\r\n",
+    "playbook.yaml": "- hosts: all\n",
+}
+
+
+@pytest.mark.usefixtures("known")
+def test_files_of_other_programs_below_a_folder_are_left_out(lab: Lab, tmp_path: Path) -> None:
+    for name, text in FOREIGN.items():
+        (tmp_path / name).write_bytes(text.encode())
+    (tmp_path / "pod.yaml").write_text(POD)
+    report = lint(lab, str(tmp_path), fix=True)
+    assert {Path(item.file).name for item in report.findings} == {"pod.yaml"}
+    assert report.files == 1 and report.data()["left_out"] == 3 and not report.repaired
+    assert "\nleft out: 3 file(s) of other programs\n" in report.text()
+    assert (tmp_path / "values.yaml").read_bytes() == FOREIGN["values.yaml"].encode()
+
+
+@pytest.mark.usefixtures("known")
+@pytest.mark.parametrize("name", FOREIGN)
+@pytest.mark.parametrize("also", [False, True])
+def test_a_file_that_is_named_is_not_left_out(
+    lab: Lab, tmp_path: Path, name: str, also: bool
+) -> None:
+    (tmp_path / name).write_text(FOREIGN[name])
+    words = [str(tmp_path)] * also + [str(tmp_path / name)]
+    report = lint(lab, *words)
+    assert report.files == 1 and "missing-field" in {item.code for item in report.findings}
+    assert report.left_out == 0 and "left out" not in report.text()
+
+
+@pytest.mark.usefixtures("known")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Kind: Pod\n",
+        "metadata: {name: a}\n",
+        "spec: {}\n",
+        POD + "---\nreplicas: 3\n",
+        "services: {}\n---\na: [\n",
+        "",
+    ],
+)
+def test_what_may_be_an_object_is_not_left_out(lab: Lab, tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    report = lint(lab, str(tmp_path))
+    assert report.files == 1 and report.left_out == 0 and bool(report.findings) == bool(text)
 
 
 @pytest.mark.usefixtures("known")

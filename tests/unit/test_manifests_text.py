@@ -120,13 +120,16 @@ def test_files_are_found_once_and_in_order(tmp_path: Path) -> None:
     for name in ("b.yaml", "a.yml", ".git/c.yaml", "sub/d.yaml", "notes.md"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    names = source.find([str(tmp_path), str(tmp_path / "*.yaml"), "-"])
+    found = source.find([str(tmp_path), str(tmp_path / "*.yaml"), "-"])
+    names = list(found)
     assert [os.path.relpath(name, tmp_path) for name in names[:-1]] == [
         "a.yml",
         "b.yaml",
         "sub/d.yaml",
     ]
     assert names[-1] == "-"
+    # What a pattern finds is named; the folder alone names nothing below it.
+    assert list(found.values()) == [False, True, False, True]
 
 
 def test_names_that_lead_nowhere(tmp_path: Path) -> None:

@@ -129,10 +129,11 @@ def unknown_kind(given: Given) -> Iterator[Found]:
         if not (schema and item.api and item.kind) or not item.api.text or not item.kind.text:
             continue
         api, kind = item.api.text, item.kind.text
-        if schema.kind(api, kind) or (api, kind) in REMOVED:
+        if schema.kind(api, kind) or (api, kind) in REMOVED or _is_kubeconfig(item):
             continue
         versions = schema.versions(kind)
-        if versions and _own_group(schema, api):
+        # With a kind of Kubernetes' own a group without a dot can only be meant for one of its own.
+        if versions and ("." not in _group(api) or _own_group(schema, api)):
             homes = " or ".join(f"`{version}`" for version in versions)
             message = f"{kind} is in {homes}, not in `{api}`"
             # Events are of two groups, and either may be meant.
@@ -421,12 +422,30 @@ def _elsewhere(schema: Schema, value: Value) -> str:
 
 
 def _own_group(schema: Schema, api: str) -> bool:
-    """Whether an apiVersion is, or looks like, one of Kubernetes and not of an extension."""
-    group = api.rpartition("/")[0]
-    groups = {known.rpartition("/")[0] for known in schema.kinds}
+    """Whether an apiVersion is, or looks like, one of Kubernetes and not of somebody else.
+
+    Groups of extensions have a dot; those without may be of a program's own file, as skaffold's.
+    """
+    group = _group(api).lower()
+    groups = set(map(_group, schema.kinds))
+    if "." not in group:
+        # `networking` is short for `networking.k8s.io`, and `core` for the group without a name.
+        short = {"core", *(known.partition(".")[0] for known in groups)}
+        return not group or bool(difflib.get_close_matches(group, short, 1, 0.7))
     # Extensions of Kubernetes' own project have `x-` in their groups' names.
     near = not group.endswith("x-k8s.io") and difflib.get_close_matches(group, groups, 1, 0.9)
-    return group in groups or "." not in group or bool(near)
+    return group in groups or bool(near)
+
+
+def _group(api: str) -> str:
+    """The group of an apiVersion; that of `v1` has no name."""
+    return api.rpartition("/")[0]
+
+
+def _is_kubeconfig(item: Object) -> bool:
+    """Whether it is kubectl's own configuration, and not a ConfigMap: that one has metadata."""
+    api, kind = (node.text if node else "" for node in (item.api, item.kind))
+    return (api, kind) == ("v1", "Config") and tree.get(item.node, "metadata") is None
 
 
 def _has_name(schema: Schema | None, item: Object) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 from lab.manifests import tree
 from lab.manifests.given import Given
@@ -34,6 +35,8 @@ BRIEF = re.compile(
     "cat|cd|chmod|chown|cp|date|echo|export|false|hostname|id|ls|mkdir|printf|ps|pwd|rm|set|"
     "touch|true|uname|whoami"
 )
+# What is read there may be a pipe or a device, which has no end.
+ENDLESS = ("/dev/", "/run/", "/var/run/")
 POD = """
     apiVersion: v1
     kind: Pod
@@ -93,7 +96,8 @@ def unpinned_image(given: Given) -> Iterator[Found]:
     WARNING,
     "Nothing is requested",
     concept="The scheduler places a pod by what its containers request. One that requests nothing "
-    "is put anywhere, and is the first to be ended when a node runs short.",
+    "is put anywhere, and is the first to be ended when a node runs short. What the pod itself "
+    "requests counts for all its containers.",
     fix="add `resources.requests` with cpu and memory",
     bad=POD,
     good=POD
@@ -109,8 +113,10 @@ def missing_requests(given: Given) -> Iterator[Found]:
         for container in pod.containers("initContainers", "containers"):
             # A limit alone is a request as well.
             has = {
-                **tree.strings(container, "resources", "limits"),
-                **tree.strings(container, "resources", "requests"),
+                name
+                for holder in (pod.spec, container)
+                for field in ("limits", "requests")
+                for name in tree.strings(holder, "resources", field)
             }
             if lacking := [name for name in ("cpu", "memory") if name not in has]:
                 called = tree.text(container, "name")
@@ -122,7 +128,8 @@ def missing_requests(given: Given) -> Iterator[Found]:
     WARNING,
     "A container that ends at once",
     concept="A container lives as long as its program. With `restartPolicy: Always`, which is the "
-    "default, one that ends is started again and again: CrashLoopBackOff.",
+    "default, one that ends is started again and again: CrashLoopBackOff. What `args` without "
+    "`command` does is up to the image, where it has a program of its own.",
     fix="run a program that stays, or set `restartPolicy: Never`, or make it a Job",
     bad=POD.replace("nginx:1.26", "busybox:1.37") + "          command: [echo, hello]\n",
     good=POD.replace("nginx:1.26", "busybox:1.37") + "          command: [sleep, '3600']\n",
@@ -132,19 +139,21 @@ def container_exits(given: Given) -> Iterator[Found]:
         if pod.owner.is_a("Job", "CronJob") or _policy(pod) != "Always":
             continue
         for container in pod.containers("containers"):
-            words = [
-                tree.text(word)
+            command, args = (
+                [tree.text(word) for word in tree.items(container, field)]
                 for field in ("command", "args")
-                for word in tree.items(container, field)
-            ]
+            )
             called = tree.text(container, "name")
             name, _, _ = split_image(tree.text(container, "image"))
             # With either somebody may type: a shell, or `cat`, waits for that.
             if _true(container, "tty") or _true(container, "stdin"):
                 continue
-            if words and ends_at_once(words):
+            # The words of `args` alone go to the image's own program: where there is none, and the
+            # image has but a shell, they are the command.
+            known = command or (args and name in SHELLS)
+            if known and ends_at_once([*command, *args]):
                 message = f"the command of container `{called}` ends at once"
-            elif not words and name in SHELLS:
+            elif not (command or args) and name in SHELLS:
                 message = f"container `{called}` runs the shell of `{name}`, which ends at once"
             else:
                 continue
@@ -250,14 +259,21 @@ def ends_at_once(words: list[str]) -> bool:
             parts = list(lexer)
         except ValueError:
             return False
-        heads = [
-            part
-            for before, part in zip([";", *parts], parts, strict=False)
-            if set(before) <= set(";&|\n") and not set(part) <= set(";&|\n")
+        commands = [
+            list(command)
+            for between, command in groupby(parts, lambda part: set(part) <= set(";&|\n"))
+            if not between
         ]
-        return bool(heads) and all(map(BRIEF.fullmatch, heads))
-    # `cat` waits for its input, and a container has none.
-    return bool(BRIEF.fullmatch(words[0].rpartition("/")[2]))
+        return bool(commands) and all(_is_brief(head, rest) for head, *rest in commands)
+    return _is_brief(words[0].rpartition("/")[2], words[1:])
+
+
+def _is_brief(name: str, words: Sequence[str]) -> bool:
+    """Whether a program soon ends by itself; `cat` does with files, and may wait for all else."""
+    files = [word for word in words if not word.startswith("-")]
+    if name == "cat" and (not files or any(file.startswith(ENDLESS) for file in files)):
+        return False
+    return bool(BRIEF.fullmatch(name))
 
 
 def _images(given: Given) -> Iterator[tuple[Pod, Mapping, Scalar]]:

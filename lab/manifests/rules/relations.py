@@ -9,10 +9,12 @@ from typing import NamedTuple
 
 from lab.manifests import tree
 from lab.manifests.given import Given
-from lab.manifests.objects import Object, Pod
+from lab.manifests.objects import File, Object, Pod
 from lab.manifests.rule import ERROR, WARNING, Found, rule
 from lab.manifests.tree import Node
 
+# Of one StatefulSet: each claim is compared with each volume.
+MOST_TEMPLATES = 5
 UNITS = {
     "n": 1e-9,
     "u": 1e-6,
@@ -175,13 +177,15 @@ def service_port_name(given: Given) -> Iterator[Found]:
     WARNING,
     "A probe of a port that is not declared",
     concept="A probe asks a port of the container whether it is alive or ready. Where nobody "
-    "listens every answer is no: the pod is never ready, or is started again and again.",
+    "listens every answer is no: the pod is never ready, or is started again and again. A number "
+    "may be that of another container, whose address is the same; a name is of this one.",
     fix="probe a port that the container declares",
     bad=DEPLOYMENT + PROBE.replace("80", "8080"),
     good=DEPLOYMENT + PROBE,
 )
 def probe_port(given: Given) -> Iterator[Found]:
     for pod in given.pods:
+        numbers = {number for number, _ in pod.ports}
         for container in pod.containers():
             ports = [
                 tree.text(port, name)
@@ -192,7 +196,7 @@ def probe_port(given: Given) -> Iterator[Found]:
                 for way in ("httpGet", "tcpSocket", "grpc"):
                     node = tree.get(container, probe, way, "port")
                     # A container that declares none may listen anywhere.
-                    if node and ports and (asked := tree.text(node)) not in ports:
+                    if node and ports and (asked := tree.text(node)) not in {*ports, *numbers}:
                         known = ", ".join(dict.fromkeys(filter(None, ports)))
                         message = f"{probe} asks port {asked}, which the container does not declare"
                         yield Found(pod.owner.file, node.start, message, f"it declares {known}")
@@ -203,7 +207,8 @@ def probe_port(given: Given) -> Iterator[Found]:
     "A claim and a volume that do not fit",
     concept="A PersistentVolumeClaim gets a volume of its own class, of at least its size and with "
     "its access modes. Where none fits it waits for ever, or the default class makes another "
-    "volume than the one that was written beside it.",
+    "volume than the one that was written beside it. A claim of another class than the volume's "
+    "is reported only where it names the volume.",
     fix="give claim and volume the same class, modes, and the volume at least the size",
     bad=CLAIM.replace("storage: 1Gi\n", "storage: 2Gi\n").replace(
         "storage: 2Gi", "storage: 1Gi", 1
@@ -211,17 +216,44 @@ def probe_port(given: Given) -> Iterator[Found]:
     good=CLAIM,
 )
 def claim_mismatch(given: Given) -> Iterator[Found]:
-    volumes = [_Storage.offered(item) for item in given.of("PersistentVolume")]
-    claims = [_Storage.asked(item) for item in given.of("PersistentVolumeClaim")]
-    lonely = [claim for claim in claims if all(claim.against(volume) for volume in volumes)]
-    free = [volume for volume in volumes if all(claim.against(volume) for claim in claims)]
+    volumes, claims = list(_volumes(given)), list(_claims(given))
+    free = [volume for volume in volumes if not any(claim.fits(volume) for claim in claims)]
+    lonely = [claim for claim in claims if not any(claim.fits(volume) for volume in volumes)]
     for claim in lonely if free else ():
         # The one that it was most likely written for.
-        volume = min(free, key=lambda volume: len(claim.against(volume)))
-        reasons = ", ".join(claim.against(volume))
-        message = f"{claim.item.title} does not fit {volume.item.title}: {reasons}"
-        node = tree.get(claim.item.node, "spec") or claim.item.node
-        yield Found(claim.item.file, node.start, message)
+        meant = [volume for volume in free if claim.may_mean(volume)]
+        if meant:
+            volume = min(meant, key=lambda volume: len(list(claim.against(volume))))
+            reasons = ", ".join(claim.against(volume))
+            message = f"{claim.title} does not fit {volume.title}: {reasons}"
+            yield Found(claim.file, claim.node.start, message)
+
+
+@rule(
+    WARNING,
+    "A claim that the default class takes",
+    concept="A claim without `storageClassName` gets the cluster's default class, where there is "
+    "one, and that class makes a volume for it. A PersistentVolume without a class has none: the "
+    "two never meet, although sizes and modes fit and even if the claim names the volume.",
+    fix='write `storageClassName: ""`, which means no class, in the claim',
+    bad=CLAIM.replace("      storageClassName: manual\n", ""),
+    good=CLAIM.replace("manual", '""'),
+)
+def default_class(given: Given) -> Iterator[Found]:
+    claims = list(_claims(given))
+    taken: dict[int, tuple[_Storage, _Storage]] = {}
+    for volume in _volumes(given):
+        # One that is reserved binds to whom it names, whatever the class.
+        if volume.of_class or tree.get(volume.node, "claimRef"):
+            continue
+        fitting = [claim for claim in claims if claim.fits(volume)]
+        # Who names it means it, and so does one that has no class on purpose.
+        meant = [claim for claim in fitting if claim.name] or fitting
+        if all(claim.classless for claim in meant):
+            taken |= {id(claim): (claim, volume) for claim in meant}
+    for claim, volume in taken.values():
+        message = f"{claim.title} gets the default class, {volume.title} has none"
+        yield Found(claim.file, claim.node.start, message)
 
 
 @cache
@@ -248,43 +280,80 @@ def _nearest(selector: Mapping[str, str], pods: list[Pod]) -> str:
     return f"{same[0].owner.title} has `{labels}`" if labels else ""
 
 
-class _Storage(NamedTuple):
-    """What a claim asks for, or a volume offers."""
+def _volumes(given: Given) -> Iterator[_Storage]:
+    """What every volume offers."""
+    for item in given.of("PersistentVolume"):
+        name = tree.text(item.node, "metadata", "name")
+        yield _Storage.of(item.file, item.node, item.title, name, "capacity")
 
-    item: Object
+
+def _claims(given: Given) -> Iterator[_Storage]:
+    """What every claim asks for, those included that a StatefulSet makes of its templates."""
+    wanted = ("resources", "requests")
+    for item in given.of("PersistentVolumeClaim"):
+        name = tree.text(item.node, "spec", "volumeName")
+        yield _Storage.of(item.file, item.node, item.title, name, *wanted)
+    for item in given.of("StatefulSet"):
+        for node in tree.items(item.node, "spec", "volumeClaimTemplates")[:MOST_TEMPLATES]:
+            if isinstance(node, tree.Mapping):
+                title = f"claim `{tree.text(node, 'metadata', 'name')}` of {item.title}"
+                name = tree.text(node, "spec", "volumeName")
+                yield _Storage.of(item.file, node, title, name, *wanted)
+
+
+class _Storage(NamedTuple):
+    """What a claim asks for, or a volume offers; `name` is the volume's.
+
+    `node` is where it says so. `classless` is one that says nothing at all about its class.
+    """
+
+    file: File
+    node: Node
+    title: str
     name: str
     of_class: str
+    classless: bool
     size: str
+    amount: float
     modes: frozenset[str]
 
     @classmethod
-    def asked(cls, claim: Object) -> _Storage:
-        size = tree.text(claim.node, "spec", "resources", "requests", "storage")
-        return cls._of(claim, tree.text(claim.node, "spec", "volumeName"), size)
+    def of(cls, file: File, node: Node, title: str, name: str, *amounts: str) -> _Storage:
+        """Read a claim or a volume; `amounts` is where its spec has the size."""
+        spec = tree.get(node, "spec") or node
+        size = tree.text(spec, *amounts, "storage")
+        known = tree.get(spec, "storageClassName")
+        return cls(
+            file,
+            spec,
+            title,
+            name,
+            tree.text(spec, "storageClassName"),
+            known is None or (isinstance(known, tree.Scalar) and known.kind == "null"),
+            size,
+            quantity(size) or 0,
+            frozenset(map(tree.text, tree.items(spec, "accessModes"))),
+        )
 
-    @classmethod
-    def offered(cls, volume: Object) -> _Storage:
-        size = tree.text(volume.node, "spec", "capacity", "storage")
-        return cls._of(volume, tree.text(volume.node, "metadata", "name"), size)
+    def fits(self, volume: _Storage) -> bool:
+        """Whether a claim gets a volume."""
+        return next(self.against(volume), None) is None
 
-    @classmethod
-    def _of(cls, item: Object, name: str, size: str) -> _Storage:
-        modes = frozenset(map(tree.text, tree.items(item.node, "spec", "accessModes")))
-        return cls(item, name, tree.text(item.node, "spec", "storageClassName"), size, modes)
+    def may_mean(self, volume: _Storage) -> bool:
+        """Whether a claim may be written for a volume: it names it, or no two classes part them."""
+        classes = {self.of_class, volume.of_class} - {""}
+        return len(classes) < 2 or (self.name == volume.name and bool(self.name))
 
-    def against(self, volume: _Storage) -> list[str]:
+    def against(self, volume: _Storage) -> Iterator[str]:
         """Why a claim does not get a volume."""
-        reasons = []
         if self.name and self.name != volume.name:
-            reasons.append(f"the claim names volume `{self.name}`")
+            yield f"the claim names volume `{self.name}`"
         if self.of_class != volume.of_class:
             mine, other = (
                 f"`{name}`" if name else "none" for name in (self.of_class, volume.of_class)
             )
-            reasons.append(f"its class is {mine}, the volume's {other}")
-        wanted, there = quantity(self.size), quantity(volume.size)
-        if wanted and there and wanted > there:
-            reasons.append(f"it asks for {self.size}, the volume has {volume.size}")
+            yield f"its class is {mine}, the volume's {other}"
+        if volume.amount and self.amount > volume.amount:
+            yield f"it asks for {self.size}, the volume has {volume.size}"
         if lacking := self.modes - volume.modes:
-            reasons.append(f"the volume lacks {', '.join(sorted(lacking))}")
-        return reasons
+            yield f"the volume lacks {', '.join(sorted(lacking))}"
