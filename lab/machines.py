@@ -21,8 +21,8 @@ from lab import containers, keys, runner, virsh, wait
 from lab.boxes import Box
 from lab.config import Lab, Machine
 from lab.connection import Remote, connections, ssh_config
-from lab.errors import CommandError, NotFoundError
-from lab.host import vagrant_home
+from lab.errors import CommandError, ConfigError, NotFoundError
+from lab.host import owner, port_is_free, vagrant_home
 from lab.output import Status
 from lab.state import write_aside
 
@@ -176,8 +176,13 @@ class Machines(vagrant.Vagrant):
         return write_aside(path, text)
 
     def start(self, image: str) -> None:
-        """Create the machines that do not exist and start those that are stopped."""
+        """Create the machines that do not exist and start those that are stopped.
+
+        Raises ConfigError for a port that another program has taken since they were stopped.
+        """
         self._end_reservations()
+        if self.lab.provider == "docker" and not {"running", HELD} & set(self.states().values()):
+            self._refuse_taken_ports()
         for last in (False, True):
             if self.lab.provider == "docker":
                 containers.prepare(self.lab, image, self.known().values())
@@ -305,10 +310,25 @@ class Machines(vagrant.Vagrant):
     def _end_reservations(self) -> None:
         """Free the ports that a killed Vagrant reserved; by itself it would take a minute."""
         leases = vagrant_home() / "data" / "fp-leases"
+        for port in self._ports():
+            (leases / f"127_0_0_1_{port}").unlink(missing_ok=True)
+
+    def _refuse_taken_ports(self) -> None:
+        if taken := [port for port in self._ports() if not port_is_free(port)]:
+            users = [f"{port} is in use by {owner(port) or 'another program'}" for port in taken]
+            raise ConfigError(
+                f"lab `{self.lab.name}` cannot have its ports back: {', '.join(users)}",
+                hint="end that program, or lab-destroy first: a lab keeps its ports",
+            )
+
+    def _ports(self) -> list[int]:
+        """The host's ports of all machines, as they were rendered."""
         settings = json.loads((self.lab.state / "machines.json").read_text())
-        for machine in settings["machines"]:
-            for port in (machine["ssh_port"], *(port["host"] for port in machine["ports"])):
-                (leases / f"127_0_0_1_{port}").unlink(missing_ok=True)
+        return [
+            port
+            for machine in settings["machines"]
+            for port in (machine["ssh_port"], *(port["host"] for port in machine["ports"]))
+        ]
 
     def _run_vagrant_command(self, args: Sequence[str | None]) -> str:
         words = ["vagrant", *(word for word in args if word)]

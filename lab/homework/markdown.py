@@ -218,7 +218,7 @@ def _environment(found: Comparison) -> Table:
     note = (
         "These change the answer on other machines: an old kernel slows down what a seccomp filter "
         "guards, a limit of processors stretches training, and a mount by FUSE slows down imports. "
-        "A limit is told where it can be seen from inside."
+        "Limits are listed only if the container can see them."
     )
     return Table("Where it ran", ("", *(TITLES[way] for way in ways)), rows, note)
 

@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -304,6 +305,10 @@ def test_down_and_up_keep_everything(invoke: Invoke) -> None:
     expected = r"the cluster of lab `e2e` does not answer \(.*refused.*\); next: invoke lab-up"
     assert re.search(expected, by_hand)
     assert "Traceback" not in by_hand
+    # Somebody else listens at the lab's Ingress meanwhile.
+    port = stopped["ports"]["http"]
+    with socket.create_server(("127.0.0.1", port)):
+        assert f"{port} is in use by " in invoke("lab-up", code=2).err
     invoke("lab-up")
     assert names(states(invoke)["machines"], "address") == addresses
     report = invoke.json("check", *KEPT)
