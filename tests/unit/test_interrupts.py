@@ -5,11 +5,21 @@ from __future__ import annotations
 import importlib
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 
 from lab.interrupts import SIGNALS, held_back
 from tests.unit.conftest import ROOT
+
+
+@pytest.fixture(autouse=True)
+def heard() -> Iterator[None]:
+    """Handlers as a terminal's programs have them: whoever started the tests may ignore some."""
+    before = {sign: signal.signal(sign, signal.default_int_handler) for sign in SIGNALS}
+    yield
+    for sign, handler in before.items():
+        signal.signal(sign, handler)
 
 
 def work(sign: signal.Signals, done: list[str], *, ask: bool) -> None:
@@ -34,7 +44,6 @@ def test_an_interrupt_waits_and_is_not_lost(sign: signal.Signals, ask: bool) -> 
 
 def test_what_nohup_ignores_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a task, and while interrupts wait in it."""
-    before = {sign: signal.getsignal(sign) for sign in SIGNALS}
     monkeypatch.syspath_prepend(ROOT)
     seen: list[object] = []
 
@@ -43,12 +52,8 @@ def test_what_nohup_ignores_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> No
             seen.append(signal.getsignal(signal.SIGHUP))
         seen.append(signal.getsignal(signal.SIGHUP))
 
-    try:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        importlib.import_module("tasks").task(body).body(None)
-    finally:
-        for sign, handler in before.items():
-            signal.signal(sign, handler)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    importlib.import_module("tasks").task(body).body(None)
     assert seen == [signal.SIG_IGN, signal.SIG_IGN]
 
 
