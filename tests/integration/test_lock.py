@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import stacks
+from lab import stacks, wait
 from lab.config import Lab
 from lab.errors import DeadlineExceeded
 from lab.lock import locked
@@ -123,7 +123,8 @@ def test_a_pulumi_that_lives_keeps_its_lock(tmp_path: Path) -> None:
     shutil.copy2("/bin/sleep", program)
     pulumi = subprocess.Popen([program, "60"])
     lock = json.dumps({"pid": pulumi.pid, "hostname": os.uname().nodename})
-    assert stacks.alive(lock)
+    # A process has its name a moment after it was started.
+    wait.until(lambda: stacks.alive(lock) or None, what="a live lock", timeout=10)
     pulumi.kill()
     pulumi.wait()
     assert not stacks.alive(lock)
