@@ -14,7 +14,7 @@ from lab.manifests.rule import ERROR, WARNING, Found, rule
 from lab.manifests.tree import Node
 
 # Of one StatefulSet: each claim is compared with each volume.
-MOST_TEMPLATES = 5
+MOST_TEMPLATES = 3
 UNITS = {
     "n": 1e-9,
     "u": 1e-6,
@@ -217,8 +217,13 @@ def probe_port(given: Given) -> Iterator[Found]:
 )
 def claim_mismatch(given: Given) -> Iterator[Found]:
     volumes, claims = list(_volumes(given)), list(_claims(given))
-    free = [volume for volume in volumes if not any(claim.fits(volume) for claim in claims)]
-    lonely = [claim for claim in claims if not any(claim.fits(volume) for volume in volumes)]
+    lonely, taken = [], set[int]()
+    for claim in claims:
+        fitting = {id(volume) for volume in volumes if claim.fits(volume)}
+        taken |= fitting
+        if not fitting:
+            lonely.append(claim)
+    free = [volume for volume in volumes if id(volume) not in taken]
     for claim in lonely if free else ():
         # The one that it was most likely written for.
         meant = [volume for volume in free if claim.may_mean(volume)]
