@@ -306,7 +306,7 @@ def test_down_and_up_keep_everything(invoke: Invoke) -> None:
     assert re.search(expected, by_hand)
     assert "Traceback" not in by_hand
     # Somebody else listens at the lab's Ingress meanwhile.
-    port = stopped["ports"]["http"]
+    port = stopped["lab"]["ports"]["http"]
     with socket.create_server(("127.0.0.1", port)):
         assert f"{port} is in use by " in invoke("lab-up", code=2).err
     invoke("lab-up")
