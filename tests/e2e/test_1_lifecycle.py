@@ -181,9 +181,10 @@ def test_an_update_that_nobody_notices(invoke: Invoke) -> None:
     invoke.shell(f"kubectl rollout restart {web} && kubectl rollout status {web}")
     assert invoke.json("check", "rollout")["score"] == 12
     assert kept.format(2) in invoke.shell(revision)
-    # The client begins to count anew, and does not know how that rollout went.
+    # The client begins to count anew, and does not know how that rollout went. With process 1 its
+    # namespace ends, and `kill` itself where it has not ended yet.
     invoke.shell(
-        "kubectl exec -n rollout client -- kill 1 && kubectl wait -n rollout pod/client"
+        "kubectl exec -n rollout client -- kill 1; kubectl wait -n rollout pod/client"
         " --for=jsonpath='{.status.containerStatuses[0].restartCount}'=1"
     )
     assert invoke.json("check", "rollout")["score"] == 12
