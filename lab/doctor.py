@@ -15,6 +15,9 @@ from lab.virtualbox import RANGES_FILE
 # MiB of disk: for everything that a first lab-up makes, and for a lab whose things are there.
 MIN_DISK = 10 * 1024
 MIN_DISK_AGAIN = 1024
+# MiB of Docker's disk: for all images, and for what is in each machine.
+DISK_FOR_IMAGES = 5 * 1024
+DISK_PER_MACHINE = 1024
 # MiB of a worker; the memory of a VM is given to it whole.
 MIN_WORKER = 400
 INOTIFY_PER_MACHINE = 40
@@ -50,6 +53,7 @@ def examine(
         _cpus(host),
         _memory(lab, host, states or {}),
         _disk(host, MIN_DISK if states is None else MIN_DISK_AGAIN),
+        *_docker_disk(lab, host, states),
         *_programs(lab, host, packages),
         _engine(lab, host),
         _virtualisation(lab, host),
@@ -134,6 +138,24 @@ def _disk(host: Host, need: int) -> Finding:
     return Finding("disk", "disk", "fail", detail, "set LAB_CACHE to a folder on a larger disk")
 
 
+def _docker_disk(lab: Lab, host: Host, states: Mapping[str, str] | None) -> list[Finding]:
+    """Of the disk where containers are; the same one as the cache's, on most hosts."""
+    if lab.provider != "docker" or _is_elsewhere(host):
+        return []
+    need = MIN_DISK_AGAIN
+    if states is None:
+        need = DISK_FOR_IMAGES + DISK_PER_MACHINE * len(lab.machines)
+    detail = f"{host.docker_disk_free >> 10} GiB free for containers, {need >> 10} are needed"
+    if host.docker_disk_free >= need:
+        return [Finding("docker-disk", "Docker's disk", "ok", detail)]
+    fix = "docker system prune, or move Docker's `data-root` to a larger disk"
+    return [Finding("docker-disk", "Docker's disk", "fail", detail, fix)]
+
+
+def _is_elsewhere(host: Host) -> bool:
+    return host.docker_engine is not None and host.docker_engine.host != host.name
+
+
 def _programs(lab: Lab, host: Host, packages: Sequence[str]) -> list[Finding]:
     have = {"vagrant": ("Vagrant", host.vagrant), "docker": ("Docker client", host.docker_cli)}
     findings = [
@@ -151,8 +173,16 @@ def _programs(lab: Lab, host: Host, packages: Sequence[str]) -> list[Finding]:
 
 
 def _engine(lab: Lab, host: Host) -> Finding:
-    if host.docker_engine:
-        return Finding("docker-engine", "Docker engine", "ok", host.docker_engine)
+    if engine := host.docker_engine:
+        trouble = ""
+        if _is_elsewhere(host):
+            trouble = f"it runs on `{engine.host}`, not on this host"
+        elif engine.rootless:
+            trouble = "it is rootless: its containers cannot be machines"
+        if not trouble or lab.provider != "docker":
+            return Finding("docker-engine", "Docker engine", "ok", engine.version)
+        fix = "unset DOCKER_HOST DOCKER_CONTEXT; docker context use default"
+        return Finding("docker-engine", "Docker engine", "fail", trouble, fix)
     if host.can_install:
         what = "not running: lab-up starts it"
         if "permission denied" in host.docker_trouble:

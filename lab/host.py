@@ -35,10 +35,26 @@ INOTIFY_INSTANCES = 1024
 PACKAGED = ("/usr/share/rubygems-integration", "/usr/share/vagrant-plugins")
 
 
+# Where an engine that does not run yet will keep what it has.
+DOCKER_ROOT = Path("/var/lib/docker")
+ENGINE = "{{.ServerVersion}}\t{{.Name}}\t{{.DockerRootDir}}\t{{.SecurityOptions}}"
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A Docker engine that answers: the name of the host it runs on, and its folder there."""
+
+    version: str
+    host: str
+    root: Path
+    rootless: bool
+
+
 @dataclass(frozen=True)
 class Host:
     """What the host is and has. Memory and disk are MiB; `None` means absent or unknown."""
 
+    name: str
     system: str
     architecture: str
     distribution: str
@@ -48,12 +64,13 @@ class Host:
     memory: int
     memory_free: int
     disk_free: int
+    docker_disk_free: int
     cgroup: int
     missing_capabilities: tuple[str, ...]
     is_root: bool
     can_sudo: bool
     docker_cli: bool
-    docker_engine: str | None
+    docker_engine: Engine | None
     docker_trouble: str
     vagrant: str | None
     vagrant_libvirt: bool
@@ -103,6 +120,7 @@ def gather(cache: Path) -> Host:
     memory, free = parse_meminfo(_read("/proc/meminfo"))
     distribution, codename = parse_os_release(_read("/etc/os-release"))
     return Host(
+        name=socket.gethostname(),
         system=platform.system(),
         architecture=platform.machine(),
         distribution=distribution,
@@ -113,7 +131,8 @@ def gather(cache: Path) -> Host:
         else os.cpu_count() or 1,
         memory=memory,
         memory_free=free,
-        disk_free=shutil.disk_usage(_existing(cache)).free >> 20,
+        disk_free=_free(cache),
+        docker_disk_free=_free(engine.root if engine else DOCKER_ROOT),
         cgroup=2 if Path("/sys/fs/cgroup/cgroup.controllers").exists() else 1,
         missing_capabilities=parse_bounding_set(
             _read("/proc/self/status"), int(_read("/proc/sys/kernel/cap_last_cap") or 40)
@@ -177,6 +196,12 @@ def parse_routes(text: str) -> tuple[IPv4Network, ...]:
     return tuple(dict.fromkeys(networks))
 
 
+def parse_engine(text: str) -> Engine | None:
+    """The engine out of what `docker info` says by the format ENGINE; it says nothing of none."""
+    version, host, root, options = text.strip("\n").split("\t")
+    return Engine(version, host, Path(root), "name=rootless" in options) if version else None
+
+
 def parse_port_bindings(text: str) -> dict[int, str]:
     """Host port -> container, from lines of a container's name and its `PortBindings` as JSON.
 
@@ -210,13 +235,14 @@ def owner(port: int) -> str:
     return f"{found[1]} (process {found[2]})" if found else ""
 
 
-def _docker() -> tuple[str | None, str]:
-    """The engine's version, or None and the reason why it does not answer."""
+def _docker() -> tuple[Engine | None, str]:
+    """The engine, or None and the reason why it does not answer."""
     try:
-        answer = runner.run(["docker", "version", "--format", "{{.Server.Version}}"], timeout=10)
+        answer = runner.run(["docker", "info", "--format", ENGINE], timeout=10)
     except LabError as error:
         return None, error.message.splitlines()[-1].strip(" |")
-    return answer.stdout.strip(), ""
+    # Some versions of the client end well although nobody answered.
+    return parse_engine(answer.stdout), answer.stderr.strip()
 
 
 def _held_ports() -> dict[int, str]:
@@ -238,6 +264,10 @@ def _answer(*argv: str) -> str | None:
 def _vagrant_libvirt() -> bool:
     installed = any(any(Path(place).glob("**/*vagrant-libvirt*")) for place in PACKAGED)
     return installed or any(vagrant_home().glob("gems/*/gems/vagrant-libvirt*"))
+
+
+def _free(folder: Path) -> int:
+    return shutil.disk_usage(_existing(folder)).free >> 20
 
 
 def _existing(path: Path) -> Path:

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ name=$(basename "$0")
 case "$1 $2" in
 "-c import sys, venv"*) [ "$name" != "${WITHOUT_VENV:-}" ] || exit 1 ;;
 "-m venv")
+  sleep "${TAKES:-0}"
   mkdir -p "$4/bin"
   rm -f "$4/bin/python"
   cp "$0" "$4/bin/python"
@@ -83,6 +85,13 @@ def test_an_environment_is_kept_until_it_would_not_work(checkout: Path) -> None:
 def test_a_python_without_venv_is_passed_over(checkout: Path) -> None:
     """A newer one may be there without the package of its module."""
     assert started(checkout, WITHOUT_VENV="python3.13").endswith("\nmade by python3.12\n")
+
+
+def test_two_terminals_make_one_environment(checkout: Path) -> None:
+    with ThreadPoolExecutor() as pool:
+        both = list(pool.map(lambda _: started(checkout, TAKES="0.5"), range(2)))
+    kept = "made by python3.13\n"
+    assert sorted(both) == [kept, f"preparing the Python environment\n{kept}"]
 
 
 @pytest.mark.parametrize("task", [["exercise-list"], ["exercise-list", "--json"]])

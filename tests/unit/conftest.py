@@ -14,7 +14,7 @@ import pytest
 
 from lab.config import Lab, Ports
 from lab.connection import Remote
-from lab.host import Host
+from lab.host import Engine, Host
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -67,6 +67,7 @@ def lab(tmp_path: Path) -> Lab:
 def host() -> Callable[..., Host]:
     """A healthy Debian host without a hypervisor; keywords change it."""
     healthy = Host(
+        name="laptop",
         system="Linux",
         architecture="x86_64",
         distribution="debian",
@@ -76,12 +77,13 @@ def host() -> Callable[..., Host]:
         memory=16000,
         memory_free=12000,
         disk_free=50 * 1024,
+        docker_disk_free=50 * 1024,
         cgroup=2,
         missing_capabilities=(),
         is_root=False,
         can_sudo=True,
         docker_cli=True,
-        docker_engine="26.1.5",
+        docker_engine=Engine("26.1.5", "laptop", Path("/var/lib/docker"), rootless=False),
         docker_trouble="",
         vagrant="2.3.4",
         vagrant_libvirt=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +13,10 @@ from lab import doctor
 from lab.choices import Choice
 from lab.config import Lab
 from lab.errors import PrerequisiteError
-from lab.host import Host
+from lab.host import Engine, Host
 
+ELSEWHERE = Engine("28.0.1", "docker-desktop", Path("/nowhere"), rootless=False)
+ROOTLESS = Engine("28.0.1", "laptop", Path("/home/kim/.local/share/docker"), rootless=True)
 SOURCES = {"kubectl": ("release", "modules"), "pulumi": ("modules",)}
 
 
@@ -35,6 +38,9 @@ def test_a_healthy_host_has_no_fault(lab: Lab, host: Callable[..., Host]) -> Non
         ({"cpus": 1}, "cpus", "warn", "1"),
         ({"memory_free": 1900}, "memory", "fail", "1900 MiB free, 3 machine(s) need 2000"),
         ({"disk_free": 5000}, "disk", "fail", "4 GiB free"),
+        ({"docker_disk_free": 5000}, "docker-disk", "fail", "4 GiB free for containers, 8 are"),
+        ({"docker_engine": ELSEWHERE}, "docker-engine", "fail", "it runs on `docker-desktop`"),
+        ({"docker_engine": ROOTLESS}, "docker-engine", "fail", "rootless"),
         ({"docker_engine": None}, "docker-engine", "install", "lab-up starts it"),
         (
             {"docker_engine": None, "can_sudo": False, "docker_trouble": "permission denied"},
@@ -79,12 +85,26 @@ def test_what_runs_has_its_memory_and_what_is_made_its_disk(
     """A lab-up that goes on where another one ended must not be refused for what that one took."""
     lab, states = replace(lab, provider=provider), {"control-plane-1": "running"}
     states["worker-1"] = "paused"
-    lean = host(memory_free=need, disk_free=2000)
+    lean = host(memory_free=need, disk_free=2000, docker_disk_free=2000)
     found = {one.id: one for one in doctor.examine(lab, lean, (), SOURCES, states)}
     assert (found["memory"].status, found["disk"].status) == ("ok", "ok")
     less = host(memory_free=need - 1, disk_free=1000)
     found = {one.id: one for one in doctor.examine(lab, less, (), SOURCES, states)}
     assert (found["memory"].status, found["disk"].status) == ("fail", "fail")
+
+
+@pytest.mark.parametrize("engine", [ELSEWHERE, ROOTLESS])
+def test_virtual_machines_do_not_mind_whose_docker_it_is(
+    lab: Lab, host: Callable[..., Host], engine: Engine
+) -> None:
+    """It makes their images only."""
+    found = findings(replace(lab, provider="libvirt"), host(docker_engine=engine))
+    assert found["docker-engine"].status == "ok"
+    assert "docker-disk" not in found
+
+
+def test_another_hosts_disk_is_not_looked_at(lab: Lab, host: Callable[..., Host]) -> None:
+    assert "docker-disk" not in findings(lab, host(docker_engine=ELSEWHERE, docker_disk_free=1))
 
 
 def test_virtual_machines_take_all_of_their_memory(lab: Lab, host: Callable[..., Host]) -> None:
