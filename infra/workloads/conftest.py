@@ -20,7 +20,7 @@ import pytest
 import testinfra
 
 from infra.workloads.api import CannotCheck, server
-from infra.workloads.checks import Cluster, Fetch
+from infra.workloads.checks import Cluster, Fetch, eventually
 
 
 @pytest.fixture(scope="session")
@@ -79,12 +79,22 @@ def fetch() -> Fetch:
 
 
 @pytest.fixture(scope="session")
-def http_address() -> str:
-    """Where the host reaches the cluster's Ingress."""
+def http_address(fetch: Fetch) -> str:
+    """Where the host reaches the cluster's Ingress, which may have to start yet."""
     port = os.environ.get("LAB_HTTP_PORT")
     if not port:
         raise CannotCheck("LAB_HTTP_PORT is not set: run `invoke check`, or use `invoke lab-env`")
-    return f"http://127.0.0.1:{port}"
+    address = f"http://127.0.0.1:{port}"
+
+    def answers() -> bool:
+        try:
+            return fetch(f"{address}/")[0] > 0
+        except CannotCheck:
+            return False
+
+    if not eventually(answers):
+        fetch(f"{address}/")
+    return address
 
 
 @pytest.hookimpl(wrapper=True)

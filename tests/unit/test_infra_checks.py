@@ -278,14 +278,35 @@ def test_answering(code: int, expected: bool) -> None:
     assert bool(answering(lambda url: (code, "body"), "http://127.0.0.1")) is expected
 
 
-@pytest.mark.parametrize("fixture", ["machines", "http_address"])
+@pytest.mark.parametrize(("fixture", "given"), [("machines", []), ("http_address", [None])])
 def test_a_fixture_without_its_environment_is_an_error(
-    monkeypatch: pytest.MonkeyPatch, fixture: str
+    monkeypatch: pytest.MonkeyPatch, fixture: str, given: list[None]
 ) -> None:
     for name in ("LAB_MACHINES", "LAB_HTTP_PORT"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(CannotCheck, match="lab-env"):
-        getattr(conftest, fixture).__wrapped__()
+        getattr(conftest, fixture).__wrapped__(*given)
+
+
+@pytest.mark.parametrize("starts", [True, False])
+def test_an_ingress_may_have_to_start(monkeypatch: pytest.MonkeyPatch, starts: bool) -> None:
+    """As after a restored snapshot: nodes are Ready a moment before Traefik listens."""
+    monkeypatch.setenv("LAB_HTTP_PORT", "8080")
+    address = vars(conftest)["http_address"].__wrapped__
+    looks: list[str] = []
+
+    def fetch(url: str) -> tuple[int, str]:
+        looks.append(url)
+        if starts and len(looks) > 2:
+            return 404, ""
+        raise CannotCheck("the lab's Ingress does not answer")
+
+    if starts:
+        assert address(fetch) == "http://127.0.0.1:8080"
+        assert looks == ["http://127.0.0.1:8080/"] * 3
+    else:
+        with pytest.raises(CannotCheck, match="Ingress"):
+            address(fetch)
 
 
 def test_what_comes_and_goes_does_not_last(monkeypatch: pytest.MonkeyPatch) -> None:
