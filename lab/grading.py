@@ -22,8 +22,8 @@ from lab.stacks import environment
 RAN = (0, 1)
 # What stands before a check of each status.
 MARKS = {"passed": "✓", "failed": "✗", "error": "!"}
-# Seconds that the checks of one exercise may take; a training that goes on is waited for.
-LONGEST = 1800
+# Seconds that the checks of one exercise may take: two trainings that go on are waited for.
+LONGEST = 3000
 # Exercises whose checks run at the same time.
 AT_ONCE = 4
 

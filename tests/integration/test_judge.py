@@ -33,7 +33,7 @@ def judged(results: Path) -> dict[str, Any]:
     folder = results.parent.parent
     script = JUDGE.replace("/results", str(results.parent)).replace("/tmp/copy", f"{folder}/copy")
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", script, "1"], cwd=folder, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout.rpartition("\nfound ")[2])
@@ -46,6 +46,27 @@ def test_a_program_without_its_parts_is_a_finding(results: Path) -> None:
     assert found["trouble"].startswith("AttributeError: module 'main' has no attribute 'Net'")
     assert found["single"] == {"options": OPTIONS} and found["workers"] is None
     assert "called with --epochs=1 --lr=1.0 --checkpoint" in found["resumed"]
+
+
+@pytest.mark.parametrize("options", [None, ["lr"], {}])
+def test_options_of_another_shape_are_none(results: Path, options: Any) -> None:
+    (results / "metrics.json").write_text(json.dumps({"options": options}))
+    assert "called with --checkpoint" in judged(results)["resumed"]
+
+
+def test_a_program_that_ends_whoever_imports_it_is_a_finding(results: Path) -> None:
+    (results.parent.parent / "main.py").write_text("import sys\nsys.exit('no arguments')\n")
+    found = judged(results)
+    assert found["trouble"] == "SystemExit: no arguments"
+    assert found["resumed"] == "no arguments\n"
+
+
+def test_a_program_that_goes_on_for_ever_is_a_finding(results: Path) -> None:
+    text = (
+        "import time\nif __name__ == '__main__':\n print('training', flush=True)\n time.sleep(60)"
+    )
+    (results.parent.parent / "main.py").write_text(text)
+    assert judged(results)["resumed"] == "training\n\nno end within 1 s"
 
 
 @pytest.mark.parametrize("text", ["{", "[]", ""])

@@ -19,6 +19,7 @@ from infra.workloads import api, checks, conftest
 from infra.workloads.api import Api, CannotCheck
 from infra.workloads.capstone.test_capstone import tells, uses
 from infra.workloads.checks import Cluster, answering, eventually, ready
+from infra.workloads.mnist.test_mnist import in_shape
 from infra.workloads.rollout.test_rollout import end_one, first_probe, tidy
 
 WORKLOADS = Path(checks.__file__).parent
@@ -409,7 +410,13 @@ def test_endpoints_by_selector(address: str, by: str, expected: bool) -> None:
         ({"command": ["httpd", "-h", "/www"], "args": ["-p", "80"]}, False),
         ({"command": ["sh", "-c", 'echo "/admin:boss:admin" >/etc/httpd.conf']}, True),
         ({"args": ["PASSWORD=admin"]}, True),
+        ({"args": ["printf '/admin:teacher:admin\\n'>/tmp/httpd.conf"]}, True),
+        ({"args": ["(echo /admin:teacher:admin)>/tmp/httpd.conf"]}, True),
+        ({"args": ["echo /admin:teacher:admin>/tmp/httpd.conf"]}, True),
+        ({"args": ["wget http://teacher:admin@localhost/"]}, True),
         ({"env": [{"name": "PASSWORD", "value": "admin"}]}, True),
+        ({"env": [{"name": "LOGIN", "value": "/admin:teacher:admin"}]}, True),
+        ({"env": [{"name": "PLACE", "value": "/www/admin"}]}, False),
         ({"env": [{"name": "PASSWORD", "valueFrom": {}}]}, False),
     ],
 )
@@ -539,3 +546,33 @@ def test_the_way_back_stays(left: tuple[str, ...], earlier: set[str], deleted: l
     cluster = Kept(*left)
     tidy(cluster, {"metadata": {"name": "old"}}, earlier)
     assert cluster.deleted == deleted
+
+
+GOOD_METRICS = {
+    "options": {"lr": 1.0},
+    "data": {"name": "MNIST"},
+    "epochs": [{"accuracy": 0.97}],
+    "steps": [[1, 2.3]],
+}
+NO_METRICS: dict[str, Any] = {"options": {}, "data": {}, "epochs": [], "steps": []}
+
+
+@pytest.mark.parametrize(
+    ("part", "given"),
+    [
+        ("options", None),
+        ("options", ["lr"]),
+        ("data", "MNIST"),
+        ("epochs", 5),
+        ("epochs", [0.97]),
+        ("epochs", {"1": 0.9}),
+        ("epochs", [{"accuracy": "97%"}]),
+        ("steps", [0.1, 0.2]),
+        ("steps", [[1, "x"]]),
+    ],
+)
+def test_metrics_of_another_shape_are_none(part: str, given: Any) -> None:
+    """What a student's own program writes is theirs to mend, and no error of the lab."""
+    assert in_shape(GOOD_METRICS) == GOOD_METRICS
+    assert in_shape(GOOD_METRICS | {part: given}) == GOOD_METRICS | {part: NO_METRICS[part]}
+    assert in_shape({"complete": True}) == NO_METRICS | {"complete": True}

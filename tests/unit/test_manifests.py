@@ -277,6 +277,7 @@ def test_what_is_right_and_was_accused(text: str) -> None:
         "command: [sh, -c, 'echo $(sleep 1000)']",
         "command: [cat]",
         "command: [cat, /run/answers]",
+        "command: [cat, /proc/kmsg]",
         "command: [sh, -c, 'echo start; cat -u /var/run/answers']",
         "image: redis:8\n      args: [echo, hello]",
     ],
@@ -707,6 +708,10 @@ def test_a_claim_that_does_not_fit_is_not_meant_for_the_volume(old: str, new: st
 def test_a_volume_that_is_reserved_is_bound_whatever_the_class() -> None:
     volume = without_class(VOLUME) + "  claimRef: {name: data, namespace: default}\n"
     assert claim_codes(volume, without_class(CLAIM)) == set()
+    # Also a claim that has one, while another claim is not to have that volume at all.
+    assert claim_codes(volume, CLAIM) == set()
+    elsewhere = without_class(VOLUME) + "  claimRef: {name: other, namespace: elsewhere}\n"
+    assert claim_codes(elsewhere, without_class(CLAIM).replace("1Gi", "5Gi")) == set()
 
 
 def test_the_claim_that_names_the_volume_is_the_one_that_is_told() -> None:

@@ -167,9 +167,9 @@ def uses(spec: Object, secret: str) -> bool:
 
 def tells(container: Object, password: str) -> bool:
     """Whether a container has a password written down, for its program or in its environment."""
-    values = [one.get("value") for one in container.get("env", ())]
+    values = [one.get("value", "") for one in container.get("env", ())]
     words = (*container.get("command", ()), *container.get("args", ()))
-    return password in values or written(password, words)
+    return written(password, (*values, *words))
 
 
 def written(password: str, texts: Iterable[str]) -> bool:
@@ -177,7 +177,8 @@ def written(password: str, texts: Iterable[str]) -> bool:
 
     The word may be an ordinary one: it is a password where it stands alone, or behind a colon.
     """
-    alone = re.compile(rf"(^|[:=\"'])\s*{re.escape(password)}($|[\s\"';|&])", re.MULTILINE)
+    end = r"""($|[\s"';|&<>()@\\])"""
+    alone = re.compile(rf"(^|[:=\"'])\s*{re.escape(password)}{end}", re.MULTILINE)
     return any(alone.search(text) for text in texts)
 
 

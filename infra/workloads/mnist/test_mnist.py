@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from infra import slowness
 from infra.images import MNIST
 from infra.workloads.checks import (
     CannotCheck,
@@ -19,6 +20,8 @@ from infra.workloads.checks import (
 
 # Seconds for a training, with the image pulled before it.
 TRAINING = 240
+# Seconds for going on after the last epoch: nothing is left to train.
+GOING_ON = 90
 # What may be expected of a network of this kind, by the data's name.
 BARS = {"MNIST": 0.95, "digits (not MNIST)": 0.88}
 # Losses of one worker and of several begin as the same. Their sums are rounded in another order,
@@ -34,7 +37,7 @@ OPTIONS = {
 }
 # Runs in the image: reads what was kept, tries the model on the image's own test images, and asks
 # the program to go on from a copy of the checkpoint. The program is the students': what goes wrong
-# with it is a finding.
+# with it is a finding. It is told how many seconds going on may take.
 JUDGE = """
 import json, shutil, subprocess, sys
 from pathlib import Path
@@ -62,7 +65,7 @@ found["accuracy"], found["trouble"] = None, ""
 try:
     if (kept / "mnist_cnn.pt").exists():
         found["accuracy"] = accuracy(kept / "mnist_cnn.pt")
-except Exception as error:
+except (Exception, SystemExit) as error:
     found["trouble"] = f"{type(error).__name__}: {error}"
 found["data"] = subprocess.run(
     ["sha256sum", "--check", "--quiet", "/data/MNIST/raw/SHA256SUMS"],
@@ -73,14 +76,18 @@ found["resumed"] = ""
 if (kept / "checkpoint.pt").exists() and found["single"]:
     copy.mkdir()
     shutil.copy(kept / "checkpoint.pt", copy)
-    given = found["single"].get("options") or {}
+    given = found["single"].get("options")
+    given = given if isinstance(given, dict) else {}
     words = [f"--{name.replace('_', '-')}={given[name]}"
              for name in ("epochs", "batch_size", "lr", "gamma", "seed") if name in given]
-    done = subprocess.run(
-        [sys.executable, "main.py", *words, "--checkpoint", str(copy / "checkpoint.pt")],
-        capture_output=True, text=True,
-    )
-    found["resumed"] = done.stdout + done.stderr
+    try:
+        done = subprocess.run(
+            [sys.executable, "main.py", *words, "--checkpoint", str(copy / "checkpoint.pt")],
+            capture_output=True, text=True, timeout=float(sys.argv[1]),
+        )
+        found["resumed"] = done.stdout + done.stderr
+    except subprocess.TimeoutExpired as error:
+        found["resumed"] = f"{(error.stdout or b'').decode()}\\nno end within {error.timeout:.0f} s"
 print("\\nfound " + json.dumps(found))
 """
 
@@ -161,7 +168,7 @@ def look_into(namespace: str, _: str) -> Object:
                 {
                     "name": "judge",
                     "image": MNIST,
-                    "command": ["python3", "-c", JUDGE],
+                    "command": ["python3", "-c", JUDGE, str(GOING_ON * slowness())],
                     "volumeMounts": [
                         {"name": item["name"], "mountPath": places[str(item["name"])]}
                         for item in volumes
@@ -185,7 +192,30 @@ def look_into(namespace: str, _: str) -> Object:
     if not mark:
         raise CannotCheck(f"the judge says: {said[-500:]}")
     answer: Object = json.loads(document)
+    for name in ("single", "workers"):
+        answer[name] = in_shape(answer[name] or {})
     return answer
+
+
+def in_shape(metrics: Object) -> Object:
+    """Metrics with every part as main.py writes it; empty, where a student's program does not."""
+
+    def is_number(value: Any) -> bool:
+        return isinstance(value, (int, float))
+
+    def is_step(value: Any) -> bool:
+        return isinstance(value, list) and len(value) == 2 and all(map(is_number, value))
+
+    def is_epoch(value: Any) -> bool:
+        return isinstance(value, dict) and is_number(value.get("accuracy"))
+
+    found = dict(metrics)
+    for name in ("options", "data"):
+        found[name] = found.get(name) if isinstance(found.get(name), dict) else {}
+    for name, fits in (("epochs", is_epoch), ("steps", is_step)):
+        given = found.get(name)
+        found[name] = given if isinstance(given, list) and all(map(fits, given)) else []
+    return found
 
 
 @pytest.mark.points(1)
@@ -215,15 +245,15 @@ def test_training_came_to_its_end(cluster: Cluster) -> None:
 def test_training_had_the_options_asked_for(cluster: Cluster) -> None:
     """The training was done with the numbers of the ConfigMap `training`"""
     asked = cluster.get("configmap", "training").get("data", {})
-    metrics = judged(cluster)["single"] or {}
-    done = metrics.get("options", {})
+    metrics = judged(cluster)["single"]
+    done = metrics["options"]
     wrong = {
         key: (value, done.get(OPTIONS[key]))
         for key, value in asked.items()
         if key in OPTIONS and not same(value, done.get(OPTIONS[key]))
     }
     lacking = sorted(set(OPTIONS) - set(asked))
-    epochs = len(metrics.get("epochs", []))
+    epochs = len(metrics["epochs"])
     assert not wrong and not lacking and str(epochs) == asked["EPOCHS"], (
         f"expected the numbers of the ConfigMap `training` in the training, saw (asked, done): "
         f"{wrong}, {epochs} epochs, and none for {lacking}\n{cluster.look('logs job/mnist')}"
@@ -247,10 +277,10 @@ def same(asked: str, done: Any) -> bool:
 def test_model_is_as_good_as_it_says(cluster: Cluster) -> None:
     """The kept model reads as many test images as the metrics say, and enough of them"""
     found = judged(cluster)
-    metrics = found["single"] or {}
-    epochs = metrics.get("epochs") or [{}]
-    said, seen = epochs[-1].get("accuracy"), found["accuracy"]
-    bar = BARS.get(metrics.get("data", {}).get("name", ""), 0.95)
+    metrics = found["single"]
+    said = metrics["epochs"][-1]["accuracy"] if metrics["epochs"] else None
+    seen = found["accuracy"]
+    bar = BARS.get(str(metrics["data"].get("name")), 0.95)
     good = said is not None and seen is not None and abs(said - seen) < 0.005 and seen >= bar
     assert good and metrics.get("complete"), (
         f"expected a model in the claim `results` that reads {bar:.0%} of the test images, and "
@@ -291,7 +321,7 @@ def test_data_are_in_a_claim(cluster: Cluster) -> None:
 def test_training_can_go_on(cluster: Cluster) -> None:
     """What was trained so far is kept where the next pod finds it"""
     found = judged(cluster)
-    epochs = len((found["single"] or {}).get("epochs", []))
+    epochs = len(found["single"]["epochs"])
     words = f"going on after epoch {epochs}"
     assert epochs and words in found["resumed"], (
         f"expected main.py to say `{words}` with the checkpoint of the claim `results`, saw "
@@ -347,9 +377,9 @@ def test_workers_train_one_model(cluster: Cluster) -> None:
     spec = job["spec"]
     shape = (spec.get("completionMode"), spec.get("completions"), spec.get("parallelism"))
     found = judged(cluster)
-    alone, together = found["single"] or {}, found["workers"] or {}
+    alone, together = found["single"], found["workers"]
     count = together.get("workers", 0)
-    gap = apart(alone.get("steps", []), together.get("steps", []))
+    gap = apart(alone["steps"], together["steps"])
     good = gap is not None and gap[0] <= SAME and gap[1] <= ALIKE
     losses = "of other steps" if gap is None else f"{gap[0]:.4f} apart at first, then {gap[1]:.3f}"
     assert shape == ("Indexed", 2, 2) and count == 2 and good, (

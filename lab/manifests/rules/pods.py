@@ -36,7 +36,7 @@ BRIEF = re.compile(
     "touch|true|uname|whoami"
 )
 # What is read there may be a pipe or a device, which has no end.
-ENDLESS = ("/dev/", "/run/", "/var/run/")
+ENDLESS = ("/dev/", "/run/", "/var/run/", "/proc/kmsg")
 POD = """
     apiVersion: v1
     kind: Pod

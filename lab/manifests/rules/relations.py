@@ -207,8 +207,9 @@ def probe_port(given: Given) -> Iterator[Found]:
     "A claim and a volume that do not fit",
     concept="A PersistentVolumeClaim gets a volume of its own class, of at least its size and with "
     "its access modes. Where none fits it waits for ever, or the default class makes another "
-    "volume than the one that was written beside it. A claim of another class than the volume's "
-    "is reported only where it names the volume.",
+    "volume than the one that was written beside it. Where both have a class, and not the same, "
+    "the claim is reported only if it names the volume. A volume with a `claimRef` is reserved for "
+    "the claim that this names, whatever the class.",
     fix="give claim and volume the same class, modes, and the volume at least the size",
     bad=CLAIM.replace("storage: 1Gi\n", "storage: 2Gi\n").replace(
         "storage: 2Gi", "storage: 1Gi", 1
@@ -216,7 +217,10 @@ def probe_port(given: Given) -> Iterator[Found]:
     good=CLAIM,
 )
 def claim_mismatch(given: Given) -> Iterator[Found]:
-    volumes, claims = list(_volumes(given)), list(_claims(given))
+    volumes = [volume for volume in _volumes(given) if not volume.reserved]
+    # A volume that is reserved binds to whom it names, whatever the class.
+    reserved = {volume.reserved for volume in _volumes(given)}
+    claims = [claim for claim in _claims(given) if claim.own not in reserved]
     lonely, taken = [], set[int]()
     for claim in claims:
         fitting = {id(volume) for volume in volumes if claim.fits(volume)}
@@ -249,7 +253,7 @@ def default_class(given: Given) -> Iterator[Found]:
     taken: dict[int, tuple[_Storage, _Storage]] = {}
     for volume in _volumes(given):
         # One that is reserved binds to whom it names, whatever the class.
-        if volume.of_class or tree.get(volume.node, "claimRef"):
+        if volume.of_class or volume.reserved:
             continue
         fitting = [claim for claim in claims if claim.fits(volume)]
         # Who names it means it, and so does one that has no class on purpose.
@@ -307,15 +311,18 @@ def _claims(given: Given) -> Iterator[_Storage]:
 
 
 class _Storage(NamedTuple):
-    """What a claim asks for, or a volume offers; `name` is the volume's.
+    """What a claim asks for, or a volume offers; `name` is the volume's, `own` its own name.
 
-    `node` is where it says so. `classless` is one that says nothing at all about its class.
+    `node` is where it says so. `classless` is one that says nothing at all about its class, and
+    `reserved` the claim that a volume is for.
     """
 
     file: File
     node: Node
     title: str
     name: str
+    own: str
+    reserved: str
     of_class: str
     classless: bool
     size: str
@@ -333,6 +340,8 @@ class _Storage(NamedTuple):
             spec,
             title,
             name,
+            tree.text(node, "metadata", "name"),
+            tree.text(spec, "claimRef", "name"),
             tree.text(spec, "storageClassName"),
             known is None or (isinstance(known, tree.Scalar) and known.kind == "null"),
             size,
