@@ -17,7 +17,7 @@ from invoke.exceptions import Exit
 
 from lab import config
 from lab.errors import LabBug, LabError, refusal
-from lab.output import Status, document, table
+from lab.output import Status, document, silence_broken, table
 from lab.state import write_aside
 from lab.words import Words, WordsTask
 
@@ -38,19 +38,19 @@ def task(body: Callable[..., Any]) -> Task[Any]:
                 signal.signal(sign, signal.default_int_handler)
         try:
             answer = body(*args, **kwargs)
-            sys.stdout.flush()
+            if sys.stdout:
+                sys.stdout.flush()
             return answer
         except Exit:
             raise
-        except BrokenPipeError:
-            # Whoever reads has seen enough, `head` for instance. Python flushes again at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise Exit(code=128 + signal.SIGPIPE) from None
         except BaseException as error:
             from lab import runner
 
             # Threads wait for their children, and Python for its threads: minutes, for a build.
             runner.end_children()
+            if isinstance(error, BrokenPipeError) and silence_broken():
+                # Whoever reads has seen enough, `head` for instance.
+                raise Exit(code=128 + signal.SIGPIPE) from None
             known: LabError
             if isinstance(error, LabError):
                 known = error

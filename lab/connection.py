@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import shlex
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -74,22 +74,30 @@ class Remote:
     def put(self, content: str | bytes, path: str, mode: str = "0644", owner: str = "root") -> None:
         """Write a file on the machine; until it has its place nobody else can read it."""
         aside = f"/home/vagrant/.{secrets.token_hex(8)}"
+        data = content.encode() if isinstance(content, str) else content
         with reached(self.name):
-            file = self._connection.sftp().open(aside, "wx")
+            sftp = self._connection.sftp()
             try:
-                with file:
+                with sftp.open(aside, "wx") as file:
                     file.chmod(0o600)
                     # Without waiting for an answer to every 32 KiB.
                     file.set_pipelined(True)
-                    file.write(content.encode() if isinstance(content, str) else content)
+                    file.write(data)
+                # Answers that were not waited for have not all been looked at.
+                arrived = sftp.stat(aside).st_size
+                trouble = f"{arrived} of {len(data)} bytes" if arrived != len(data) else ""
             except OSError as error:
                 # SFTP's own word for what has no number; a connection that is lost has one.
                 if error.errno is not None:
                     raise
+                trouble = str(error)
+            if trouble:
+                with suppress(OSError):
+                    sftp.remove(aside)
                 raise ResourceError(
-                    f"{self.name} cannot write {path}: {error}; its disk may be full",
+                    f"{self.name} cannot write {path}: {trouble}; its disk may be full",
                     hint=f"df -h, in invoke lab-ssh {self.name}",
-                ) from error
+                )
         install = ["install", "-D", "-m", mode, "-o", owner, "-g", owner, aside, path]
         self.run(["sh", "-c", f"{shlex.join(install)} && rm {aside}"], sudo=True)
 

@@ -26,6 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from lab.state import existing
+
 
 class LabError(Exception):
     """A failure with a sentence for the user, a hint and an exit code."""
@@ -150,13 +152,13 @@ class DeadlineExceeded(LabError):
     id = "timeout"
 
 
-# What a host may refuse, and where to look at it.
+# What a host may refuse, and what shows it of a folder.
 REFUSALS = {
-    errno.ENOSPC: "df -h",
+    errno.ENOSPC: "df -h {}",
     errno.EDQUOT: "quota",
-    errno.EROFS: "mount",
-    errno.EACCES: "ls -ld",
-    errno.EPERM: "ls -ld",
+    errno.EROFS: "findmnt --target {}",
+    errno.EACCES: "ls -ld {}",
+    errno.EPERM: "ls -ld {}",
 }
 
 
@@ -165,8 +167,12 @@ def refusal(error: BaseException) -> PrerequisiteError | None:
     if not isinstance(error, OSError) or error.errno not in REFUSALS:
         return None
     place = f" {error.filename}" if error.filename else ""
+    # The file itself may not have been made.
+    named = isinstance(error.filename, str)
+    near = shlex.quote(str(existing(Path(error.filename).absolute()))) if named else ""
     return PrerequisiteError(
-        f"this host refuses{place}: {error.strerror}", hint=f"{REFUSALS[error.errno]}{place}"
+        f"this host refuses{place}: {error.strerror}",
+        hint=REFUSALS[error.errno].format(near) if near else "",
     )
 
 

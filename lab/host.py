@@ -17,6 +17,7 @@ from pathlib import Path
 
 from lab import kvm, runner, virtualbox
 from lab.errors import LabError
+from lab.state import existing
 from lab.virtualbox import VirtualBox
 
 # Names of the kernel's capabilities by number (linux/capability.h).
@@ -196,10 +197,10 @@ def parse_routes(text: str) -> tuple[IPv4Network, ...]:
     return tuple(dict.fromkeys(networks))
 
 
-def parse_engine(text: str) -> Engine | None:
-    """The engine out of what `docker info` says by the format ENGINE; it says nothing of none."""
+def parse_engine(text: str) -> Engine:
+    """The engine out of what `docker info` says by the format ENGINE."""
     version, host, root, options = text.strip("\n").split("\t")
-    return Engine(version, host, Path(root), "name=rootless" in options) if version else None
+    return Engine(version, host, Path(root), "name=rootless" in options)
 
 
 def parse_port_bindings(text: str) -> dict[int, str]:
@@ -238,11 +239,12 @@ def owner(port: int) -> str:
 def _docker() -> tuple[Engine | None, str]:
     """The engine, or None and the reason why it does not answer."""
     try:
+        # Where nobody answers some versions of `info` end well, some with a fault of the format.
+        runner.run(["docker", "version", "--format", "{{.Server.Version}}"], timeout=10)
         answer = runner.run(["docker", "info", "--format", ENGINE], timeout=10)
     except LabError as error:
         return None, error.message.splitlines()[-1].strip(" |")
-    # Some versions of the client end well although nobody answered.
-    return parse_engine(answer.stdout), answer.stderr.strip()
+    return parse_engine(answer.stdout), ""
 
 
 def _held_ports() -> dict[int, str]:
@@ -267,11 +269,7 @@ def _vagrant_libvirt() -> bool:
 
 
 def _free(folder: Path) -> int:
-    return shutil.disk_usage(_existing(folder)).free >> 20
-
-
-def _existing(path: Path) -> Path:
-    return path if path.exists() else _existing(path.parent)
+    return shutil.disk_usage(existing(folder)).free >> 20
 
 
 def _read(path: str) -> str:

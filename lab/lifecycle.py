@@ -453,8 +453,8 @@ def destroy(lab: Lab, status: Status, *, cache: bool = False) -> None:
         with locked(lab, "lab-destroy", status):
             (lab.state / READY).unlink(missing_ok=True)
             if not (rendered := lab.state / "machines.json").exists():
-                # It may have been deleted, and another task has made the folder anew.
-                _remove_unrecorded(lab, status)
+                # They were never made, or the folder was deleted and another task made it anew.
+                _remove_unrecorded(lab, status, f"lab `{lab.name}` had no machines")
             else:
                 with status.step(f"destroy lab `{lab.name}`"):
                     # Nothing else is asked: neither the host nor a mirror need be as they were.
@@ -468,7 +468,8 @@ def destroy(lab: Lab, status: Status, *, cache: bool = False) -> None:
             shutil.rmtree(lab.state)
         _forget_shared(lab.state.parent)
     else:
-        _remove_unrecorded(lab, status)
+        nothing = f"lab `{lab.name}` does not exist: nothing to destroy"
+        _remove_unrecorded(lab, status, nothing)
     if cache:
         with status.step("clear the cache"):
             if (cache_folder() / "boxes").exists():
@@ -482,8 +483,11 @@ def destroy(lab: Lab, status: Status, *, cache: bool = False) -> None:
             status.say(f"not all of it could be removed: sudo rm -r {cache_folder()}")
 
 
-def _remove_unrecorded(lab: Lab, status: Status) -> None:
-    """Remove the machines of a lab whose folder is gone: they tell themselves whose they are."""
+def _remove_unrecorded(lab: Lab, status: Status, nothing: str) -> None:
+    """Remove the machines of a lab that has no record of them: they tell themselves whose they are.
+
+    `nothing` is said when there are none.
+    """
     removals = {"containers": containers.remove, "virtual machines": virsh.remove}
     gone, unasked = [], []
     for kind, remove in removals.items():
@@ -494,15 +498,15 @@ def _remove_unrecorded(lab: Lab, status: Status) -> None:
             # Without Docker there are no containers, and without libvirt none of its machines.
             continue
         except LabError as error:
-            unasked.append(f"its {kind} could not be looked for: {error.message}")
+            why = error.message.splitlines()[-1].strip(" |")
+            unasked.append(f"its {kind} could not be looked for ({why}); then: invoke lab-destroy")
     if gone:
-        status.say(
-            f"the folder of lab `{lab.name}` was gone: its {' and '.join(gone)} are now, too"
-        )
+        what = " and ".join(gone)
+        status.say(f"removed the {what} of lab `{lab.name}`, which had no record of them")
     else:
-        status.say(f"lab `{lab.name}` does not exist: nothing to destroy")
-    for why in unasked:
-        status.say(why)
+        status.say(nothing)
+    for line in unasked:
+        status.say(line)
 
 
 def _was_ready(lab: Lab) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import select
 import sys
 import threading
 import time
@@ -10,6 +12,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TextIO
+
+
+def silence_broken() -> bool:
+    """Whether somebody has stopped reading this process's output.
+
+    What still is to be written there goes nowhere: Python flushes once more at its end.
+    """
+    broken = False
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        poller = select.poll()
+        poller.register(stream.fileno(), 0)
+        if poller.poll(0):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            broken = True
+    return broken
 
 
 @dataclass

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lab import groups, runner, wait
 from lab.config import Lab
-from lab.errors import CommandError, LabError, PrerequisiteError
+from lab.errors import CommandError, DeadlineExceeded, LabError, PrerequisiteError
 from lab.host import INOTIFY_INSTANCES, Host
 from lab.output import Status
 from lab.platforms import this_platform, uname_of
@@ -75,14 +75,26 @@ def install(packages: list[str], host: Host, status: Status) -> None:
     apt = [*host.sudo, "env", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"]
     apt += ["apt-get", "--yes", "--quiet", "-o", f"DPkg::Lock::Timeout={LONG_UPDATE}"]
 
+    command = [*apt, "update"]
+    told: list[str] = []
+
     def update() -> runner.Result | None:
-        done = runner.run([*apt, "update"], timeout=300, on_line=status.note, ok=range(256))
-        return None if done.code and HELD in done.stderr else done
+        try:
+            done = runner.run(command, timeout=300, on_line=status.note, ok=range(256))
+        except DeadlineExceeded as error:
+            # That is not to be waited for once more.
+            return runner.Result(124, "", error.message)
+        if not (done.code and HELD in done.stderr):
+            return done
+        if not told:
+            told.append("another apt-get is at work here: waiting for its end")
+            status.say(told[0])
+        return None
 
     with status.step("prerequisites"):
         done = wait.until(update, what="the end of another apt-get", timeout=LONG_UPDATE, longest=5)
         if done.code:
-            raise CommandError([*apt, "update"], done.code, done.stderr or done.stdout)
+            raise CommandError(command, done.code, done.stderr or done.stdout)
         unknown = [
             package
             for package in packages

@@ -23,6 +23,9 @@ from lab.errors import CommandError, DeadlineExceeded, PrerequisiteError, tail
 MISLEADING = {
     "PULUMI_CONFIG_PASSPHRASE",
     "PULUMI_SELF_MANAGED_STATE_GZIP",
+    "PULUMI_SELF_MANAGED_STATE_ZSTD",
+    "PULUMI_DIY_BACKEND_GZIP",
+    "PULUMI_DIY_BACKEND_ZSTD",
     "VAGRANT_CWD",
     "VAGRANT_VAGRANTFILE",
     "GOROOT",
@@ -34,6 +37,8 @@ LAST_WORDS = 5
 # The children that run now, whichever thread waits for them.
 _children: set[subprocess.Popen[bytes]] = set()
 _ending = threading.Event()
+# Held while a child is started: one that begins now is ended by `end_children`, or never begins.
+_starting = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -66,26 +71,27 @@ def run(
     child's whole process group is ended first) and PrerequisiteError when the program is missing.
     """
     words = [str(word) for word in argv]
-    if _ending.is_set():
-        raise CommandError(words, 130, "not started: everything is being ended")
     try:
-        child = subprocess.Popen(
-            words,
-            cwd=cwd,
-            env={**inherited(), **(env or {})},
-            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            # The lab's lock is the one inheritable descriptor: it outlives a killed lab-up for as
-            # long as a child of it still works on the machines.
-            close_fds=False,
-        )
+        with _starting:
+            if _ending.is_set():
+                raise CommandError(words, 130, "not started: everything is being ended")
+            child = subprocess.Popen(
+                words,
+                cwd=cwd,
+                env={**inherited(), **(env or {})},
+                stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+                # The lab's lock is the one inheritable descriptor: it outlives a killed lab-up for
+                # as long as a child of it still works on the machines.
+                close_fds=False,
+            )
+            _children.add(child)
     except (FileNotFoundError, PermissionError) as error:
         raise PrerequisiteError(
             f"`{words[0]}` cannot be started: {error.strerror}", hint=hint or "invoke doctor"
         ) from error
-    _children.add(child)
     collected: dict[str, list[str]] = {"stdout": [], "stderr": []}
 
     deaf: list[Exception] = []
@@ -140,8 +146,10 @@ def inherited() -> dict[str, str]:
 
 def end_children() -> None:
     """End every child that still runs, and start no other: what an interrupted task has to do."""
-    _ending.set()
-    _end(*_children)
+    with _starting:
+        _ending.set()
+        children = tuple(_children)
+    _end(*children)
 
 
 def _end(*children: subprocess.Popen[bytes]) -> None:

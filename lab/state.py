@@ -23,6 +23,15 @@ def write_aside(path: Path, text: str, mode: int = 0o600) -> bool:
     return True
 
 
+def existing(path: Path) -> Path:
+    """A path, or the nearest folder above it that is there and may be looked at."""
+    try:
+        there = path.exists()
+    except OSError:
+        there = False
+    return path if there else existing(path.parent)
+
+
 def remembered(path: Path, make: Callable[[], str]) -> str:
     """The text of a file, which `make` provides the first time."""
     if not path.exists():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,7 +20,11 @@ from tests.integration.conftest import ROOT
 PYTHON = """#!/bin/sh
 name=$(basename "$0")
 case "$1 $2" in
-"-c import sys, venv"*) [ "$name" != "${WITHOUT_VENV:-}" ] || exit 1 ;;
+"-c import sys, venv"*)
+  case " ${WITHOUT_VENV:-} " in
+  *" $name "*) exec test -e "$(dirname "$0")/installed" ;;
+  esac
+  ;;
 "-m venv")
   sleep "${TAKES:-0}"
   mkdir -p "$4/bin"
@@ -27,6 +33,15 @@ case "$1 $2" in
   printf '#!/bin/sh\\necho made by %s\\n' "$name" >"$4/bin/invoke"
   chmod +x "$4/bin/invoke"
   ;;
+esac
+"""
+SUDO = '#!/bin/sh\nshift\nexec "$@"\n'
+PYTHONS = ("python3.13", "python3.12", "python3.11", "python3")
+# Installs what Python lacks while another one updates: `install` waits for that, `update` does not.
+APT = """#!/bin/sh
+case "$*" in
+*update) echo "E: Could not get lock /var/lib/apt/lists/lock" >&2; exit 100 ;;
+*install*python3-venv) touch "$(dirname "$0")/installed" ;;
 esac
 """
 
@@ -48,9 +63,10 @@ def checkout(tmp_path: Path) -> Path:
     folder.mkdir()
     shutil.copy2(ROOT / "inv", folder)
     (folder / "requirements.lock").touch()
-    for version in ("python3.13", "python3.12"):
-        (tmp_path / version).write_text(PYTHON)
-        (tmp_path / version).chmod(0o755)
+    programs = dict.fromkeys(PYTHONS, PYTHON) | {"apt-get": APT, "sudo": SUDO}
+    for name, text in programs.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
     return folder
 
 
@@ -87,6 +103,12 @@ def test_a_python_without_venv_is_passed_over(checkout: Path) -> None:
     assert started(checkout, WITHOUT_VENV="python3.13").endswith("\nmade by python3.12\n")
 
 
+def test_another_apt_get_does_not_stop_it(checkout: Path) -> None:
+    """A host that has just been started updates itself."""
+    story = started(checkout, WITHOUT_VENV=" ".join(PYTHONS))
+    assert story.endswith("\nmade by python3.13\n")
+
+
 def test_two_terminals_make_one_environment(checkout: Path) -> None:
     with ThreadPoolExecutor() as pool:
         both = list(pool.map(lambda _: started(checkout, TAKES="0.5"), range(2)))
@@ -103,6 +125,57 @@ def test_a_reader_that_has_seen_enough_is_no_bug(task: list[str]) -> None:
     )
     os.close(write)
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
+
+
+# A task of these lines; what it may write is below the folder.
+TASK = """
+import socket, sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from invoke import Context
+from invoke.exceptions import Exit
+import tasks
+from lab import runner
+tasks.ROOT = Path({folder!r})
+def body(context):
+    {body}
+try:
+    tasks.task(body).body(Context())
+except Exit as end:
+    print(end.message, file=sys.stderr)
+    sys.exit(end.code)
+"""
+
+
+def as_task(folder: Path, body: str, redirection: str = "") -> subprocess.CompletedProcess[str]:
+    """Run the lines of a body as a task, whose output a shell redirects."""
+    program = TASK.format(folder=str(folder), body="\n    ".join(body.splitlines()))
+    words = shlex.join([sys.executable, "-c", program])
+    line = f"{words} {redirection}; exit ${{PIPESTATUS[0]}}"
+    return subprocess.run(
+        ["bash", "-c", line], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_whoever_stops_reading_ends_the_children(tmp_path: Path) -> None:
+    """Python waits for its threads, and they for theirs: minutes, for a build."""
+    body = "ThreadPoolExecutor().submit(runner.run, ['sleep', '40'])\n"
+    body += "while True: print('story', file=sys.stderr, flush=True)"
+    begin = time.monotonic()
+    done = as_task(tmp_path, body, "2>&1 | head -1")
+    assert (done.returncode, done.stdout) == (128 + signal.SIGPIPE, "story\n")
+    assert time.monotonic() - begin < 20
+
+
+def test_another_broken_pipe_is_no_reader_that_has_gone(tmp_path: Path) -> None:
+    done = as_task(tmp_path, "a, b = socket.socketpair()\nb.close()\na.send(b'x')")
+    assert done.returncode == 70
+    assert "BrokenPipeError" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_task_without_an_output(tmp_path: Path) -> None:
+    done = as_task(tmp_path, "pass", ">&-")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_bare_vagrant_up_needs_no_package() -> None:

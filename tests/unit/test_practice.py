@@ -32,6 +32,29 @@ def unlocked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(practice, "locked", lambda *_: contextlib.nullcontext())
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_lab_without_a_record_of_machines(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    """A lab-up that failed early leaves one; its containers may be looked for later."""
+
+    def silent(lab: Lab) -> bool:
+        raise ResourceError("`docker ps` ended with 1:\n  | Cannot connect to the Docker daemon")
+
+    monkeypatch.setattr(lifecycle.containers, "remove", silent)
+    monkeypatch.setattr(lifecycle.virsh, "remove", lambda lab: False)
+    if there:
+        lab.state.mkdir(parents=True)
+    story = io.StringIO()
+    lifecycle.destroy(lab, Status(story))
+    first, second = story.getvalue().splitlines()
+    assert first == f"lab `{lab.name}` " + (
+        "had no machines" if there else "does not exist: nothing to destroy"
+    )
+    assert second.endswith("(Cannot connect to the Docker daemon); then: invoke lab-destroy")
+    assert not lab.state.exists()
+
+
 def test_a_preview_is_of_one_exercise(lab: Lab) -> None:
     with pytest.raises(ConfigError, match="takes one exercise"):
         practice.preview(lab, practice.ALL, Status(io.StringIO()))

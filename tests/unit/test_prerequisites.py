@@ -11,7 +11,7 @@ import pytest
 
 from lab import prerequisites, runner, wait
 from lab.config import Lab
-from lab.errors import CommandError, PrerequisiteError
+from lab.errors import CommandError, DeadlineExceeded, PrerequisiteError
 from lab.host import Host
 from lab.output import Status
 
@@ -36,8 +36,26 @@ def test_another_apt_get_is_waited_for(
 
     monkeypatch.setattr(runner, "run", run)
     monkeypatch.setattr(wait.time, "sleep", lambda _: None)
-    prerequisites.install(["docker.io"], host(), Status(io.StringIO()))
+    story = io.StringIO()
+    prerequisites.install(["docker.io"], host(), Status(story))
+    assert story.getvalue().count("another apt-get is at work here") == 1
     assert answers == [] and done[-1].endswith("install --no-install-recommends docker.io")
+
+
+def test_an_apt_get_that_hangs_is_no_other_one(
+    host: Callable[..., Host], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told after its own limit, and not tried again."""
+    tries: list[int] = []
+
+    def run(*_: object, **__: object) -> None:
+        tries.append(1)
+        raise DeadlineExceeded("`apt-get update` did not end within 300 s")
+
+    monkeypatch.setattr(runner, "run", run)
+    with pytest.raises(CommandError, match="did not end within 300 s"):
+        prerequisites.install(["docker.io"], host(), Status(io.StringIO()))
+    assert tries == [1]
 
 
 def test_a_package_that_there_is_not(

@@ -179,15 +179,13 @@ def test_a_torn_checkpoint_tells_the_way_back(lab: Lab) -> None:
 
 
 def test_a_full_disk_in_a_machine_is_no_lost_connection() -> None:
-    """SFTP says `Failure` for it, and nothing else."""
+    """SFTP says `Failure` for it, and nothing else: here for a file that cannot be made."""
 
-    class Full(io.BytesIO):
-        def chmod(self, mode: int) -> None: ...
-        def set_pipelined(self, pipelined: bool) -> None:
-            raise OSError("Failure")
+    def refuse(*_: str) -> None:
+        raise OSError("Failure")
 
     remote = Remote("worker-1", Path("/ssh_config"))
-    sftp = SimpleNamespace(open=lambda *_: Full())
+    sftp = SimpleNamespace(open=refuse, remove=refuse)
     vars(remote)["_connection"] = SimpleNamespace(sftp=lambda: sftp)
     with pytest.raises(ResourceError, match="worker-1 cannot write /etc/hosts: Failure; its disk"):
         remote.put("", "/etc/hosts")
@@ -440,12 +438,44 @@ def test_a_bug_whose_log_cannot_be_written_tells_everything(tmp_path: Path) -> N
     assert "Traceback" in bug.message
 
 
-def test_what_the_host_refuses_is_no_bug() -> None:
-    full = OSError(errno.ENOSPC, "No space left on device", "/cache/file")
-    refused = errors.refusal(full)
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [
+        (errno.ENOSPC, "df -h '{}'"),
+        (errno.EROFS, "findmnt --target '{}'"),
+        (errno.EACCES, "ls -ld '{}'"),
+        (errno.EDQUOT, "quota"),
+    ],
+)
+def test_what_the_host_refuses_is_no_bug(tmp_path: Path, number: int, hint: str) -> None:
+    """The hint can be typed as it is, also where the file was not made."""
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    refused = errors.refusal(OSError(number, "no", str(folder / "new" / "file")))
     assert refused and refused.exit_code == 3
-    assert refused.message == "this host refuses /cache/file: No space left on device"
-    assert refused.hint == "df -h /cache/file"
+    assert refused.message == f"this host refuses {folder}/new/file: no"
+    assert refused.hint == hint.format(folder)
+    nameless = errors.refusal(OSError(number, "no"))
+    assert nameless and (nameless.message, nameless.hint) == ("this host refuses: no", "")
+
+
+def test_a_folder_that_may_not_be_entered_is_not_looked_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Docker's may lie in one; root may enter all of them."""
+
+    def exists(path: Path) -> bool:
+        if path.name == "docker":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return os.path.exists(path)
+
+    monkeypatch.setattr(Path, "exists", exists)
+    assert state.existing(tmp_path / "docker") == tmp_path
+    assert state.existing(tmp_path / "a" / "b") == tmp_path
+    assert state.existing(tmp_path) == tmp_path
+
+
+def test_what_no_host_refuses_is_a_bug() -> None:
     assert errors.refusal(OSError(errno.EINVAL, "Invalid argument")) is None
     assert errors.refusal(RuntimeError("unforeseen")) is None
 
