@@ -149,22 +149,24 @@ def test_a_wrong_option(lab: Invoke, way: str) -> None:
 def test_an_interrupt_leaves_nothing_and_is_gone_on_from(
     lab: Invoke, train: Callable[..., Training], way: str
 ) -> None:
-    training = train(way, "--epochs", "4", "--seed", "3")
-    training.until("epoch 2/4")
+    # So many that it is not over before it hears of the interrupt.
+    words = ("--epochs", "8", "--seed", "3")
+    training = train(way, *words)
+    training.until("epoch 2/8")
     training.process.send_signal(signal.SIGINT)
     # The code of an interrupt is Invoke's own.
     assert training.ends() == 1, training.story
     assert left(lab) == ""
-    again = run(lab, way, "--epochs", "4", "--seed", "3")
+    again = run(lab, way, *words)
     assert again["metrics"]["resumed"] >= 1
-    assert [epoch["epoch"] for epoch in again["metrics"]["epochs"]] == [1, 2, 3, 4]
+    assert [epoch["epoch"] for epoch in again["metrics"]["epochs"]] == [*range(1, 9)]
 
 
 def test_a_pod_that_is_deleted_is_followed_by_one_that_goes_on(
     lab: Invoke, train: Callable[..., Training]
 ) -> None:
-    training = train("job", "--epochs", "4", "--seed", "4")
-    training.until("epoch 2/4")
+    training = train("job", "--epochs", "8", "--seed", "4")
+    training.until("epoch 2/8")
     lab.shell("kubectl delete pod -n mnist-run --all --now")
     assert training.ends() == 0, training.story
     output = lab.state / "mnist" / "job-run.json"
