@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from lab import runner
 from lab.config import Lab
@@ -23,7 +27,7 @@ def description(lab: Lab) -> str:
 
 
 def remove(lab: Lab) -> bool:
-    """Remove the machines of this lab that libvirt has, their disks, and their network.
+    """Remove the machines of this lab that libvirt has, their disks, ports and network.
 
     Whether there were any.
     """
@@ -35,9 +39,22 @@ def remove(lab: Lab) -> bool:
         virsh("destroy", name, ok=(0, 1))
         kept = ("--managed-save", "--snapshots-metadata", "--nvram", "--remove-all-storage")
         virsh("undefine", name, *kept)
+    for process in _forwards(lab):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(process, signal.SIGTERM)
     # The Vagrantfile calls it so.
     network = f"lab-{lab.name}"
     if ours and network in virsh("net-list", "--all", "--name").split():
         virsh("net-destroy", network, ok=(0, 1))
         virsh("net-undefine", network)
     return bool(ours)
+
+
+def _forwards(lab: Lab) -> Iterator[int]:
+    """The processes by which Vagrant forwards ports to the machines of a lab: each is an `ssh`."""
+    key = f'IdentityFile="{lab.state}/id_ed25519"'
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = path.read_bytes().decode(errors="replace").split("\0")
+            if {"-L", key} <= set(words):
+                yield int(path.parent.name)

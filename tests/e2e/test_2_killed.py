@@ -45,7 +45,7 @@ def test_next_run_works_after_a_power_cut(ending: Ending, invoke: Invoke) -> Non
 
 
 def test_a_lab_whose_folder_is_gone_can_be_destroyed(ending: Ending) -> None:
-    assert "its containers are now, too" in ending.unrecorded.err
+    assert "removed the containers of lab" in ending.unrecorded.err
     assert not ending.left
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from lab import runner
+from lab import runner, wait
 from lab.boxes import POOL, Box
 from lab.connection import Remote
+from lab.host import port_is_free
 from lab.platforms import this_platform
 from lab.virsh import virsh
 from tests.e2e.conftest import Beside
@@ -98,7 +99,15 @@ def test_a_lab_whose_folder_is_gone_can_be_destroyed(
     lab.state.rename(tmp_path / "state")
     done = lab("lab-destroy")
     (tmp_path / "state").rename(lab.state)
-    assert "its virtual machines are now, too" in done.err
+    assert f"removed the virtual machines of lab `{lab.lab}`" in done.err
     assert f"{lab.lab}-control-plane-1" not in virsh("list", "--all", "--name").split()
     assert f"lab-{lab.lab}" not in virsh("net-list", "--all", "--name").split()
     assert f"{lab.lab}-control-plane-1" not in virsh("vol-list", POOL)
+    # Ports are forwarded by processes of their own.
+    ports = virtual.machines.lab.ports
+    forwarded = [port for port in (ports.api, ports.http, ports.registry) if port]
+    wait.until(
+        lambda: all(map(port_is_free, forwarded)) or None,
+        what="the end of the forwards",
+        timeout=10,
+    )

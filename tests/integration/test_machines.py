@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from lab import virsh
 from lab.config import Lab
 from lab.errors import CommandError
 from lab.machines import LOCKED, RACES, Machines
@@ -54,3 +57,23 @@ def test_any_other_refusal_is_told_at_once(lab: Lab, status: Status) -> None:
     with pytest.raises(CommandError, match="the disk is full"):
         Machines(lab, status).halt()
     assert asked.read_text() == "halt\n"
+
+
+def test_what_forwarded_ports_goes_with_machines_that_nobody_has_recorded(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Vagrant's notes of these processes are gone with the lab's folder."""
+    monkeypatch.setattr(virsh, "virsh", lambda *_, **__: "")
+    children = []
+    for key in (lab.state, lab.state.with_name("another")):
+        words = ["-o", f'IdentityFile="{key}/id_ed25519"', "-L", "127.0.0.1:8080:10.0.0.1:80"]
+        command = [sys.executable, "-c", "import time; time.sleep(60)", *words]
+        children.append(subprocess.Popen(command))
+    try:
+        assert not virsh.remove(lab)
+        assert children[0].wait(10) == -15
+        assert children[1].poll() is None
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
