@@ -43,6 +43,11 @@ class LabError(Exception):
         self.hint = hint
         self.log = log
 
+    @property
+    def reason(self) -> str:
+        """The last line of the message: of a command that failed, the last that it said."""
+        return self.message.splitlines()[-1].strip(" |")
+
     def __str__(self) -> str:
         lines = [f"error: {self.message}"]
         if self.hint:

@@ -34,11 +34,10 @@ CAPABILITIES = tuple(CAPABILITY_NAMES.split())
 INOTIFY_INSTANCES = 1024
 # Where packages of Debian's and Ubuntu's put Vagrant's plugins.
 PACKAGED = ("/usr/share/rubygems-integration", "/usr/share/vagrant-plugins")
-
-
 # Where an engine that does not run yet will keep what it has.
 DOCKER_ROOT = Path("/var/lib/docker")
-ENGINE = "{{.ServerVersion}}\t{{.Name}}\t{{.DockerRootDir}}\t{{.SecurityOptions}}"
+# What `docker info` is asked for.
+ENGINE_FORMAT = "{{.ServerVersion}}\t{{.Name}}\t{{.DockerRootDir}}\t{{.SecurityOptions}}"
 
 
 @dataclass(frozen=True)
@@ -198,7 +197,7 @@ def parse_routes(text: str) -> tuple[IPv4Network, ...]:
 
 
 def parse_engine(text: str) -> Engine:
-    """The engine out of what `docker info` says by the format ENGINE."""
+    """The engine out of what `docker info` says by ENGINE_FORMAT."""
     version, host, root, options = text.strip("\n").split("\t")
     return Engine(version, host, Path(root), "name=rootless" in options)
 
@@ -241,9 +240,9 @@ def _docker() -> tuple[Engine | None, str]:
     try:
         # Where nobody answers some versions of `info` end well, some with a fault of the format.
         runner.run(["docker", "version", "--format", "{{.Server.Version}}"], timeout=10)
-        answer = runner.run(["docker", "info", "--format", ENGINE], timeout=10)
+        answer = runner.run(["docker", "info", "--format", ENGINE_FORMAT], timeout=10)
     except LabError as error:
-        return None, error.message.splitlines()[-1].strip(" |")
+        return None, error.reason
     return parse_engine(answer.stdout), ""
 
 

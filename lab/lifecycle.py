@@ -498,8 +498,8 @@ def _remove_unrecorded(lab: Lab, status: Status, nothing: str) -> None:
             # Without Docker there are no containers, and without libvirt none of its machines.
             continue
         except LabError as error:
-            why = error.message.splitlines()[-1].strip(" |")
-            unasked.append(f"its {kind} could not be looked for ({why}); then: invoke lab-destroy")
+            why = f"its {kind} could not be looked for ({error.reason})"
+            unasked.append(f"{why}; then: invoke lab-destroy")
     if gone:
         what = " and ".join(gone)
         status.say(f"removed the {what} of lab `{lab.name}`, which had no record of them")

@@ -6,14 +6,13 @@ import contextlib
 import fcntl
 import os
 import re
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from lab import wait
+from lab import runner, wait
 from lab.config import Lab
 from lab.errors import ResourceError
 from lab.output import Status
@@ -104,9 +103,7 @@ def end_orphans(path: Path) -> None:
     found = re.search(r"process (\d+)", _text(path))
     if not found or Path(f"/proc/{found[1]}").exists():
         return
-    for process in holders(path):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(process, signal.SIGTERM)
+    runner.terminate(holders(path))
 
 
 def holders(path: Path) -> list[int]:

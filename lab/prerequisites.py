@@ -76,9 +76,10 @@ def install(packages: list[str], host: Host, status: Status) -> None:
     apt += ["apt-get", "--yes", "--quiet", "-o", f"DPkg::Lock::Timeout={LONG_UPDATE}"]
 
     command = [*apt, "update"]
-    told: list[str] = []
+    told = False
 
     def update() -> runner.Result | None:
+        nonlocal told
         try:
             done = runner.run(command, timeout=300, on_line=status.note, ok=range(256))
         except DeadlineExceeded as error:
@@ -87,8 +88,8 @@ def install(packages: list[str], host: Host, status: Status) -> None:
         if not (done.code and HELD in done.stderr):
             return done
         if not told:
-            told.append("another apt-get is at work here: waiting for its end")
-            status.say(told[0])
+            status.say("another apt-get is at work here: waiting for its end")
+        told = True
         return None
 
     with status.step("prerequisites"):

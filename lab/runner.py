@@ -12,7 +12,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -176,6 +176,13 @@ def _tell(child: subprocess.Popen[bytes], sign: signal.Signals) -> None:
         kill = ["sudo", "-n", "sh", "-c", line]
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             subprocess.run(kill, stdin=subprocess.DEVNULL, capture_output=True, timeout=5)
+
+
+def terminate(processes: Iterable[int]) -> None:
+    """Tell processes that are no children to end; one may be gone already, or somebody else's."""
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(process, signal.SIGTERM)
 
 
 def attach(argv: Sequence[str | Path], cwd: Path) -> int:

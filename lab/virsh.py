@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
-import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -39,9 +37,7 @@ def remove(lab: Lab) -> bool:
         virsh("destroy", name, ok=(0, 1))
         kept = ("--managed-save", "--snapshots-metadata", "--nvram", "--remove-all-storage")
         virsh("undefine", name, *kept)
-    for process in _forwards(lab):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(process, signal.SIGTERM)
+    runner.terminate(_forwards(lab))
     # The Vagrantfile calls it so.
     network = f"lab-{lab.name}"
     if ours and network in virsh("net-list", "--all", "--name").split():

@@ -217,9 +217,10 @@ def probe_port(given: Given) -> Iterator[Found]:
     good=CLAIM,
 )
 def claim_mismatch(given: Given) -> Iterator[Found]:
-    volumes = [volume for volume in _volumes(given) if not volume.reserved]
+    offered = list(_volumes(given))
+    volumes = [volume for volume in offered if not volume.reserved]
     # A volume that is reserved binds to whom it names, whatever the class.
-    reserved = {volume.reserved for volume in _volumes(given)}
+    reserved = {volume.reserved for volume in offered}
     claims = [claim for claim in _claims(given) if claim.own not in reserved]
     lonely, taken = [], set[int]()
     for claim in claims:
