@@ -92,7 +92,8 @@ def test_both_files_of_a_mirror(place: Place, tmp_path: Path, status: Status) ->
 def test_a_faulty_file_of_a_mirror(
     place: Place, tmp_path: Path, status: Status, name: str, fault: str
 ) -> None:
-    faulty = {"changed": b"x" + CONTENT[name][1:], "truncated": CONTENT[name][:-1]}
+    right = CONTENT[name]
+    faulty = {"changed": bytes([right[0] ^ 1]) + right[1:], "truncated": right[:-1]}
     served = {**CONTENT, name: faulty.get(fault, b"")}
     if fault == "absent":
         del served[name]
