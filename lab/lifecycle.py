@@ -27,6 +27,7 @@ from lab import (
     exercises,
     host,
     images,
+    lock,
     outside,
     prerequisites,
     runner,
@@ -465,7 +466,7 @@ def destroy(lab: Lab, status: Status, *, cache: bool = False) -> None:
                     if made.provider == "libvirt":
                         prerequisites.start_libvirt(facts, cache_folder(), status)
                     Machines(made, status).remove()
-            shutil.rmtree(lab.state)
+            lock.remove(lab.state)
         _forget_shared(lab.state.parent)
     else:
         nothing = f"lab `{lab.name}` does not exist: nothing to destroy"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,12 +68,30 @@ def locked(lab: Lab, task: str, status: Status, timeout: float = 1800) -> Iterat
         yield
 
 
+def remove(folder: Path) -> None:
+    """Remove the folder of a lab whose lock is held, the lock last.
+
+    Whoever waited for it may have made the folder its own by then, which stays.
+    """
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != "lock":
+            path.unlink()
+    (folder / "lock").unlink(missing_ok=True)
+    try:
+        folder.rmdir()
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:
+            raise
+
+
 def _open(path: Path) -> IO[str] | None:
     """The file of a lock, made where there is none; None when its folder goes at this moment."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         return path.open("a+")
-    except FileNotFoundError:
+    except (FileExistsError, FileNotFoundError):
         return None
 
 

@@ -9,13 +9,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from lab import stacks, wait
+from lab import lock, stacks, wait
 from lab.config import Lab
 from lab.errors import DeadlineExceeded
 from lab.lock import locked
@@ -114,7 +115,7 @@ def test_whoever_waited_for_a_destroy_keeps_others_off(
             while "held by lab-destroy" not in story.getvalue():
                 assert not waiting.done()
                 time.sleep(0.01)
-            shutil.rmtree(lab.state)
+            lock.remove(lab.state)
         assert waiting.result(20).startswith("lab-up (process")
 
 
@@ -122,12 +123,12 @@ def test_a_pulumi_that_lives_keeps_its_lock(tmp_path: Path) -> None:
     program = tmp_path / "pulumi"
     shutil.copy2("/bin/sleep", program)
     pulumi = subprocess.Popen([program, "60"])
-    lock = json.dumps({"pid": pulumi.pid, "hostname": os.uname().nodename})
+    named = json.dumps({"pid": pulumi.pid, "hostname": os.uname().nodename})
     # A process has its name a moment after it was started.
-    wait.until(lambda: stacks.alive(lock) or None, what="a live lock", timeout=10)
+    wait.until(lambda: stacks.alive(named) or None, what="a live lock", timeout=10)
     pulumi.kill()
     pulumi.wait()
-    assert not stacks.alive(lock)
+    assert not stacks.alive(named)
 
 
 def test_orphans_of_a_killed_task_are_ended(lab: Lab, status: Status) -> None:
@@ -147,3 +148,29 @@ def test_a_holder_that_has_not_said_its_name_yet_is_left_alone(lab: Lab, status:
         assert holder.stdout and holder.stdout.readline() == b"held\n"
         with locked(lab, "lab-up", status, timeout=20):
             assert holder.wait(20) == 0
+
+
+def test_all_of_a_lab_goes_although_somebody_waits(tmp_path: Path) -> None:
+    """They open the lock again and again, and that makes it, and its folder, anew."""
+    for each in range(100):
+        folder = tmp_path / str(each)
+        (folder / "logs").mkdir(parents=True)
+        (folder / "tools").symlink_to(ROOT)
+        for name in ("kubeconfig", "lock", "logs/vagrant.log"):
+            (folder / name).touch()
+        removed = threading.Event()
+
+        def wait_for_it(path: Path = folder / "lock", over: threading.Event = removed) -> None:
+            while not over.is_set():
+                if file := lock._open(path):
+                    file.close()
+
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(wait_for_it)
+            try:
+                lock.remove(folder)
+            finally:
+                removed.set()
+            waiting.result()
+        assert not folder.exists() or list(folder.iterdir()) == [folder / "lock"]
+    assert (ROOT / "inv").exists()
