@@ -171,6 +171,29 @@ def drop(lab: Lab, machines: Collection[str]) -> None:
     runner.run(["docker", "volume", "rm", "--force", *volumes], timeout=120)
 
 
+def name_servers(text: str) -> list[str]:
+    """The addresses in a resolv.conf that pods may ask, as vagrant/machine's `adapt` takes them.
+
+    On loopback a pod would ask itself, and two are enough.
+    """
+    lines = [line.split() for line in text.splitlines()]
+    addresses = [words[1] for words in lines if words[:1] == ["nameserver"] and len(words) > 1]
+    return [address for address in addresses if not address.startswith(("127.", "::1"))][:2]
+
+
+def former_name_servers(lab: Lab) -> list[str]:
+    """Those that pods ask since their machine booted where this host asks others now; mostly none.
+
+    A laptop that has come to another network, for instance.
+    """
+    now = name_servers(resolver().read_text())
+    machine = container(lab, lab.machines[0].name)
+    asked = runner.run(["docker", "exec", machine, "cat", "/run/lab/resolv.conf"]).stdout
+    before = name_servers(asked)
+    # Where the host has fewer, a machine knows one of Docker's as well.
+    return before if before[: len(now)] != now else []
+
+
 def pause(lab: Lab) -> bool:
     """Hold every process of the machines that run; whether there were any."""
     found = _list("ps", "--format", "{{.ID}}", "--filter=status=running", *_filters(lab))

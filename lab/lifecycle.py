@@ -298,19 +298,34 @@ def up(lab: Lab, status: Status, *, may_install: bool = True) -> Lab:
         ready = lab.state / READY
         if _was_ready(bringup.lab) and _is_whole(bringup.lab, toolchain.bin_folder()):
             status.say(f"lab `{lab.name}` is up: nothing to do")
-            return bringup.lab
-        ready.unlink(missing_ok=True)
-        start = time.monotonic()
-        try:
-            for step in STEPS:
-                step(bringup)
-        finally:
-            bringup.pool.shutdown(wait=False, cancel_futures=True)
-            for remote in bringup.remotes:
-                remote.close()
-        write_aside(ready, json.dumps(cluster.fingerprint(bringup.lab)))
-    summarise(status, time.monotonic() - start)
+        else:
+            ready.unlink(missing_ok=True)
+            _take_steps(bringup)
+            write_aside(ready, json.dumps(cluster.fingerprint(bringup.lab)))
+        if bringup.lab.provider == "docker":
+            _tell_of_another_network(bringup.lab, status)
     return bringup.lab
+
+
+def _take_steps(bringup: Bringup) -> None:
+    start = time.monotonic()
+    try:
+        for step in STEPS:
+            step(bringup)
+    finally:
+        bringup.pool.shutdown(wait=False, cancel_futures=True)
+        for remote in bringup.remotes:
+            remote.close()
+    summarise(bringup.status, time.monotonic() - start)
+
+
+def _tell_of_another_network(lab: Lab, status: Status) -> None:
+    """The machines would have to boot, and somebody's work in them would be interrupted."""
+    if former := containers.former_name_servers(lab):
+        status.say(
+            f"this host asks other name servers than its machines, which ask {', '.join(former)}: "
+            "lab-down and lab-up bring them this host's"
+        )
 
 
 def settle(lab: Lab, facts: Host, toolchain: Toolchain) -> Lab:

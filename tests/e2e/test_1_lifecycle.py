@@ -281,9 +281,17 @@ def test_second_lab_up_changes_nothing(invoke: Invoke) -> None:
     started = docker("inspect", "--format", "{{.State.StartedAt}}", *containers(invoke.lab))
     begin = time.monotonic()
     # As it is typed the second time: what the first one said is remembered.
-    assert "nothing to do" in invoke("lab-up").err
+    story = invoke("lab-up").err
+    assert "nothing to do" in story and "name servers" not in story
     assert time.monotonic() - begin < 10
     assert docker("inspect", "--format", "{{.State.StartedAt}}", *containers(invoke.lab)) == started
+
+
+def test_a_lab_that_came_from_another_network(invoke: Invoke) -> None:
+    """Machines ask the name servers of their boot; `lab-down` and `lab-up` follow."""
+    away = "echo nameserver 192.0.2.9 >/run/lab/resolv.conf"
+    docker("exec", f"{invoke.lab}-control-plane-1", "sh", "-c", away)
+    assert "which ask 192.0.2.9: lab-down and lab-up bring them" in invoke("lab-up").err
 
 
 def test_down_and_up_keep_everything(invoke: Invoke) -> None:
@@ -313,7 +321,7 @@ def test_down_and_up_keep_everything(invoke: Invoke) -> None:
     port = stopped["lab"]["ports"]["http"]
     with socket.create_server(("127.0.0.1", port)):
         assert f"{port} is in use by " in invoke("lab-up", code=2).err
-    invoke("lab-up")
+    assert "name servers" not in invoke("lab-up").err
     assert names(states(invoke)["machines"], "address") == addresses
     report = invoke.json("check", *KEPT)
     assert report["score"] == report["points"], report

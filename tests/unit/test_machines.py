@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import vagrant
 
-from lab import cluster, containers, machines
+from lab import cluster, containers, machines, runner
 from lab.boxes import EMULATED, Box
 from lab.config import Forward, Lab
 from lab.connection import Remote
@@ -46,6 +46,34 @@ def test_a_checkout_that_may_not_be_looked_at_is_there(
     monkeypatch.setattr(Path, "stat", refuse)
     with pytest.raises(ConfigError, match="/home/other/lab has a lab `lab` on this host already"):
         containers.prepare(lab, "node:1", ())
+
+
+@pytest.mark.parametrize(
+    ("host", "machine", "former"),
+    [
+        ("nameserver 10.0.0.1", "nameserver 10.0.0.1", []),
+        ("nameserver 10.0.0.1", "nameserver 10.0.0.1\nnameserver 192.168.0.1", []),
+        ("nameserver 127.0.0.53\nnameserver 10.0.0.1\nsearch x", "nameserver 10.0.0.1", []),
+        ("nameserver 10.0.0.1\nnameserver 10.0.0.2", "nameserver 10.0.0.1", ["10.0.0.1"]),
+        ("nameserver 10.0.0.1", "nameserver 192.168.0.1", ["192.168.0.1"]),
+        # A host without any is on no network just now.
+        ("# nothing\nnameserver", "nameserver 10.0.0.1", []),
+    ],
+)
+def test_name_servers_of_another_network(
+    lab: Lab,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    host: str,
+    machine: str,
+    former: list[str],
+) -> None:
+    own = tmp_path / "resolv.conf"
+    own.write_text(host)
+    monkeypatch.setattr(containers, "resolver", lambda: own)
+    said = runner.Result(0, machine, "")
+    monkeypatch.setattr(runner, "run", lambda _: said)
+    assert containers.former_name_servers(lab) == former
 
 
 def test_virtual_machines(lab: Lab, key: None) -> None:
