@@ -66,12 +66,14 @@ def gather(lab: Lab, tools: Path, exercises: Sequence[Exercise]) -> dict[str, Ev
 def presentable(objects: Sequence[dict[str, Any]]) -> list[Object]:
     """Objects without what is secret, and without those that are everywhere."""
     kept = [item for item in objects if picture.key(item) not in BUILTIN]
-    return [
-        {key: value for key, value in item.items() if key not in ("data", "stringData")}
-        if item["kind"] == "Secret"
-        else item
-        for item in kept
-    ]
+    return [_closed(item) if item["kind"] == "Secret" else item for item in kept]
+
+
+def _closed(secret: dict[str, Any]) -> Object:
+    """A Secret without its contents, which `kubectl apply` repeats in an annotation."""
+    metadata = {key: value for key, value in secret["metadata"].items() if key != "annotations"}
+    rest = {key: value for key, value in secret.items() if key not in ("data", "stringData")}
+    return {**rest, "metadata": metadata}
 
 
 def write(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,26 @@ class Selection(NamedTuple):
     service: Object
     selector: Mapping[str, str]
     pods: list[Pod]
+
+
+# Labels that a controller adds to its pods -> whose, and what they say of the controller's name.
+JOB = (("Job",), "{}")
+ADDED: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "job-name": JOB,
+    "batch.kubernetes.io/job-name": JOB,
+    "batch.kubernetes.io/job-completion-index": (("Job", "CronJob"), r"\d+"),
+    "statefulset.kubernetes.io/pod-name": (("StatefulSet",), r"{}-\d+"),
+    "apps.kubernetes.io/pod-index": (("StatefulSet",), r"\d+"),
+}
+
+
+def _has(pod: Pod, label: str, value: str) -> bool:
+    """Whether a pod has a label, written in its template or added by its controller."""
+    if pod.labels.get(label) == value:
+        return True
+    kinds, form = ADDED.get(label, ((), ""))
+    name = re.escape(tree.text(pod.owner.node, "metadata", "name"))
+    return pod.owner.is_a(*kinds) and bool(re.fullmatch(form.replace("{}", name), value))
 
 
 @dataclass(frozen=True)
@@ -57,10 +78,13 @@ class Given:
         return found
 
     def _chosen(self, namespace: str, selector: Mapping[str, str]) -> list[Pod]:
+        own = [pair for pair in selector.items() if pair[0] not in ADDED]
         few = min(
-            (self._labelled.get((namespace, *pair), []) for pair in selector.items()), key=len
+            (self._labelled.get((namespace, *pair), []) for pair in own),
+            key=len,
+            default=self.neighbours.get(namespace, []),
         )
-        return [pod for pod in few if selector.items() <= pod.labels.items()]
+        return [pod for pod in few if all(_has(pod, *pair) for pair in selector.items())]
 
     @cached_property
     def _labelled(self) -> dict[tuple[str, str, str], list[Pod]]:

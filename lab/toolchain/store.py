@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -78,9 +78,28 @@ class Store:
 
         A folder with a changed or missing file is named, taken away, and counts as absent.
         """
+        files, bad = self._look(key)
+        if bad:
+            with self._alone(key):
+                return self._kept(key)
+        return files
+
+    def _kept(self, key: str) -> dict[str, Path] | None:
+        """`get`, for whoever holds the folder's lock: another one may have made it anew."""
+        files, bad = self._look(key)
+        if bad:
+            self.status.say(f"{bad} is not what was stored: it is refused and made again")
+            doomed = self.folder / f".{key}.bad"
+            shutil.rmtree(doomed, ignore_errors=True)
+            os.replace(self.folder / key, doomed)
+            shutil.rmtree(doomed)
+        return files
+
+    def _look(self, key: str) -> tuple[dict[str, Path] | None, Path | None]:
+        """The files of a folder, and what of it is not as it was stored; both None without one."""
         folder = self.folder / key
         if not self.has(key):
-            return None
+            return None, None
         bad = folder / MANIFEST
         try:
             manifest: dict[str, str] = json.loads(bad.read_text())
@@ -89,20 +108,16 @@ class Store:
                 if file_digest(bad) != digest:
                     raise ValueError(f"not {digest}")
         except (OSError, ValueError):
-            self.status.say(f"{bad} is not what was stored: it is refused and made again")
-            self._discard(folder)
-            return None
-        return {name: folder / name for name in manifest}
+            return None, bad
+        return {name: folder / name for name in manifest}, None
 
     def add(self, key: str, fill: Callable[[Path], None]) -> dict[str, Path]:
         """Make a folder: `fill` writes its files into an empty one that becomes it when complete.
 
         One process makes it, others that want the same wait for that one.
         """
-        tool = key.rpartition("-")[0]
-        waits = partial(self.status.say, f"waiting: {tool} is being made already")
-        with alone(self.folder / f".{key}.lock", waits):
-            found = self.get(key)
+        with self._alone(key):
+            found = self._kept(key)
             if found is not None:
                 return found
             aside = self.folder / f".{key}.partial"
@@ -115,7 +130,7 @@ class Store:
             os.replace(aside, self.folder / key)
         return {name: self.folder / key / name for name in names}
 
-    def _discard(self, folder: Path) -> None:
-        doomed = folder.with_name(f".{folder.name}.{os.getpid()}.bad")
-        os.replace(folder, doomed)
-        shutil.rmtree(doomed)
+    def _alone(self, key: str) -> AbstractContextManager[None]:
+        tool = key.rpartition("-")[0]
+        waits = partial(self.status.say, f"waiting: {tool} is being made already")
+        return alone(self.folder / f".{key}.lock", waits)

@@ -83,9 +83,10 @@ def test_who_holds_it_is_told(lab: Lab, status: Status, story: io.StringIO) -> N
 
 
 def test_a_first_holder_that_has_not_said_its_name_yet_is_told(
-    lab: Lab, status: Status, story: io.StringIO
+    lab: Lab, status: Status, story: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of two that begin at once the second one may look before the first has written."""
+    monkeypatch.setattr(lock, "NAMED", 10)
     lab.state.mkdir(parents=True)
     (lab.state / "lock").touch()
     command = [sys.executable, "-c", NAMELESS, str(lab.state / "lock")]
@@ -137,10 +138,14 @@ def test_orphans_of_a_killed_task_are_ended(lab: Lab, status: Status) -> None:
     holder.wait(20)
     assert not gone(child)
     with locked(lab, "lab-up", status, timeout=20):
-        assert gone(child)
+        # The kernel frees its lock a moment before.
+        wait.until(lambda: gone(child) or None, what="the child's end", timeout=10)
 
 
-def test_a_holder_that_has_not_said_its_name_yet_is_left_alone(lab: Lab, status: Status) -> None:
+def test_a_holder_that_has_not_said_its_name_yet_is_left_alone(
+    lab: Lab, status: Status, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "NAMED", 10)
     lab.state.mkdir(parents=True)
     (lab.state / "lock").write_text("lab-up (process 99999999)\n")
     command = [sys.executable, "-c", NAMELESS, str(lab.state / "lock")]

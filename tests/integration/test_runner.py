@@ -72,9 +72,9 @@ def test_a_program_that_may_not_be_started(tmp_path: Path, monkeypatch: pytest.M
 def test_a_limit_ends_the_child_and_its_children(script: Script, tmp_path: Path) -> None:
     path = script(f"sleep 300 & echo $! >{tmp_path}/child; echo the reason; wait")
     begin = time.monotonic()
-    with pytest.raises(DeadlineExceeded, match=r"did not end within 1 s\n  \| the reason"):
-        runner.run([path], timeout=1)
-    assert time.monotonic() - begin < 5
+    with pytest.raises(DeadlineExceeded, match=r"did not end within 3 s\n  \| the reason"):
+        runner.run([path], timeout=3)
+    assert time.monotonic() - begin < 20
     child = int((tmp_path / "child").read_text())
     # Both are told at once; nobody waits for the second one.
     wait.until(lambda: gone(child) or None, what="the child's child to end", timeout=5)
@@ -117,7 +117,7 @@ def test_a_child_of_sudo_is_ended_by_sudo(
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     path = script(f"echo $$ >{tmp_path}/child; sleep 300 & wait")
     with pytest.raises(DeadlineExceeded):
-        runner.run([path], timeout=1)
+        runner.run([path], timeout=3)
     assert gone(int((tmp_path / "child").read_text()))
 
 

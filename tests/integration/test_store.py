@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from lab import wait
 from lab.output import Status
 from lab.toolchain.store import Store, scratch
 from tests.integration.conftest import ROOT
@@ -54,6 +55,21 @@ def test_a_damaged_file_is_refused_by_name_and_made_again(
     assert "is not what was stored" in story.getvalue()
     assert str(path.parent) in story.getvalue()
     assert store.add("tool-1", filler("again"))["tool"].read_text() == "again"
+
+
+def test_several_that_find_the_same_damage(store: Store, story: io.StringIO) -> None:
+    """It is refused once; who comes later finds it gone, or made again, and takes that."""
+    for _ in range(20):
+        path = store.add("tool-1", filler("content"))["tool"]
+        path.write_text("Content")
+
+        def use(_: int) -> str:
+            return (store.get("tool-1") or store.add("tool-1", filler("content")))["tool"].name
+
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(use, range(4))) == ["tool"] * 4
+        assert path.read_text() == "content"
+    assert story.getvalue().count("is refused and made again") == 20
 
 
 def test_what_a_killed_one_left_aside_is_taken_away(tmp_path: Path) -> None:
@@ -107,7 +123,8 @@ def test_two_that_want_the_same_make_it_once(store: Store, story: io.StringIO) -
 
     def fill(folder: Path) -> None:
         made.append("x")
-        time.sleep(0.3)
+        waiting = "waiting: tool-1 is being made already"
+        wait.until(lambda: story.getvalue().count(waiting) == 3 or None, what="them", timeout=20)
         (folder / "tool").write_text("one")
 
     threads = [threading.Thread(target=store.add, args=("tool-1-ab", fill)) for _ in range(4)]
@@ -116,7 +133,7 @@ def test_two_that_want_the_same_make_it_once(store: Store, story: io.StringIO) -
     for thread in threads:
         thread.join()
     assert made == ["x"]
-    assert story.getvalue().count("waiting: tool-1 is being made already") == 3
+    assert (store.folder / "tool-1-ab" / "tool").exists()
 
 
 @pytest.fixture

@@ -153,6 +153,10 @@ def test_every_check_has_three_hints_and_the_first_gives_nothing_away(check: Any
         ("public.ecr.aws/docker/library/busybox:1.37", "busybox"),
         ("registry.lab:5000/mine:latest", "registry.lab:5000/mine"),
         ("registry.lab:5000/busybox", "registry.lab:5000/busybox"),
+        (
+            "registry.lab:5000/docker/library/busybox:1",
+            "registry.lab:5000/docker/library/busybox",
+        ),
     ],
 )
 def test_short_name_of_an_image(image: str, expected: str) -> None:
@@ -170,15 +174,19 @@ def test_short_name_of_an_image(image: str, expected: str) -> None:
 def test_the_image_that_really_runs(
     monkeypatch: pytest.MonkeyPatch, image: str, identity: str, seen: str | None
 ) -> None:
+    # A container beside it that runs the right one does not count.
+    beside = {"name": "a", "image": "docker.io/library/busybox:1.37", "imageID": "sha256:aa"}
+    mine = {"name": "main", "image": image, "imageID": identity}
     pod = {
         "metadata": {"name": "myapp-pod"},
-        "status": {"containerStatuses": [{"image": image, "imageID": identity}]},
+        "spec": {"containers": [{"name": "main"}, {"name": "a"}]},
+        "status": {"containerStatuses": [beside, mine]},
     }
     monkeypatch.setattr(Cluster, "read", lambda *_: (200, pod))
     if seen is None:
         Cluster("pod").expect_image(pod, "busybox")
         return
-    with pytest.raises(pytest.fail.Exception, match=f"to run the image `busybox`, {seen}"):
+    with pytest.raises(pytest.fail.Exception, match=f"`busybox` in container `main` .*, {seen}"):
         Cluster("pod").expect_image(pod, "busybox")
 
 
@@ -374,15 +382,26 @@ def test_where_a_services_port_leads(port: dict[str, Any], expected: tuple[int, 
     assert checks.ports_of({"type": "ExternalName"}, containers) == []
 
 
+def test_where_volumes_are_mounted() -> None:
+    """Kubernetes keeps a slash at the end, and it means nothing."""
+    mounts = [{"mountPath": "/etc/settings/", "name": "a"}, {"mountPath": "/data", "name": "b"}]
+    assert checks.mounts_of({"volumeMounts": mounts}) == {"/etc/settings": "a", "/data": "b"}
+    assert checks.mounts_of({}) == {}
+
+
 class Slices(Cluster):
-    """A Service with one endpoint, written by somebody."""
+    """A Service with one endpoint, written by somebody, and one of a pod that is ending."""
 
     def __init__(self, address: str, by: str) -> None:
         super().__init__("one")
         self.address, self.by = address, by
 
     def list(self, kind: str, selector: str = "") -> list[checks.Object]:
-        endpoints = [{"addresses": [self.address]}]
+        leaving = {"ready": False, "serving": True, "terminating": True}
+        endpoints = [
+            {"addresses": [self.address]},
+            {"addresses": ["10.0.0.3"], "conditions": leaving},
+        ]
         return [{"metadata": {"labels": {checks.MANAGED_BY: self.by}}, "endpoints": endpoints}]
 
 
@@ -416,13 +435,18 @@ def test_endpoints_by_selector(address: str, by: str, expected: bool) -> None:
         ({"args": ["wget http://teacher:admin@localhost/"]}, True),
         ({"env": [{"name": "PASSWORD", "value": "admin"}]}, True),
         ({"env": [{"name": "LOGIN", "value": "/admin:teacher:admin"}]}, True),
+        ({"args": ["printf '/admin:%s:%s\\n' teacher admin > /tmp/httpd.conf"]}, True),
+        ({"args": ['echo "/admin:teacher:$(httpd -m admin)" > /tmp/httpd.conf']}, True),
+        ({"command": ["login", "teacher", "admin"]}, True),
+        ({"command": ["sh", "-c", "set -- 'teacher' \"admin\"; echo /admin:$1:$2"]}, True),
+        ({"args": ["mkdir -m 755 admin; echo a teacher of the admin"]}, False),
         ({"env": [{"name": "PLACE", "value": "/www/admin"}]}, False),
         ({"env": [{"name": "PASSWORD", "valueFrom": {}}]}, False),
     ],
 )
 def test_a_password_that_is_written_down(container: dict[str, Any], expected: bool) -> None:
     """It is an ordinary word, which is in paths and names as well."""
-    assert tells(container, "admin") is expected
+    assert tells(container, "teacher", "admin") is expected
 
 
 @pytest.mark.parametrize(

@@ -573,6 +573,8 @@ def test_without_a_schema_all_other_rules_hold() -> None:
         (["sh", "-c", "echo hello"], True),
         (["sh", "-c", "mkdir /a && echo a; ls"], True),
         (["sh", "-c", "echo a > /run/b; cat /etc/hosts"], True),
+        (["sh", "-c", "echo I cannot do this && exit 1"], True),
+        (["sh", "-c", "trap 'exit 0' TERM; sleep 3600"], False),
         (["/bin/cat", "/etc/hosts"], True),
         (["sh", "-c", "echo hello && sleep 3600"], False),
         (["sh", "-c", "while true; do date; done"], False),
@@ -626,6 +628,36 @@ def test_a_service_is_compared_within_its_namespace_and_across_files() -> None:
     assert "service-selector" in codes(deployment, wrong)
     elsewhere = wrong.replace("  name: my-service", "  name: my-service\n  namespace: other")
     assert "service-selector" not in codes(deployment, elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("kind", "label", "value", "found"),
+    [
+        ("Job", "job-name", "web", True),
+        ("Job", "batch.kubernetes.io/job-name", "web", True),
+        ("Job", "job-name", "other", False),
+        ("Job", "batch.kubernetes.io/job-completion-index", "0", True),
+        ("StatefulSet", "statefulset.kubernetes.io/pod-name", "web-0", True),
+        ("StatefulSet", "statefulset.kubernetes.io/pod-name", "other-0", False),
+        ("StatefulSet", "apps.kubernetes.io/pod-index", "1", True),
+        ("StatefulSet", "job-name", "web", False),
+        ("Deployment", "job-name", "web", False),
+    ],
+)
+@pytest.mark.parametrize("further", ["", ", app: web"])
+def test_a_service_may_select_what_controllers_add(
+    kind: str, label: str, value: str, found: bool, further: str
+) -> None:
+    api = "batch/v1" if kind == "Job" else "apps/v1"
+    pods = (
+        f"apiVersion: {api}\nkind: {kind}\nmetadata: {{name: web}}\n"
+        "spec: {template: {metadata: {labels: {app: web}}, spec: {containers: []}}}\n"
+    )
+    service = (
+        "apiVersion: v1\nkind: Service\nmetadata: {name: web}\n"
+        f"spec: {{selector: {{{label}: '{value}'{further}}}, clusterIP: None}}\n"
+    )
+    assert ("service-selector" in codes(pods, service)) is not found
 
 
 @pytest.mark.parametrize(

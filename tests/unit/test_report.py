@@ -113,8 +113,13 @@ def test_states(kind: str, spec: Any, status: Any, expected: str) -> None:
 
 
 def test_secrets_keep_their_secrets() -> None:
-    shown = report.presentable([*WEB, item("ConfigMap", "kube-root-ca.crt", data={"ca": "x"})])
-    assert "c2VjcmV0" not in json.dumps(shown)
+    others = [item("ConfigMap", "kube-root-ca.crt", data={"ca": "x"}), item("Secret", "applied")]
+    # `kubectl apply` writes down what it was given.
+    applied = json.dumps({"kind": "Secret", "stringData": {"key": "hunter2"}})
+    others[1]["metadata"]["annotations"] = {"kubectl.kubernetes.io/last-applied": applied}
+    shown = report.presentable([*WEB, *others])
+    assert "c2VjcmV0" not in json.dumps(shown) and "hunter2" not in json.dumps(shown)
+    assert ("Secret", "applied") in {picture.key(one) for one in shown}
     assert ("ConfigMap", "kube-root-ca.crt") not in {picture.key(one) for one in shown}
     assert "data" in WEB[8]
 

@@ -18,6 +18,9 @@ from infra.workloads.checks import (
     text_of,
 )
 
+# What may stand behind a password.
+END = r"""($|[\s"';|&<>()@\\])"""
+
 
 def office(cluster: Cluster) -> str:
     """The name of a ready pod of `admin`; fails when there is none."""
@@ -138,9 +141,9 @@ def test_secret_opens_the_office(cluster: Cluster) -> None:
         "expected the pods of `admin` to have the Secret `admin` as files or variables, saw that "
         f"they do not\n{cluster.look('describe deployment admin')}"
     )
-    password = login(cluster)[1]
+    user, password = login(cluster)
     containers = [*spec["containers"], *spec.get("initContainers", ())]
-    places = {"Deployment": any(tells(container, password) for container in containers)}
+    places = {"Deployment": any(tells(container, user, password) for container in containers)}
     places |= {
         f"ConfigMap `{one['metadata']['name']}`": written(password, one.get("data", {}).values())
         for one in cluster.list("configmaps")
@@ -165,11 +168,19 @@ def uses(spec: Object, secret: str) -> bool:
     return secret in variables or ("secret", secret) in files
 
 
-def tells(container: Object, password: str) -> bool:
+def tells(container: Object, user: str, password: str) -> bool:
     """Whether a container has a password written down, for its program or in its environment."""
     values = [one.get("value", "") for one in container.get("env", ())]
     words = (*container.get("command", ()), *container.get("args", ()))
-    return written(password, (*values, *words))
+    return written(password, (*values, *words)) or given(user, password, words)
+
+
+def given(user: str, password: str, command: Iterable[str]) -> bool:
+    """Whether a command has a password as a word of its own, behind the user's name or behind
+    `httpd -m`, which encrypts it."""
+    before = "|".join(re.escape(word) for word in (user, "-m") if word)
+    pair = rf"""(?<!\S)["']?({before})["']?\s+["']?{re.escape(password)}{END}"""
+    return re.search(pair, " ".join(command)) is not None
 
 
 def written(password: str, texts: Iterable[str]) -> bool:
@@ -177,8 +188,7 @@ def written(password: str, texts: Iterable[str]) -> bool:
 
     The word may be an ordinary one: it is a password where it stands alone, or behind a colon.
     """
-    end = r"""($|[\s"';|&<>()@\\])"""
-    alone = re.compile(rf"(^|[:=\"'])\s*{re.escape(password)}{end}", re.MULTILINE)
+    alone = re.compile(rf"(^|[:=\"'])\s*{re.escape(password)}{END}", re.MULTILINE)
     return any(alone.search(text) for text in texts)
 
 

@@ -2,7 +2,15 @@
 
 import pytest
 
-from infra.workloads.checks import Cluster, Fetch, answering, eventually, paths_of
+from infra.workloads.checks import (
+    Cluster,
+    Fetch,
+    answering,
+    eventually,
+    paths_of,
+    ready,
+    selected,
+)
 
 
 @pytest.mark.points(1)
@@ -43,6 +51,14 @@ def test_path_answers(cluster: Cluster, fetch: Fetch, http_address: str, name: s
     )
     for pod in pods:
         cluster.expect_image(pod, "nginx")
+
+    def agree() -> bool:
+        return selected(cluster, name, filter(ready, cluster.list("pods", labels)))
+
+    assert eventually(agree), (
+        f"expected the endpoints of `{name}` to be the ready pods that its selector finds\n"
+        f"{cluster.look('get endpointslices,pods -o wide --show-labels')}"
+    )
 
 
 @pytest.mark.points(1)

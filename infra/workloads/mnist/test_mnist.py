@@ -14,6 +14,7 @@ from infra.workloads.checks import (
     Object,
     eventually,
     made_for_a_moment,
+    mounts_of,
     owned_by,
     short,
 )
@@ -132,8 +133,8 @@ def claims(job: Object) -> dict[str, str]:
         for item in spec.get("volumes", [])
         if "persistentVolumeClaim" in item
     }
-    mounts = spec["containers"][0].get("volumeMounts", [])
-    return {item["mountPath"]: volumes[item["name"]] for item in mounts if item["name"] in volumes}
+    mounts = mounts_of(spec["containers"][0])
+    return {path: volumes[name] for path, name in mounts.items() if name in volumes}
 
 
 def judged(cluster: Cluster) -> Object:

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from infra.workloads.checks import Cluster, Object, eventually, short
+from infra.workloads.checks import Cluster, Object, eventually, mounts_of, short
 
 POD = "web-and-writer"
 IMAGES = {"web": "nginx", "writer": "busybox"}
@@ -88,7 +88,7 @@ def test_images(cluster: Cluster) -> None:
 )
 def test_files_are_shared(cluster: Cluster) -> None:
     """What `writer` puts into the shared folder, `web` serves"""
-    mounts = {mount["mountPath"] for mount in container(cluster, "writer").get("volumeMounts", [])}
+    mounts = mounts_of(container(cluster, "writer"))
     assert "/pages" in mounts, (
         f"expected a volume at /pages in `writer`, saw {sorted(mounts)}\n"
         f"{cluster.look(f'get pod {POD} -o yaml')}"

@@ -126,12 +126,14 @@ def happened(cluster: Cluster, uid: str, reason: str) -> bool:
 
 def one_more(cluster: Cluster, name: str, command: list[str]) -> AbstractContextManager[str]:
     """A further pod like those of `web` that runs this command instead, in no ReplicaSet, for as
-    long as the block lasts; the Service finds it. Raises CannotCheck when it cannot be made."""
+    long as the block lasts; the Service finds it, and only its readiness is probed. Raises
+    CannotCheck when it cannot be made."""
     template: Object = copy.deepcopy(cluster.get("deployment", "web")["spec"]["template"])
     # Should the check be cut off, the pod ends by itself.
     spec: Object = {**template["spec"], "activeDeadlineSeconds": 60}
     for container in spec["containers"]:
-        container.pop("args", None)
+        for key in ("args", "livenessProbe"):
+            container.pop(key, None)
         container["command"] = command
     metadata = {"name": name, "labels": template["metadata"].get("labels", {})}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}

@@ -9,6 +9,7 @@ from infra.workloads.checks import (
     Cluster,
     Object,
     eventually,
+    mounts_of,
     ready,
     ready_pods,
     sources_of,
@@ -16,6 +17,9 @@ from infra.workloads.checks import (
     text_of,
 )
 
+# Kubernetes' mark on a claim and on a volume that it has paired: on both where neither names the
+# other.
+BY_CONTROLLER = "pv.kubernetes.io/bound-by-controller"
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 
 
@@ -30,9 +34,9 @@ def mounted(cluster: Cluster, pod: Object, path: str) -> Object:
     """The volume that a pod has at a path."""
     spec = pod["spec"]
     mounts = {
-        mount["mountPath"]: mount["name"]
+        path: volume
         for container in spec["containers"]
-        for mount in container.get("volumeMounts", [])
+        for path, volume in mounts_of(container).items()
     }
     name = pod["metadata"]["name"]
     assert path in mounts, (
@@ -207,7 +211,14 @@ def volume_of(cluster: Cluster) -> Object:
 )
 def test_claim_is_bound_by_name(cluster: Cluster) -> None:
     """The claim `host` is bound to the PersistentVolume that it names"""
-    volume_of(cluster)
+    volume = volume_of(cluster)
+    pair = (volume, cluster.get("persistentvolumeclaim", "host"))
+    found = all(BY_CONTROLLER in one["metadata"].get("annotations", {}) for one in pair)
+    assert not found, (
+        f"expected the claim `host` to name `{volume['metadata']['name']}`, saw that it names "
+        "none, and that the cluster chose this volume out of those that fit\n"
+        f"{cluster.look('get persistentvolumeclaim host -o yaml')}"
+    )
 
 
 @pytest.mark.points(2)

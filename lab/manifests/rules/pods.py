@@ -32,7 +32,7 @@ OLD_HOMES = ("gcr.io/google_containers/", "docker.io/kubernetes/", "kubernetes/"
 # Images whose own command is a shell, which ends at once when nobody is typing.
 SHELLS = ("alpine", "bash", "busybox", "debian", "ubuntu")
 BRIEF = re.compile(
-    "cat|cd|chmod|chown|cp|date|echo|export|false|hostname|id|ls|mkdir|printf|ps|pwd|rm|set|"
+    "cat|cd|chmod|chown|cp|date|echo|exit|export|false|hostname|id|ls|mkdir|printf|ps|pwd|rm|set|"
     "touch|true|uname|whoami"
 )
 # What is read there may be a pipe or a device, which has no end.
