@@ -54,7 +54,7 @@ def examine(
         _memory(lab, host, states or {}),
         _disk(host, MIN_DISK if states is None else MIN_DISK_AGAIN),
         *_docker_disk(lab, host, states),
-        *_programs(lab, host, packages),
+        *_programs(host, packages),
         _engine(lab, host),
         _virtualisation(lab, host),
         *_virtualbox(lab, host),
@@ -156,7 +156,7 @@ def _is_elsewhere(host: Host) -> bool:
     return host.docker_engine is not None and host.docker_engine.host != host.name
 
 
-def _programs(lab: Lab, host: Host, packages: Sequence[str]) -> list[Finding]:
+def _programs(host: Host, packages: Sequence[str]) -> list[Finding]:
     have = {"vagrant": ("Vagrant", host.vagrant), "docker": ("Docker client", host.docker_cli)}
     findings = [
         Finding(name, title, "ok", version if isinstance(version, str) else "installed")
@@ -200,8 +200,10 @@ def _engine(lab: Lab, host: Host) -> Finding:
 def _virtualisation(lab: Lab, host: Host) -> Finding:
     if host.kvm:
         return Finding("virtualisation", "virtualisation", "ok", "KVM boots a guest")
-    detail = "none that boots a guest"
-    return Finding("virtualisation", "virtualisation", "note", f"{detail}: machines are containers")
+    # VirtualBox sees to it by itself.
+    known = {"docker": ": machines are containers", "libvirt": ": machines are emulated"}
+    detail = f"none that boots a guest{known.get(lab.provider, '')}"
+    return Finding("virtualisation", "virtualisation", "note", detail)
 
 
 def _virtualbox(lab: Lab, host: Host) -> list[Finding]:

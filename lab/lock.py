@@ -16,7 +16,7 @@ from typing import IO
 
 from lab import runner, wait
 from lab.config import Lab
-from lab.errors import ResourceError
+from lab.errors import DeadlineExceeded, ResourceError
 from lab.output import Status
 
 # Seconds after which a holder has written its name into the lock.
@@ -105,10 +105,15 @@ def _is_at(file: IO[str], path: Path) -> bool:
 
 def named(path: Path) -> str:
     """What is written in a lock, if it is there; a new holder writes its name in a moment."""
-    deadline = time.monotonic() + NAMED
-    while not (name := _text(path).strip()) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return name
+    with contextlib.suppress(DeadlineExceeded):
+        return wait.until(
+            lambda: _text(path).strip() or None,
+            what="the holder's name",
+            timeout=NAMED,
+            interval=0.01,
+            longest=0.05,
+        )
+    return ""
 
 
 def _text(path: Path) -> str:

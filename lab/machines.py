@@ -70,7 +70,6 @@ def rendering(lab: Lab, provider: Mapping[str, Any], cpus: int = 0) -> dict[str,
         "machines": [
             {
                 "name": machine.name,
-                "role": machine.role,
                 "address": machine.address,
                 "cpus": cpus or lab.cpus,
                 "memory": lab.memory,

@@ -71,6 +71,21 @@ def run(
     child's whole process group is ended first) and PrerequisiteError when the program is missing.
     """
     words = [str(word) for word in argv]
+    collected: dict[str, list[str]] = {"stdout": [], "stderr": []}
+    deaf: list[Exception] = []
+
+    def drain(name: str) -> None:
+        for raw in getattr(child, name):
+            line = raw.decode(errors="replace")
+            collected[name].append(line)
+            if on_line and not deaf:
+                try:
+                    on_line(line.rstrip("\n"))
+                except Exception as error:
+                    # Whoever stops reading stops the child, when its pipe is full.
+                    deaf.append(error)
+
+    drains = [threading.Thread(target=drain, args=(name,), daemon=True) for name in collected]
     try:
         with _starting:
             if _ending.is_set():
@@ -92,22 +107,6 @@ def run(
         raise PrerequisiteError(
             f"`{words[0]}` cannot be started: {error.strerror}", hint=hint or "invoke doctor"
         ) from error
-    collected: dict[str, list[str]] = {"stdout": [], "stderr": []}
-
-    deaf: list[Exception] = []
-
-    def drain(name: str) -> None:
-        for raw in getattr(child, name):
-            line = raw.decode(errors="replace")
-            collected[name].append(line)
-            if on_line and not deaf:
-                try:
-                    on_line(line.rstrip("\n"))
-                except Exception as error:
-                    # Whoever stops reading stops the child, when its pipe is full.
-                    deaf.append(error)
-
-    drains = [threading.Thread(target=drain, args=(name,), daemon=True) for name in collected]
     try:
         for thread in drains:
             thread.start()
@@ -186,8 +185,20 @@ def terminate(processes: Iterable[int]) -> None:
 
 
 def attach(argv: Sequence[str | Path], cwd: Path) -> int:
-    """Run `argv` with this process's own output streams; returns its exit code."""
-    return subprocess.call(argv, cwd=cwd, env=inherited(), stdin=subprocess.DEVNULL)
+    """Run `argv` with this process's own output streams; returns its exit code.
+
+    An interrupt is handed on once, and the child's end is waited for: tests that are interrupted
+    take away what they made.
+    """
+    child = subprocess.Popen(
+        argv, cwd=cwd, env=inherited(), stdin=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        return child.wait()
+    except KeyboardInterrupt:
+        child.send_signal(signal.SIGINT)
+        child.wait()
+        raise
 
 
 def spawn(argv: Sequence[str], log: Path) -> int:

@@ -51,9 +51,11 @@ def run(lab: Lab, names: Sequence[str], folder: Path, status: Status) -> Smoke:
         (folder / "junit.xml").write_text(report.junit)
         return Smoke(found, report)
     finally:
-        if (lab.state / lifecycle.CHOICES).exists():
-            logs.collect(lab, folder / "logs", status)
-        if not existed:
-            lifecycle.destroy(lab, status)
-        elif before is not None:
-            practice.withdraw(lab, sorted(practice.deployed(lab) - before), status)
+        try:
+            if (lab.state / lifecycle.CHOICES).exists():
+                logs.collect(lab, folder / "logs", status)
+        finally:
+            if not existed:
+                lifecycle.destroy(lab, status)
+            elif before is not None:
+                practice.withdraw(lab, sorted(practice.deployed(lab) - before), status)

@@ -33,10 +33,7 @@ def remove(lab: Lab) -> bool:
     found = [name for name in virsh("list", "--all", "--name").split() if named.fullmatch(name)]
     ours = [name for name in found if virsh("desc", name).strip() == description(lab)]
     for name in ours:
-        # It may run, or not.
-        virsh("destroy", name, ok=(0, 1))
-        kept = ("--managed-save", "--snapshots-metadata", "--nvram", "--remove-all-storage")
-        virsh("undefine", name, *kept)
+        undefine(name)
     runner.terminate(_forwards(lab))
     # The Vagrantfile calls it so.
     network = f"lab-{lab.name}"
@@ -44,6 +41,13 @@ def remove(lab: Lab) -> bool:
         virsh("net-destroy", network, ok=(0, 1))
         virsh("net-undefine", network)
     return bool(ours)
+
+
+def undefine(machine: str) -> None:
+    """Remove a machine and its disks; it may run, or not."""
+    virsh("destroy", machine, ok=(0, 1))
+    kept = ("--managed-save", "--snapshots-metadata", "--nvram", "--remove-all-storage")
+    virsh("undefine", machine, *kept)
 
 
 def _forwards(lab: Lab) -> Iterator[int]:

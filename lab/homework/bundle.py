@@ -111,6 +111,8 @@ def submit(
             raise ConfigError(f"{path} does not exist")
     files = gathered(lab, status, source, program)
     measured = compare.last(lab)
+    # `.` has no name, which the zip is to have.
+    output = output.absolute()
     report = output / rubric.REPORT
     written = report.read_text() if report.exists() else rubric.skeleton(student)
     if measured:

@@ -192,7 +192,8 @@ class _Making:
         with self.status.step(f"files on {self.machine.name} ({len(changed)})"):
             for name in changed:
                 if name in old and name in APP:
-                    self.ask("cp", f"{HOME}/{name}", f"{HOME}/{name}.{EDITED}")
+                    edited = f"{HOME}/{name}.{EDITED}"
+                    self.ask("cp", "--backup=numbered", f"{HOME}/{name}", edited)
                 self.machine.put(content[name], f"{HOME}/{name}", owner=USER)
             self.machine.run(["chown", "-R", f"{USER}:{USER}", HOME], sudo=True)
 

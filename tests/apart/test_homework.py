@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.support import Invoke, copy_checkout, names
+from tests.e2e.support import Invoke, copy_checkout, names, scrub
 
 pytestmark = pytest.mark.e2e
 WAYS = ("docker", "singularity", "job", "bare")
@@ -26,7 +26,8 @@ LONG = "60"
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Invoke]:
+def lab(tmp_path_factory: pytest.TempPathFactory, engine: None) -> Iterator[Invoke]:
+    scrub("homework")
     run = Invoke(copy_checkout(tmp_path_factory.mktemp("homework") / "ein Labor"), "homework")
     run("lab-up", "--workers", "0")
     run("mnist-up")

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
-def invoke(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Invoke]:
+def invoke(tmp_path_factory: pytest.TempPathFactory, engine: None) -> Iterator[Invoke]:
     scrub(LAB)
     run = Invoke(copy_checkout(tmp_path_factory.mktemp("planes") / "ein Labor"), LAB)
     yield run

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.support import Invoke, copy_checkout, ready
+from tests.e2e.support import Invoke, copy_checkout, ready, scrub_virtual
 
 pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
 def invoke(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Invoke]:
+    scrub_virtual("vm")
     run = Invoke(copy_checkout(tmp_path_factory.mktemp("vm") / "ein Labor"), "vm")
     yield run
     run("lab-destroy")

@@ -25,7 +25,7 @@ STEPS = (PORTS, "image", "machines", "names and registry", "control plane", "nod
 
 @dataclass(frozen=True)
 class Ending:
-    """How a lab went on whose lab-up was killed in each of these steps.
+    """How a lab went on whose lab-up was killed in every step.
 
     `status` is its lab-status then; `refused` a lab-up from another checkout, `standing` its
     lab-status after that one's lab-destroy; `smoke` a smoke test, with its machine cut off before,
@@ -33,7 +33,6 @@ class Ending:
     empty, and `left` what that leaves of the machines.
     """
 
-    killed: tuple[str, ...]
     status: dict[str, Any]
     refused: Done
     standing: dict[str, Any]
@@ -47,7 +46,16 @@ def in_every_step(checkout: Path, elsewhere: Path) -> Ending:
     """Kill lab-up after lab-up; `elsewhere` is a folder for another checkout."""
     scrub(NAME)
     lab, other = Invoke(checkout, NAME), Invoke(copy_checkout(elsewhere), NAME)
-    killed = tuple(kill(lab, step) for step in STEPS)
+    try:
+        return _go_on(lab, other, elsewhere)
+    except BaseException:
+        scrub(NAME)
+        raise
+
+
+def _go_on(lab: Invoke, other: Invoke, elsewhere: Path) -> Ending:
+    for step in STEPS:
+        kill(lab, step)
     status = lab.json("lab-status")
     refused = other("lab-up", "--workers", "0", code=2)
     other("lab-destroy")
@@ -64,11 +72,11 @@ def in_every_step(checkout: Path, elsewhere: Path) -> Ending:
     left = containers(NAME)
     (elsewhere / "state").rename(lab.state)
     lab("lab-destroy")
-    return Ending(killed, status, refused, standing, smoke, kept, unrecorded, left)
+    return Ending(status, refused, standing, smoke, kept, unrecorded, left)
 
 
-def kill(lab: Invoke, step: str) -> str:
-    """Begin a lab-up, and end it by SIGKILL soon after a step; the step."""
+def kill(lab: Invoke, step: str) -> None:
+    """Begin a lab-up, and end it by SIGKILL soon after a step."""
     process = lab.begin("lab-up", "--workers", "0", start_new_session=True)
     assert process.stderr
     if step == PORTS:
@@ -80,7 +88,6 @@ def kill(lab: Invoke, step: str) -> str:
         time.sleep(1.5)
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    return step
 
 
 def _wait_for_reservations(lab: Invoke, process: subprocess.Popen[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -12,6 +13,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from lab.errors import LabError
+from lab.virsh import undefine, virsh
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "e2e"
@@ -133,6 +137,14 @@ def scrub(name: str) -> None:
     ):
         if found := docker(*listing, *mine):
             docker(*removal, *found)
+
+
+def scrub_virtual(name: str) -> None:
+    """The same of virtual machines; where libvirt does not answer there are none."""
+    with contextlib.suppress(LabError):
+        for machine in virsh("list", "--all", "--name").split():
+            if machine.startswith(f"{name}-"):
+                undefine(machine)
 
 
 def leftovers() -> dict[str, set[str]]:

@@ -11,13 +11,15 @@ import signal
 import socket
 import time
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from lab import config, exercises, wait
+from lab import config, exercises, lock, wait
 from lab.containers import name_servers, resolver
 from lab.host import vagrant_home
 from lab.machines import LOCKED
@@ -48,12 +50,17 @@ def test_two_lab_ups_at_once(invoke: Invoke, request: pytest.FixtureRequest) -> 
 
 
 def test_lab_is_up(invoke: Invoke) -> None:
-    state = states(invoke)
+
+    def available() -> dict[str, Any] | None:
+        """Beside other labs that come up, a probe may be missed."""
+        state = states(invoke)
+        return state if all(addon["available"] for addon in state["addons"]) else None
+
+    state = wait.until(available, what="all add-ons", timeout=60)
     assert names(state["machines"]) == ["control-plane-1", "worker-1", "worker-2"]
     assert all(machine["state"] == "running" for machine in state["machines"])
     assert ready(state) == 3
     assert len(state["addons"]) == 5
-    assert all(addon["available"] for addon in state["addons"])
     # A second lab's machines count as well: with the usual 128 their kube-proxy would end.
     assert int(Path("/proc/sys/fs/inotify/max_user_instances").read_text()) >= 1024
 
@@ -294,6 +301,17 @@ def test_a_lab_that_came_from_another_network(invoke: Invoke) -> None:
     assert "which ask 192.0.2.9: lab-down and lab-up bring them" in invoke("lab-up").err
 
 
+@contextmanager
+def locked_file(path: Path) -> Iterator[None]:
+    """Hold the lock of a file that its last holder may have taken away a moment before."""
+    while True:
+        with path.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if lock._is_at(file, path):
+                yield
+                return
+
+
 def test_down_and_up_keep_everything(invoke: Invoke) -> None:
     invoke("exercise-up", *KEPT)
     addresses = names(states(invoke)["machines"], "address")
@@ -302,8 +320,7 @@ def test_down_and_up_keep_everything(invoke: Invoke) -> None:
     log = invoke.state / "logs/vagrant.log"
     held = vagrant_home() / "data/machine-index" / f"{entry}.lock"
     refused = log.read_text().count(LOCKED[0])
-    with held.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with locked_file(held):
         process = invoke.begin("lab-down")
         while log.read_text().count(LOCKED[0]) == refused:
             assert process.poll() is None

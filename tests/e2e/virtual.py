@@ -11,6 +11,7 @@ from lab import config, lifecycle, runner
 from lab.connection import Remote
 from lab.machines import Machines
 from lab.output import Status
+from tests.e2e.support import scrub_virtual
 
 # Of lab-up, all but Kubernetes: emulated, that alone takes minutes (tests/apart/test_vm.py).
 STEPS = (
@@ -83,6 +84,7 @@ def boot(checkout: Path) -> VirtualMachine:
     # Emulated, a kernel of two processors may have to start twice: docs/known-issues.md.
     chosen = {"name": "vm", "provider": "libvirt", "machines.workers": 0, "machines.cpus": 1}
     lab = config.load(checkout, chosen, environ={})
+    scrub_virtual(lab.name)
     status = Status()
     up = lifecycle.Bringup.of(lab, lifecycle.toolchain_of(lab, status), status)
     weigh(LITTLE)

@@ -80,6 +80,28 @@ def test_a_limit_ends_the_child_and_its_children(script: Script, tmp_path: Path)
     wait.until(lambda: gone(child) or None, what="the child's child to end", timeout=5)
 
 
+def test_an_interrupt_of_the_tests_lets_them_take_away_what_they_made(
+    script: Script, tmp_path: Path
+) -> None:
+    """They were ended for good a quarter of a second later."""
+    made = tmp_path / "made"
+    path = script(
+        f"trap 'sleep 2; rm {made}; exit 2' INT; touch {made}; while :; do sleep 0.1; done"
+    )
+    program = (
+        "import signal, sys\nfrom pathlib import Path\nfrom lab import runner\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"runner.attach([{str(path)!r}], Path('/'))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, stderr=subprocess.DEVNULL
+    ) as task:
+        wait.until(lambda: made.exists() or None, what="the tests", timeout=20)
+        task.send_signal(signal.SIGINT)
+        task.wait(20)
+    assert not made.exists()
+
+
 def test_standard_input_is_closed(script: Script) -> None:
     assert runner.run([script("read line || echo nothing")]).stdout == "nothing\n"
 

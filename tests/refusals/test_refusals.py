@@ -88,6 +88,8 @@ def chosen_ssh(invoke: Invoke) -> int:
 def held_port(invoke: Invoke) -> Iterator[int]:
     """A port that a container is to have that was never started: nobody listens on it."""
     port = chosen_ssh(invoke)
+    # What a run that was cut off has left.
+    docker("rm", "--force", "e2e-held")
     subprocess.run("tar -cT /dev/null | docker import - e2e-held", shell=True, check=True)
     docker("create", "--name", "e2e-held", "--publish", f"127.0.0.1:{port}:22", "e2e-held", "none")
     yield port
@@ -104,6 +106,8 @@ def test_port_of_a_stopped_container(invoke: Invoke, held_port: int, tmp_path: P
 
 
 def test_taken_network_is_named(invoke: Invoke, tmp_path: Path) -> None:
+    if docker("network", "ls", "--quiet", "--filter", "name=^e2e-taken$"):
+        docker("network", "rm", "e2e-taken")
     docker("network", "create", "--subnet", "192.168.63.0/24", "e2e-taken")
     try:
         file = tmp_path / "lab.toml"

@@ -24,6 +24,17 @@ def findings(lab: Lab, host: Host, packages: Any = (), sources: Any = SOURCES) -
     return {finding.id: finding for finding in doctor.examine(lab, host, packages, sources)}
 
 
+@pytest.mark.parametrize(
+    ("provider", "machines"),
+    [("docker", "machines are containers"), ("libvirt", "are emulated"), ("virtualbox", "guest")],
+)
+def test_what_machines_are_without_kvm(
+    lab: Lab, host: Callable[..., Host], provider: str, machines: str
+) -> None:
+    found = findings(replace(lab, provider=provider), host(kvm=False))["virtualisation"]
+    assert found.status == "note" and machines in found.detail
+
+
 def test_a_healthy_host_has_no_fault(lab: Lab, host: Callable[..., Host]) -> None:
     found = findings(lab, host())
     assert {finding.status for finding in found.values()} == {"ok", "note"}

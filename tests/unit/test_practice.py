@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 from dataclasses import replace
 from pathlib import Path
@@ -133,3 +134,20 @@ def test_a_smoke_test_takes_away_what_it_made(
         smoke.run(lab, [], tmp_path / "out", Status(io.StringIO()))
     assert calls[-1] == ("withdraw" if file else "destroy")
     assert ("destroy" in calls) is not bool(file)
+
+
+def test_a_smoke_test_takes_away_what_it_made_although_its_logs_cannot_be_had(
+    lab: Lab, tmp_path: Path, calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made(*_: Any, **__: Any) -> None:
+        lab.state.mkdir(parents=True)
+        (lab.state / lifecycle.CHOICES).write_text("{}")
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(lifecycle, "up", made)
+    monkeypatch.setattr(logs, "collect", full)
+    with pytest.raises(OSError, match="No space left"):
+        smoke.run(lab, [], tmp_path / "out", Status(io.StringIO()))
+    assert calls[-1] == "destroy"
