@@ -239,6 +239,15 @@ def test_what_a_student_wrote_stays(ready: Lab) -> None:
     assert make(ready).archive.read_bytes() == first
 
 
+def test_the_folder_one_stands_in(ready: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`.` has no name, and the zip is called like the folder."""
+    folder = ready.root / "hand-in"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    made = bundle.submit(ready, Status(), output=Path("."), student="ada")
+    assert made.archive == ready.root / "hand-in.zip" and made.archive.exists()
+
+
 def test_without_anything(lab: Lab) -> None:
     (lab.root / APP).mkdir(parents=True)
     made = make(lab)

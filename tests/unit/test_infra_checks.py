@@ -20,6 +20,7 @@ from infra.workloads.api import Api, CannotCheck
 from infra.workloads.capstone.test_capstone import tells, uses
 from infra.workloads.checks import Cluster, answering, eventually, ready
 from infra.workloads.mnist.test_mnist import in_shape
+from infra.workloads.namespace import test_namespace as namespace
 from infra.workloads.rollout.test_rollout import end_one, first_probe, tidy
 
 WORKLOADS = Path(checks.__file__).parent
@@ -387,6 +388,39 @@ def test_where_volumes_are_mounted() -> None:
     mounts = [{"mountPath": "/etc/settings/", "name": "a"}, {"mountPath": "/data", "name": "b"}]
     assert checks.mounts_of({"volumeMounts": mounts}) == {"/etc/settings": "a", "/data": "b"}
     assert checks.mounts_of({}) == {}
+
+
+class Server(Cluster):
+    """A namespace with a quota of five pods, whose API server answers so to a pod that is tried."""
+
+    def __init__(self, code: int, said: str) -> None:
+        super().__init__("namespace")
+        self.answer = code, said
+
+    def kubectl(self, *words: str, stdin: str = "", timeout: float = 20) -> tuple[int, str]:
+        return self.answer
+
+    def get(self, kind: str, name: str) -> checks.Object:
+        given = {"requests": namespace.REQUESTS, "limits": namespace.LIMITS}
+        return {"spec": {"hard": {"pods": "5"}, "containers": [{"resources": given}]}}
+
+
+def test_warnings_around_a_pod_that_is_tried() -> None:
+    pod = json.dumps(Server(0, "").get("pod", "client"), indent=4)
+    said = f"Warning: before\n{pod}\nWarning: would violate PodSecurity {{}}"
+    namespace.test_defaults_are_given(Server(0, said))
+
+
+@pytest.mark.parametrize(
+    ("requested", "refuses"), [("pods=1,requests.memory=1Gi", True), ("pods=1", False)]
+)
+def test_a_quota_that_is_full_need_not_have_memory(requested: str, refuses: bool) -> None:
+    server = Server(1, f"pods x is forbidden: exceeded quota: quota, requested: {requested}, used")
+    if refuses:
+        namespace.test_quota_refuses_too_much(server)
+        return
+    with pytest.raises(AssertionError, match="requested: pods=1"):
+        namespace.test_quota_refuses_too_much(server)
 
 
 class Slices(Cluster):

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from infra.workloads.checks import REVISION, Cluster, Object
+from infra.workloads.rollout import test_rollout
 from infra.workloads.rollout.test_rollout import (
     Record,
     guaranteed,
@@ -147,3 +148,22 @@ class Counted(Cluster):
 )
 def test_the_record_of_the_last_rollout(cluster: Counted, expected: bool) -> None:
     assert last_rollout_lost_nothing(cluster, Record(190, 190, 0, NEW)) is expected
+
+
+def test_a_further_pod_is_asked_for_nothing_but_its_readiness(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A liveness probe that fails says nothing of a readiness probe that never does."""
+    container = {
+        "args": ["serve"],
+        "livenessProbe": {"httpGet": {"port": 80}},
+        "readinessProbe": {"exec": {"command": ["true"]}},
+    }
+    template = {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [container]}}
+    monkeypatch.setattr(Cluster, "get", lambda *_: {"spec": {"template": template}})
+    made: list[Object] = []
+    monkeypatch.setattr(test_rollout, "made_for_a_moment", lambda _, pod: made.append(pod))
+    test_rollout.one_more(Cluster("rollout"), "check-ready", ["sleep", "60"])
+    (kept,) = made[0]["spec"]["containers"]
+    assert kept == {"readinessProbe": container["readinessProbe"], "command": ["sleep", "60"]}
+    assert "livenessProbe" in container
