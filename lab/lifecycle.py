@@ -321,10 +321,11 @@ def _take_steps(bringup: Bringup) -> None:
 
 def _tell_of_another_network(lab: Lab, status: Status) -> None:
     """The machines would have to boot, and somebody's work in them would be interrupted."""
-    former = None
-    # A remark is no reason to fail: the host may have no resolv.conf just now.
-    with contextlib.suppress(LabError, OSError):
+    try:
         former = containers.former_name_servers(lab)
+    except (LabError, OSError):
+        # A remark is no reason to fail: the host may have no resolv.conf just now.
+        return
     if former:
         status.say(
             f"this host asks other name servers than its machines, which ask {', '.join(former)}: "

@@ -89,10 +89,8 @@ class Store:
         files, bad = self._look(key)
         if bad:
             self.status.say(f"{bad} is not what was stored: it is refused and made again")
-            doomed = self.folder / f".{key}.bad"
-            shutil.rmtree(doomed, ignore_errors=True)
-            os.replace(self.folder / key, doomed)
-            shutil.rmtree(doomed)
+            with scratch(self.folder / f".{key}.bad") as doomed:
+                os.replace(self.folder / key, doomed)
         return files
 
     def _look(self, key: str) -> tuple[dict[str, Path] | None, Path | None]:

@@ -113,8 +113,11 @@ def test_a_corrupted_tool_is_refused_and_made_again(invoke: Invoke) -> None:
     with damaged.open("ab") as file:
         file.write(b"one byte more")
     damaged.replace(tool)
+    preview = invoke("exercise-preview", "pod")
     # Labs beside this one use it as well, and may have refused it first.
-    assert "myapp-pod" in invoke("exercise-preview", "pod").out
+    made_by_another = f"waiting: {tool.parent.name.rpartition('-')[0]} is being made already"
+    assert f"{tool} is not what was stored" in preview.err or made_by_another in preview.err
+    assert "myapp-pod" in preview.out
     assert tool.read_bytes() == whole
 
 
@@ -288,17 +291,17 @@ def test_second_lab_up_changes_nothing(invoke: Invoke) -> None:
     # As it is typed the second time: what the first one said is remembered.
     story = invoke("lab-up").err
     assert "nothing to do" in story and "name servers" not in story
-    assert time.monotonic() - begin < 30
+    assert time.monotonic() - begin < 10
     assert docker("inspect", "--format", "{{.State.StartedAt}}", *containers(invoke.lab)) == started
 
 
 def test_a_lab_that_came_from_another_network(invoke: Invoke) -> None:
     """Machines ask the name servers of their boot; `lab-down` and `lab-up` follow."""
-    if not name_servers(resolver().read_text()):
-        pytest.skip("this host asks nobody but itself for names")
     away = "echo nameserver 192.0.2.9 >/run/lab/resolv.conf"
     docker("exec", f"{invoke.lab}-control-plane-1", "sh", "-c", away)
-    assert "which ask 192.0.2.9: lab-down and lab-up bring them" in invoke("lab-up").err
+    told = "which ask 192.0.2.9: lab-down and lab-up bring them" in invoke("lab-up").err
+    # A host that asks nobody but itself has none to bring.
+    assert told is bool(name_servers(resolver().read_text()))
 
 
 @contextmanager

@@ -34,9 +34,9 @@ def mounted(cluster: Cluster, pod: Object, path: str) -> Object:
     """The volume that a pod has at a path."""
     spec = pod["spec"]
     mounts = {
-        path: volume
+        place: name
         for container in spec["containers"]
-        for path, volume in mounts_of(container).items()
+        for place, name in mounts_of(container).items()
     }
     name = pod["metadata"]["name"]
     assert path in mounts, (
