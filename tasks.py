@@ -170,6 +170,7 @@ def lab_env(c: Context, lab: str | None = None) -> None:
     from lab import practice, runner, stacks
 
     resolved, tools = practice.opened(load(name=lab))
+    stacks.link_plugins(resolved, tools)
     for name in sorted(runner.MISLEADING & os.environ.keys()):
         print(f"unset {name}")
     for name, value in stacks.environment(resolved, tools).items():

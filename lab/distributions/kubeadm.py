@@ -131,6 +131,8 @@ def initial(
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",
             "cgroupDriver": "systemd" if systemd_cgroup else "cgroupfs",
+            # Since 1.35 the kubelet refuses cgroup v1 unless it is told otherwise.
+            **({} if systemd_cgroup else {"failCgroupV1": False}),
             "failSwapOn": False,
             "resolvConf": "/run/lab/resolv.conf",
             # A node shares the disk of a laptop: a rather full one is no reason to evict pods.

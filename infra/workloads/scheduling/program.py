@@ -11,7 +11,7 @@ from infra.images import BUSYBOX
 from infra.manifests import SKIP_AWAIT
 
 # The cluster's version: the image that kubeadm's own scheduler runs.
-KUBE_SCHEDULER = "registry.k8s.io/kube-scheduler:v1.34.4"
+KUBE_SCHEDULER = "registry.k8s.io/kube-scheduler:v1.35.4"
 PACKER = "scheduling-packer"
 CONFIG = f"""\
 apiVersion: kubescheduler.config.k8s.io/v1
