@@ -501,6 +501,17 @@ def mirror_serve(
 
 
 @task
+def pins(c: Context, json_: bool = False) -> None:
+    """For maintainers: what the lock file pins, the newest versions, and which pins are behind."""
+    from lab import lifecycle
+    from lab import pins as comparison
+
+    status = Status()
+    found = comparison.look(lifecycle.toolchain_of(load(), status), ROOT, status)
+    print(document({"pins": [pin.data() for pin in found]}) if json_ else comparison.text(found))
+
+
+@task
 def test(c: Context, only: str = "") -> None:  # noqa: PT028
     """Run what CI runs: lint, types, unit, integration, refusals, e2e; --only NAME: one suite."""
     from lab import selftest
