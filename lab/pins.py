@@ -103,7 +103,7 @@ def requirements(text: str) -> dict[str, str]:
 
 
 def module_of(package: str, required: Iterable[str]) -> str:
-    """The required module that has a package; the program of a folder itself is of its only one."""
+    """The required module that has a package; for a folder's own program, the first one."""
     found = [
         module for module in required if f"{package}/".startswith((f"{module}/", f"{module}@"))
     ]
