@@ -173,7 +173,7 @@ def make_node_image(up: Bringup) -> None:
     builder = Builder(
         root=up.lab.root,
         toolchain=up.toolchain,
-        run_args=run_arguments(up.host.missing_capabilities),
+        run_args=run_arguments(up.host),
         status=up.status,
     )
     up.image = builder.node(up.lab.distribution)
@@ -182,12 +182,7 @@ def make_node_image(up: Bringup) -> None:
 def render(up: Bringup) -> dict[str, Any]:
     """What the Vagrantfile is to read; for virtual machines, their box is made first."""
     if up.lab.provider == "docker":
-        settings = docker_settings(
-            up.lab,
-            image=up.image,
-            missing_capabilities=up.host.missing_capabilities,
-            cgroup_version=up.host.cgroup,
-        )
+        settings = docker_settings(up.lab, up.host, up.image)
         return rendering(up.lab, settings)
     box = boxes.make(up.lab.root, up.toolchain.cache, up.image, up.lab.provider, up.status)
     if up.lab.provider == "virtualbox":

@@ -19,6 +19,38 @@ from lab.host import Engine, Host
 ROOT = Path(__file__).resolve().parents[2]
 
 
+# A Debian host without a hypervisor.
+HEALTHY = Host(
+    name="laptop",
+    system="Linux",
+    architecture="x86_64",
+    distribution="debian",
+    codename="bookworm",
+    python=(3, 11),
+    cpus=4,
+    memory=16000,
+    memory_free=12000,
+    disk_free=50 * 1024,
+    docker_disk_free=50 * 1024,
+    cgroup=2,
+    missing_capabilities=(),
+    is_root=False,
+    can_sudo=True,
+    docker_cli=True,
+    docker_engine=Engine("26.1.5", "laptop", Path("/var/lib/docker"), rootless=False),
+    docker_trouble="",
+    vagrant="2.3.4",
+    vagrant_libvirt=False,
+    virtualbox=None,
+    mmdebstrap=True,
+    c_compiler=True,
+    kvm=False,
+    inotify_instances=512,
+    networks=(),
+    held_ports={},
+)
+
+
 class Scripted(Remote):
     """A machine that nobody connects to: what it says to a command is `answer`."""
 
@@ -66,36 +98,7 @@ def lab(tmp_path: Path) -> Lab:
 @pytest.fixture
 def host() -> Callable[..., Host]:
     """A healthy Debian host without a hypervisor; keywords change it."""
-    healthy = Host(
-        name="laptop",
-        system="Linux",
-        architecture="x86_64",
-        distribution="debian",
-        codename="bookworm",
-        python=(3, 11),
-        cpus=4,
-        memory=16000,
-        memory_free=12000,
-        disk_free=50 * 1024,
-        docker_disk_free=50 * 1024,
-        cgroup=2,
-        missing_capabilities=(),
-        is_root=False,
-        can_sudo=True,
-        docker_cli=True,
-        docker_engine=Engine("26.1.5", "laptop", Path("/var/lib/docker"), rootless=False),
-        docker_trouble="",
-        vagrant="2.3.4",
-        vagrant_libvirt=False,
-        virtualbox=None,
-        mmdebstrap=True,
-        c_compiler=True,
-        kvm=False,
-        inotify_instances=512,
-        networks=(),
-        held_ports={},
-    )
-    return lambda **changes: replace(healthy, **changes)
+    return lambda **changes: replace(HEALTHY, **changes)
 
 
 @pytest.fixture
