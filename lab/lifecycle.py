@@ -49,9 +49,9 @@ from lab.machines import (
     Machines,
     docker_settings,
     emulated_cpus,
+    emulation,
     libvirt_settings,
     rendering,
-    slowness,
     virtualbox_settings,
 )
 from lab.output import Status
@@ -331,7 +331,7 @@ def _tell_of_another_network(lab: Lab, status: Status) -> None:
 def settle(lab: Lab, facts: Host, toolchain: Toolchain) -> Lab:
     """The lab with every `auto` replaced; from here on its machines are known to be slow or not."""
     settled = resolve_on(lab, facts, toolchain)[0]
-    wait.expect(slowness(settled, kvm=facts.kvm))
+    wait.expect(emulation(settled, kvm=facts.kvm))
     return settled
 
 

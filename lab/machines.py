@@ -103,8 +103,8 @@ def virtualbox_settings(lab: Lab, box: Box) -> dict[str, Any]:
     return {"box": {"name": box.name, "key": box.key, "accept": key.strip()}}
 
 
-def slowness(lab: Lab, *, kvm: bool) -> float:
-    """How many times longer than usual things may take on these machines."""
+def emulation(lab: Lab, *, kvm: bool) -> float:
+    """How many times slower than their host these machines are."""
     return EMULATED if lab.provider == "libvirt" and not kvm else 1
 
 

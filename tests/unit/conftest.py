@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from lab import wait
 from lab.config import Lab, Ports
 from lab.connection import Remote
 from lab.host import Engine, Host
@@ -77,6 +78,8 @@ def nothing_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: Any, **kwargs: Any) -> None:
         raise AssertionError(f"a unit test reached outside: {args}")
 
+    # Limits are those of a usual host, however slow this one is.
+    monkeypatch.setattr(wait, "host_slowness", lambda: 1.0)
     monkeypatch.setattr(subprocess, "Popen", refuse)
     monkeypatch.setattr(socket.socket, "connect", refuse)
 

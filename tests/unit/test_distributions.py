@@ -255,7 +255,7 @@ def test_components_are_patient_on_slow_machines(monkeypatch: pytest.MonkeyPatch
     usual = kubeadm.limits(kubeadm.SERVER_LIMITS)
     assert {"name": "etcd-healthcheck-timeout", "value": "2s"} in usual
     assert {"name": "election-timeout", "value": "1000"} in kubeadm.limits(kubeadm.ETCD_LIMITS, "")
-    monkeypatch.setattr(wait, "_slowness", 6.0)
+    monkeypatch.setattr(wait, "_emulation", 6.0)
     slow = {one["name"]: one["value"] for one in kubeadm.limits(kubeadm.LEADER_LIMITS)}
     assert slow["leader-elect-lease-duration"] == "90s"
     assert slow["leader-elect-renew-deadline"] == "60s"
