@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -197,29 +197,36 @@ def available(lab: Lab, tools: Path, namespace: str, workload: str) -> bool | No
     return True
 
 
-def wait_nodes(lab: Lab, tools: Path, since: datetime | None = None) -> None:
-    """Wait until every node is Ready, and was heard of `since`."""
+Unless = Callable[[], None] | None
+
+
+def wait_nodes(lab: Lab, tools: Path, since: datetime | None = None, unless: Unless = None) -> None:
+    """Wait until every node is Ready, and was heard of `since`; what `unless` raises ends it."""
     wait.until(
         lambda: nodes_ready(lab, tools, since),
         what="every node becoming Ready",
         timeout=PATIENCE,
+        unless=unless,
         hint="invoke lab-logs",
     )
 
 
-def wait_ready(lab: Lab, tools: Path) -> None:
-    """Wait until every node is Ready and the cluster's DNS serves."""
-    wait_nodes(lab, tools)
-    _wait_available(lab, tools, "kube-system", "deployment/coredns")
+def wait_ready(lab: Lab, tools: Path, unless: Unless = None) -> None:
+    """Wait until every node is Ready and the cluster's DNS serves; what `unless` raises ends it."""
+    wait_nodes(lab, tools, unless=unless)
+    _wait_available(lab, tools, "kube-system", "deployment/coredns", unless)
 
 
-def _wait_available(lab: Lab, tools: Path, namespace: str, workload: str) -> None:
+def _wait_available(
+    lab: Lab, tools: Path, namespace: str, workload: str, unless: Unless = None
+) -> None:
     """Wait for a workload. Raises DeadlineExceeded with what the namespace's pods complain of."""
     try:
         wait.until(
             lambda: available(lab, tools, namespace, workload),
             what=f"add-on {workload.split('/')[1]}",
             timeout=PATIENCE,
+            unless=unless,
         )
     except DeadlineExceeded as error:
         raise with_complaints(error, lab, tools, namespace, "invoke lab-logs") from error

@@ -40,7 +40,7 @@ from lab.choices import Choice, announce, as_brought_up, neighbours, resolve, to
 from lab.config import Lab, cache_folder
 from lab.connection import Remote, connections
 from lab.containers import run_arguments
-from lab.distributions import distribution
+from lab.distributions import distribution, units
 from lab.errors import ConfigError, LabError, NotFoundError, PrerequisiteError
 from lab.host import Host
 from lab.images import Builder
@@ -245,10 +245,13 @@ def join_machines(up: Bringup) -> None:
 
 
 def wait_for_nodes(up: Bringup) -> None:
-    """Every node Ready, none that is no machine any more, and the cluster's DNS answering."""
+    """Every node Ready, none that is no machine any more, and the cluster's DNS answering.
+
+    Raises ResourceError as soon as a machine's kubelet cannot keep running.
+    """
     with up.status.step("nodes ready, DNS answers"):
         cluster.forget_nodes(up.lab, up.stacks.tools)
-        cluster.wait_ready(up.lab, up.stacks.tools)
+        cluster.wait_ready(up.lab, up.stacks.tools, units.Watch(up.lab, up.remotes))
 
 
 def deploy_baseline(up: Bringup) -> None:

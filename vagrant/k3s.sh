@@ -4,17 +4,30 @@
 set -eu
 unit=$1
 limit=$2
-state=/var/lib/rancher/k3s/agent
-containerd=$state/etc/containerd
+state=/var/lib/rancher/k3s
+containerd=$state/agent/etc/containerd
 
 # The network card with this machine's address in the lab: never Vagrant's own, behind NAT.
 config=/etc/rancher/k3s/config.yaml
 address=$(sed -n 's/.*"node-ip": "\([0-9.]*\)".*/\1/p' $config)
 card=$(ip -o -4 address | awk -v address="$address" 'index($4, address "/") == 1 { print $2; exit }')
 . /run/lab/cgroups.env
-sed -i -e "s/@CARD@/$card/" -e "s#@KUBELET_ARGS@#${LAB_KUBELET_ARGS#--}#" -e '/^ *"",$/d' $config
+arguments=
+for argument in $LAB_K3S_KUBELET_ARGS; do
+  arguments="$arguments\"$argument\", "
+done
+sed -i -e "s/@CARD@/$card/" -e "s#\"@KUBELET_ARGS@\",#$arguments#" $config
 # What every pod begins with is k3s' own, where k3s came with its images.
-! ls $state/images/*.tar* >/dev/null 2>&1 || sed -i '/^ *"pause-image"/d' $config
+! ls $state/agent/images/*.tar* >/dev/null 2>&1 || sed -i '/^ *"pause-image"/d' $config
+
+# k3s takes the systemd driver if INVOCATION_ID is set, as systemd sets it in every unit.
+dropin=/etc/systemd/system/$unit.service.d/lab-cgroups.conf
+rm -f $dropin
+if [ "$LAB_CGROUP_DRIVER" = cgroupfs ]; then
+  mkdir -p ${dropin%/*}
+  printf '[Service]\nUnsetEnvironment=INVOCATION_ID\n' >$dropin
+fi
+systemctl daemon-reload
 
 start() {
   timeout "$limit" systemctl restart "$unit" && return

@@ -5,23 +5,28 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import shutil
 import subprocess
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
 
 from lab import runner
+from lab.config import Lab
+from lab.distributions import k3s
 from lab.errors import ConfigError, PrerequisiteError
 from lab.images import Builder
 from lab.output import Status
 from lab.toolchain import Toolchain
 from lab.toolchain.lock import Download, Item
 from tests.integration.conftest import ROOT, Web
+from tests.integration.machine import Folder
 
 VAGRANT = ROOT / "vagrant"
 SYSTEMD = Path("/usr/lib/systemd/system")
@@ -226,3 +231,65 @@ def restricted(text: str) -> str:
 def test_a_containerd_of_an_unknown_format_is_an_error() -> None:
     with pytest.raises(Exception, match="containerd has no section for its CRI"):
         restricted("version = 9\n")
+
+
+CONTAINERD = "var/lib/rancher/k3s/agent/etc/containerd"
+CONFIG = "etc/rancher/k3s/config.yaml"
+DROP_IN = "etc/systemd/system/k3s.service.d/lab-cgroups.conf"
+# The process tables of CAP_SYS_RESOURCE: of a host that has it, and of one that lacks it.
+HAS, LACKS = "CapBnd:\t000001ffffffffff\n", "CapBnd:\t000001fffeffffff\n"
+
+
+def machine(tmp_path: Path, groups: tuple[str, str], capabilities: str = HAS) -> Folder:
+    """A machine with k3s' settings, before k3s is started; `groups` are what `cgroups` reads."""
+    made = Folder(tmp_path)
+    kind, listing = groups
+    script = VAGRANT / "machine/rootfs/usr/local/lib/lab/cgroups"
+    made.write("run/lab/cgroups.env", runner.run([script, kind], stdin=listing.encode()).stdout)
+    made.write("proc/self/status", capabilities)
+    lab = Lab(root=tmp_path, workers=0, subnet=IPv4Network("192.168.56.0/24"), kubernetes=VERSION)
+    made.write(CONFIG, json.dumps(k3s.server(lab, lab.machines[0], "secret"), indent=1))
+    made.stand_in("ip", "echo '2: eth1 inet 192.168.56.11/24 brd 192.168.56.255 scope global eth1'")
+    made.stand_in("k3s", "exit 1")
+    return made
+
+
+CONTAINER_V1 = ("tmpfs", "9:name=systemd:/docker/12/init.scope\n4:memory:/docker/12\n")
+OWN_TREE = ("cgroup2fs", "0::/init.scope\n")
+
+
+@pytest.mark.parametrize(
+    ("groups", "arguments", "drop_in"),
+    [
+        # k3s' kubelet takes the driver of the machine, and stays with its containerd in its group.
+        (
+            CONTAINER_V1,
+            ["cgroup-root=/docker/12", "kubelet-cgroups=", "runtime-cgroups="],
+            "[Service]\nUnsetEnvironment=INVOCATION_ID\n",
+        ),
+        # A container on v2, or a virtual machine: k3s' own choices are right.
+        (OWN_TREE, [], ""),
+    ],
+)
+def test_k3s_has_the_control_groups_of_the_machine(
+    tmp_path: Path, groups: tuple[str, str], arguments: list[str], drop_in: str
+) -> None:
+    made = machine(tmp_path, groups)
+    # As left by another boot.
+    made.write(DROP_IN, "[Service]\n")
+    done = made.run("k3s.sh", "k3s", "30")
+    assert (done.returncode, done.stderr) == (0, "")
+    settings = json.loads(made.read(CONFIG))
+    told = settings["kubelet-arg"]
+    assert told[: len(arguments)] == arguments
+    assert told[len(arguments)] == "fail-swap-on=false"
+    assert settings["flannel-iface"] == "eth1"
+    assert made.read(DROP_IN) == drop_in
+    assert made.calls() == ["daemon-reload", "enable --quiet k3s", "restart k3s"]
+
+
+def test_a_k3s_that_does_not_start_is_told_with_its_words(tmp_path: Path) -> None:
+    made = machine(tmp_path, OWN_TREE)
+    made.started("exit 1")
+    done = made.run("k3s.sh", "k3s", "30")
+    assert (done.returncode, done.stderr) == (1, "the last words\n")
