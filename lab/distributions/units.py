@@ -1,7 +1,7 @@
 """The systemd unit that runs a machine's kubelet: whether it keeps running.
 
-With kubeadm this is kubelet itself, with k3s the unit of all of k3s. systemd starts a unit that ends
-again, and an API server answers between two starts: only the unit tells that it cannot run.
+With kubeadm this is kubelet itself, with k3s the unit of all of k3s. systemd starts a unit again that
+ended, and an API server answers between two starts: only the unit tells that it cannot run.
 """
 
 from __future__ import annotations
