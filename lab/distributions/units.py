@@ -1,6 +1,6 @@
 """The systemd unit that runs a machine's kubelet: whether it keeps running.
 
-With kubeadm this is kubelet itself, with k3s the unit of all of k3s. systemd starts a unit again that
+With kubeadm this is kubelet itself, with k3s the unit of all of k3s. systemd restarts a unit that
 ended, and an API server answers between two starts: only the unit tells that it cannot run.
 """
 
