@@ -145,6 +145,16 @@ def sign_of_life(node: dict[str, Any], lease: dict[str, Any] | None) -> datetime
     return max(map(datetime.fromisoformat, times))
 
 
+def has_image(lab: Lab, tools: Path, name: str) -> bool:
+    """Whether a node has an image, given without a tag: pulled, or imported by hand."""
+    return any(
+        reference.startswith((f"{name}:", f"{name}@"))
+        for node in get(lab, tools, "nodes")
+        for image in node["status"].get("images") or []
+        for reference in image.get("names") or []
+    )
+
+
 def lacking(item: Mapping[str, Any]) -> str:
     """What a Deployment or DaemonSet still lacks; empty when it serves."""
     status = item.get("status", {})
