@@ -37,6 +37,9 @@ ADDONS: Mapping[str, Mapping[str, Sequence[str]]] = {
         )
     },
 }
+# Distribution -> namespace and Service whose address is the way to every Ingress. The load balancer
+# gives it one; kubeadm's Ingress controller has a port of the node instead.
+INGRESS: Mapping[str, tuple[str, str]] = {"k3s": ("kube-system", "service/traefik")}
 
 
 def for_host(kubeconfig: str, lab: Lab) -> str:
@@ -156,8 +159,11 @@ def has_image(lab: Lab, tools: Path, name: str) -> bool:
 
 
 def lacking(item: Mapping[str, Any]) -> str:
-    """What a Deployment or DaemonSet still lacks; empty when it serves."""
+    """What a Deployment, a DaemonSet or a Service with an outside address still lacks; empty when
+    it serves."""
     status = item.get("status", {})
+    if item["kind"] == "Service":
+        return "" if status.get("loadBalancer", {}).get("ingress") else "no address yet"
     if item["kind"] == "DaemonSet":
         wanted, ready = status.get("desiredNumberScheduled", 0), status.get("numberReady", 0)
         return "" if wanted and ready == wanted else f"{ready} of {wanted} pods ready"
@@ -200,7 +206,8 @@ def with_complaints(
 
 
 def available(lab: Lab, tools: Path, namespace: str, workload: str) -> bool | None:
-    """True when a workload, such as deployment/traefik, serves. Raises ResourceError if not."""
+    """True when a workload, such as deployment/traefik, or a Service serves. Raises ResourceError
+    if not."""
     (item,) = get(lab, tools, workload, "--namespace", namespace)
     if lack := lacking(item):
         raise ResourceError(f"{namespace}/{workload}: {lack}")
@@ -243,10 +250,12 @@ def _wait_available(
 
 
 def wait_addons(lab: Lab, tools: Path) -> None:
-    """Wait until every add-on of the baseline is available."""
+    """Wait until every add-on of the baseline is available, and Ingresses can be reached."""
     for namespace, names in ADDONS[lab.distribution].items():
         for name in names:
             _wait_available(lab, tools, namespace, name)
+    if lab.distribution in INGRESS:
+        _wait_available(lab, tools, *INGRESS[lab.distribution])
     wait.until(
         lambda: metrics_served(lab, tools),
         what="metrics-server's API",
