@@ -29,20 +29,43 @@ if [ "$LAB_CGROUP_DRIVER" = cgroupfs ]; then
 fi
 systemctl daemon-reload
 
+# Without CAP_SYS_RESOURCE (bit 24) nothing may lower an OOM score, and containerd must not try. k3s has
+# no setting for that. With containerd 2 it can be told of a file beforehand: recent releases import a
+# folder, earlier ones take a template around their own. k3s' program, which its first call unpacks,
+# tells which: two imports in one configuration are an error.
+bounding=$(awk '/^CapBnd/ { print $2 }' /proc/self/status)
+way=none
+rm -f $containerd/config*.toml $containerd/config*.toml.tmpl $containerd/config-v3.toml.d/lab.toml
+if [ $((0x$bounding >> 24 & 1)) = 0 ]; then
+  way=second-start
+  k3s kubectl version --client >/dev/null 2>&1 || :
+  mkdir -p $containerd/config-v3.toml.d /etc/lab
+  cat >/etc/lab/oom.toml <<EOT
+version = 3
+[plugins.'io.containerd.cri.v1.runtime']
+restrict_oom_score_adj = true
+EOT
+  if LC_ALL=C grep -qsF config-v3.toml.d $state/data/current/bin/k3s; then
+    way=import
+    cp /etc/lab/oom.toml $containerd/config-v3.toml.d/lab.toml
+  elif LC_ALL=C grep -qsF config-v3.toml.tmpl $state/data/current/bin/k3s; then
+    way=template
+    printf 'imports = ["/etc/lab/oom.toml"]\n{{ template "base" . }}\n' >$containerd/config-v3.toml.tmpl
+  fi
+fi
+
 start() {
   timeout "$limit" systemctl restart "$unit" && return
   journalctl --unit "$unit" --lines 15 --no-pager --output cat >&2
   exit 1
 }
 
-rm -f $containerd/config*.toml $containerd/config*.toml.tmpl
 systemctl enable --quiet "$unit"
 start
+[ $way = second-start ] || exit 0
 
-# Without CAP_SYS_RESOURCE (bit 24) nothing may lower an OOM score, and containerd must not try. k3s
-# has no setting for that: its own configuration, of whatever version, becomes the template of the next.
-bounding=$(awk '/^CapBnd/ { print $2 }' /proc/self/status)
-[ $((0x$bounding >> 24 & 1)) = 0 ] || exit 0
+# containerd 1 would replace all of its CRI's settings by what it imports. So k3s' own configuration, of
+# whatever version, becomes the template of the next one.
 tries=600
 until grep -q 'runtimes' $containerd/config.toml 2>/dev/null; do
   tries=$((tries - 1))

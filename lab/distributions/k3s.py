@@ -160,7 +160,7 @@ class K3s:
         for path, text in texts.items():
             remote.put(text, path, mode="0600")
         with units.hinted(self.lab):
-            # Twice, where containerd's settings are to be changed.
+            # A release with containerd 1 may have to be started twice.
             remote.script(script, unit, f"{wait.limit(START):.0f}", timeout=3 * START)
         remote.put(wanted, STARTED)
 

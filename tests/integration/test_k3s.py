@@ -293,3 +293,60 @@ def test_a_k3s_that_does_not_start_is_told_with_its_words(tmp_path: Path) -> Non
     made.started("exit 1")
     done = made.run("k3s.sh", "k3s", "30")
     assert (done.returncode, done.stderr) == (1, "the last words\n")
+
+
+# What k3s' program has in it, by the way in which its containerd takes a further file.
+PROGRAMS = {
+    "import": "config-v3.toml.tmpl config.toml.tmpl imports = [.../config-v3.toml.d/*.toml]",
+    "template": "config-v3.toml.tmpl config.toml.tmpl",
+    "second start": "config.toml.tmpl",
+}
+RUNTIME = '[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]\n  b = 1\n'
+
+
+@pytest.mark.parametrize("way", PROGRAMS)
+def test_one_start_is_enough_for_containerd_2(tmp_path: Path, way: str) -> None:
+    """On a host where nothing may lower an OOM score."""
+    made = machine(tmp_path, CONTAINER_V1, LACKS)
+    made.write("var/lib/rancher/k3s/data/x/bin/k3s", f"\0{PROGRAMS[way]}\0")
+    # k3s unpacks itself when it is called, here too.
+    data = "@var/lib/rancher/k3s/data"
+    made.stand_in("k3s", f"ln -sfn x {data}/current; exit 1")
+    made.started(f"[ -e @{CONTAINERD}/config.toml ] || cp @rendered @{CONTAINERD}/config.toml")
+    made.write("rendered", V2 + RUNTIME)
+    scripts = VAGRANT / "k3s/rootfs/usr/local/lib/lab"
+    shutil.copytree(scripts, made.root / "usr/local/lib/lab")
+    # Left by an earlier start, of another release for instance.
+    for name in ("config-v3.toml.tmpl", "config.toml.tmpl", "config-v3.toml.d/lab.toml"):
+        made.write(f"{CONTAINERD}/{name}", "old")
+    done = made.run("k3s.sh", "k3s", "30")
+    assert (done.returncode, done.stderr) == (0, "")
+    starts = [call for call in made.calls() if call.startswith("restart")]
+    assert len(starts) == (2 if way == "second start" else 1)
+    files = {
+        "import": "config-v3.toml.d/lab.toml",
+        "template": "config-v3.toml.tmpl",
+        "second start": "config.toml.tmpl",
+    }
+    texts = {name: made.read(f"{CONTAINERD}/{file}") for name, file in files.items()}
+    assert [name for name, text in texts.items() if text] == [way]
+    oom = {"io.containerd.cri.v1.runtime": {"restrict_oom_score_adj": True}}
+    expected = {"version": 3, "plugins": oom}
+    if way == "second start":
+        cri = tomllib.loads(texts[way])["plugins"]["io.containerd.grpc.v1.cri"]
+        assert cri["restrict_oom_score_adj"] is True and cri["a"] == 1
+    elif way == "import":
+        assert tomllib.loads(texts[way]) == expected
+    else:
+        first, second = texts[way].splitlines()
+        assert second == '{{ template "base" . }}'
+        (file,) = tomllib.loads(first)["imports"]
+        assert tomllib.loads(Path(file).read_text()) == expected
+
+
+def test_a_host_with_all_capabilities_leaves_containerd_as_it_is(tmp_path: Path) -> None:
+    made = machine(tmp_path, OWN_TREE, HAS)
+    made.write(f"{CONTAINERD}/config-v3.toml.tmpl", "old")
+    assert made.run("k3s.sh", "k3s", "30").returncode == 0
+    assert not list((made.root / CONTAINERD).rglob("*.toml*"))
+    assert made.calls().count("restart k3s") == 1
