@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import runner
+from lab import logs, runner
 from lab.config import Lab
 from lab.distributions import k3s
 from lab.errors import ConfigError, PrerequisiteError
@@ -350,3 +350,17 @@ def test_a_host_with_all_capabilities_leaves_containerd_as_it_is(tmp_path: Path)
     assert made.run("k3s.sh", "k3s", "30").returncode == 0
     assert not list((made.root / CONTAINERD).rglob("*.toml*"))
     assert made.calls().count("restart k3s") == 1
+
+
+def test_logs_of_a_machine_have_those_of_its_containerd(tmp_path: Path) -> None:
+    """k3s' writes a file of its own; of others the journal has it."""
+    made = Folder(tmp_path)
+    shell, option, line = (made.moved(word) for word in logs.COMMANDS["containerd.log"])
+
+    def told() -> str:
+        path = f"{made.programs}:{os.environ['PATH']}"
+        return runner.run([shell, option, line], env={"PATH": path}).stdout
+
+    assert told() == "the last words\n"
+    made.write(logs.K3S_CONTAINERD.removeprefix("/"), "level=error\n")
+    assert told() == "level=error\n"
