@@ -54,10 +54,14 @@ EOT
   fi
 fi
 
-start() {
-  timeout "$limit" systemctl restart "$unit" && return
-  journalctl --unit "$unit" --lines 15 --no-pager --output cat >&2
+fail() {
+  journalctl --unit "$unit" --lines 14 --no-pager --output cat >&2
+  echo "$1" >&2
   exit 1
+}
+
+start() {
+  timeout "$limit" systemctl restart "$unit" || fail "$unit does not start"
 }
 
 systemctl enable --quiet "$unit"
@@ -68,8 +72,9 @@ start
 # whatever version, becomes the template of the next one.
 tries=600
 until grep -q 'runtimes' $containerd/config.toml 2>/dev/null; do
+  systemctl is-active --quiet "$unit" || fail "$unit ended before it wrote $containerd/config.toml"
   tries=$((tries - 1))
-  [ $tries -gt 0 ] || { echo "k3s did not write $containerd/config.toml" >&2; exit 1; }
+  [ $tries -gt 0 ] || fail "$unit did not write $containerd/config.toml"
   sleep 0.2
 done
 template=config.toml.tmpl

@@ -292,7 +292,7 @@ def test_a_k3s_that_does_not_start_is_told_with_its_words(tmp_path: Path) -> Non
     made = machine(tmp_path, OWN_TREE)
     made.started("exit 1")
     done = made.run("k3s.sh", "k3s", "30")
-    assert (done.returncode, done.stderr) == (1, "the last words\n")
+    assert (done.returncode, done.stderr) == (1, "the last words\nk3s does not start\n")
 
 
 # What k3s' program has in it, by the way in which its containerd takes a further file.
@@ -342,6 +342,15 @@ def test_one_start_is_enough_for_containerd_2(tmp_path: Path, way: str) -> None:
         assert second == '{{ template "base" . }}'
         (file,) = tomllib.loads(first)["imports"]
         assert tomllib.loads(Path(file).read_text()) == expected
+
+
+def test_an_old_k3s_that_ends_before_its_second_start(tmp_path: Path) -> None:
+    made = machine(tmp_path, CONTAINER_V1, LACKS)
+    made.started("echo activating >@active")
+    done = made.run("k3s.sh", "k3s", "300")
+    words, why = done.stderr.splitlines()
+    assert (done.returncode, words) == (1, "the last words")
+    assert why.startswith("k3s ended before it wrote ")
 
 
 def test_a_host_with_all_capabilities_leaves_containerd_as_it_is(tmp_path: Path) -> None:
