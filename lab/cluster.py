@@ -39,7 +39,7 @@ ADDONS: Mapping[str, Mapping[str, Sequence[str]]] = {
 }
 # Distribution -> namespace and Service whose address is the way to every Ingress. The load balancer
 # gives it one; kubeadm's Ingress controller has a port of the node instead.
-INGRESS: Mapping[str, tuple[str, str]] = {"k3s": ("kube-system", "service/traefik")}
+INGRESS_SERVICE: Mapping[str, tuple[str, str]] = {"k3s": ("kube-system", "service/traefik")}
 
 
 def for_host(kubeconfig: str, lab: Lab) -> str:
@@ -249,17 +249,19 @@ def _wait_available(
         raise with_complaints(error, lab, tools, namespace, "invoke lab-logs") from error
 
 
-def wait_addons(lab: Lab, tools: Path) -> None:
-    """Wait until every add-on of the baseline is available, and Ingresses can be reached."""
+def wait_addons(lab: Lab, tools: Path, unless: Unless = None) -> None:
+    """Wait until every add-on of the baseline is available, and Ingresses can be reached; what
+    `unless` raises ends it."""
     for namespace, names in ADDONS[lab.distribution].items():
         for name in names:
-            _wait_available(lab, tools, namespace, name)
-    if lab.distribution in INGRESS:
-        _wait_available(lab, tools, *INGRESS[lab.distribution])
+            _wait_available(lab, tools, namespace, name, unless)
+    if lab.distribution in INGRESS_SERVICE:
+        _wait_available(lab, tools, *INGRESS_SERVICE[lab.distribution], unless)
     wait.until(
         lambda: metrics_served(lab, tools),
         what="metrics-server's API",
         timeout=PATIENCE,
+        unless=unless,
         hint="invoke lab-logs",
     )
 

@@ -96,6 +96,11 @@ class Bringup:
         return connections(self.lab)
 
     @cached_property
+    def kubelets(self) -> units.Watch:
+        """What ends a wait for the cluster when a machine's kubelet cannot keep running."""
+        return units.Watch(self.lab, self.remotes)
+
+    @cached_property
     def versions(self) -> dict[str, str]:
         names = NODE_TOOLS[self.lab.distribution]
         return {name: self.toolchain.version(name) for name in names}
@@ -251,7 +256,7 @@ def wait_for_nodes(up: Bringup) -> None:
     """
     with up.status.step("nodes ready, DNS answers"):
         cluster.forget_nodes(up.lab, up.stacks.tools)
-        cluster.wait_ready(up.lab, up.stacks.tools, units.Watch(up.lab, up.remotes))
+        cluster.wait_ready(up.lab, up.stacks.tools, up.kubelets)
 
 
 def deploy_baseline(up: Bringup) -> None:
@@ -266,7 +271,7 @@ def deploy_baseline(up: Bringup) -> None:
             up.baseline.result()
         elif up.lab.distribution == "kubeadm":
             up.stacks.up("cluster")
-        cluster.wait_addons(up.lab, up.stacks.tools)
+        cluster.wait_addons(up.lab, up.stacks.tools, up.kubelets)
 
 
 STEPS: Sequence[Callable[[Bringup], None]] = (
