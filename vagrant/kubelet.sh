@@ -22,7 +22,7 @@ begun=$(restarts)
 deadline=$(($(date +%s) + limit))
 until curl --silent --fail --max-time 5 --output /dev/null http://127.0.0.1:10248/healthz; do
   systemctl is-active --quiet "$unit" && [ "$(restarts)" = "$begun" ] ||
-    fail "$unit ended before its kubelet was healthy"
-  [ "$(date +%s)" -lt $deadline ] || fail "$unit runs, but its kubelet was not healthy within $limit s"
+    fail "$unit ended before kubelet was healthy"
+  [ "$(date +%s)" -lt $deadline ] || fail "$unit runs, but kubelet was not healthy within $limit s"
   sleep 0.2
 done

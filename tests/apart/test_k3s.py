@@ -81,7 +81,7 @@ def test_a_program_that_ends_when_it_has_said_that_it_is_ready(lab: Invoke) -> N
     assert time.monotonic() - begun < wait.limit(120)
     assert f"✗ control plane (k3s {VERSION})" in done.err
     assert "| server: this is not k3s" in done.err
-    assert "| k3s ended before its kubelet was healthy" in done.err
+    assert "| k3s ended before kubelet was healthy" in done.err
     assert "invoke lab-up --distribution kubeadm" in done.err
 
 

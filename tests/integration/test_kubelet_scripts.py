@@ -35,7 +35,7 @@ def test_a_unit_that_ends_is_told_at_once(machine: Folder, meanwhile: str) -> No
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         "the last words",
-        "k3s ended before its kubelet was healthy",
+        "k3s ended before kubelet was healthy",
     ]
 
 
@@ -44,7 +44,7 @@ def test_a_kubelet_that_hangs(machine: Folder) -> None:
     done = machine.run("kubelet.sh", "kubelet", "1")
     assert (done.returncode, done.stderr.splitlines()[-1]) == (
         1,
-        "kubelet runs, but its kubelet was not healthy within 1 s",
+        "kubelet runs, but kubelet was not healthy within 1 s",
     )
 
 
