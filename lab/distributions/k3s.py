@@ -28,7 +28,7 @@ REGISTRIES = "/etc/rancher/k3s/registries.yaml"
 KUBECONFIG = "/etc/rancher/k3s/k3s.yaml"
 # The token with the digest of the cluster's CA in it, by which an agent knows the server.
 AGENT_TOKEN = "/var/lib/rancher/k3s/server/node-token"
-# A digest of what the unit was last started with.
+# A digest of what the unit was last started with, and had a healthy kubelet.
 STARTED = "/etc/rancher/k3s/lab-started"
 # Seconds for a unit to say that it is ready; it unpacks its images before that.
 START = 300
@@ -142,13 +142,11 @@ class K3s:
         wait_for_node(plane, "k3s", "kubectl")
 
     def _run(self, remote: Remote, settings: dict[str, Any]) -> None:
-        """Have k3s run with these settings; returns when its kubelet is healthy."""
-        unit = units.unit_of(self.lab, machine_of(self.lab, remote))
-        self._start(remote, settings, unit)
-        units.wait_healthy(self.lab, remote, unit)
+        """Have k3s run with these settings; returns when its kubelet is healthy.
 
-    def _start(self, remote: Remote, settings: dict[str, Any], unit: str) -> None:
-        """Start a unit with these settings, unless it runs or comes up with them already."""
+        A unit that runs or comes up with them already is not started again.
+        """
+        unit = units.unit_of(self.lab, machine_of(self.lab, remote))
         script = self.lab.root / "vagrant" / "k3s.sh"
         given = registries(self.lab)
         texts = {CONFIG: json.dumps(settings, indent=1), REGISTRIES: json.dumps(given, indent=1)}
@@ -156,12 +154,14 @@ class K3s:
         before = remote.run(["cat", STARTED], sudo=True, ok=(0, 1)).strip()
         state = remote.run(["systemctl", "is-active", unit], ok=range(256)).strip()
         if before == wanted and state in ("active", "activating"):
+            units.wait_healthy(self.lab, remote, unit)
             return
         for path, text in texts.items():
             remote.put(text, path, mode="0600")
         with units.hinted(self.lab):
             # A release with containerd 1 may have to be started twice.
             remote.script(script, unit, f"{wait.limit(START):.0f}", timeout=3 * START)
+        units.wait_healthy(self.lab, remote, unit)
         remote.put(wanted, STARTED)
 
     def _token(self) -> str:

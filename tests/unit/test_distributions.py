@@ -278,6 +278,10 @@ class Fails(Restarted):
     def __init__(self, script: str) -> None:
         super().__init__(0)
         self.failing = script
+        self.written: list[str] = []
+
+    def put(self, content: str | bytes, path: str, mode: str = "0644", owner: str = "root") -> None:
+        self.written.append(path)
 
     def script(self, path: Path, *arguments: str, timeout: int = 60) -> str:
         if path.name == self.failing:
@@ -295,8 +299,11 @@ def test_a_unit_that_ends_is_a_control_plane_that_failed(lab: Lab, name: str, sc
     for file in ("flannel.yaml", "k3s.sh"):
         (lab.root / "vagrant" / file).write_text("")
     made = distribution(replace(lab, distribution=name), VERSIONS)
+    machine = Fails(script)
     with pytest.raises(CommandError, match="invalid configuration") as caught:
-        made.start(Fails(script))
+        made.start(machine)
+    # The next lab-up starts it anew.
+    assert k3s.STARTED not in machine.written
     # k3s is not the only way to a cluster.
     assert ("lab-up --distribution kubeadm" in caught.value.hint) is (name == "k3s")
     assert "invoke lab-logs" in caught.value.hint
