@@ -155,6 +155,11 @@ LAYOUT = {
 }
 
 
+def brings(distribution: str, name: str) -> bool:
+    """Whether a distribution's nodes have an image of ours with this name, given without a tag."""
+    return any(image.name.rpartition(":")[0] == name for image in NODE_IMAGES[distribution][0])
+
+
 def dockerfile(image: Image) -> str:
     """The Dockerfile of an image: its part of Debian, its programs, its entry point.
 

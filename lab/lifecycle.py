@@ -40,7 +40,7 @@ from lab.choices import Choice, announce, as_brought_up, neighbours, resolve, to
 from lab.config import Lab, cache_folder
 from lab.connection import Remote, connections
 from lab.containers import run_arguments
-from lab.distributions import distribution
+from lab.distributions import distribution, units
 from lab.errors import ConfigError, LabError, NotFoundError, PrerequisiteError
 from lab.host import Host
 from lab.images import Builder
@@ -94,6 +94,11 @@ class Bringup:
     @cached_property
     def remotes(self) -> list[Remote]:
         return connections(self.lab)
+
+    @cached_property
+    def kubelets(self) -> units.Watch:
+        """What ends a wait for the cluster when a machine's kubelet cannot keep running."""
+        return units.Watch(self.lab, self.remotes)
 
     @cached_property
     def versions(self) -> dict[str, str]:
@@ -245,10 +250,13 @@ def join_machines(up: Bringup) -> None:
 
 
 def wait_for_nodes(up: Bringup) -> None:
-    """Every node Ready, none that is no machine any more, and the cluster's DNS answering."""
+    """Every node Ready, none that is no machine any more, and the cluster's DNS answering.
+
+    Raises ResourceError as soon as a machine's kubelet cannot keep running.
+    """
     with up.status.step("nodes ready, DNS answers"):
         cluster.forget_nodes(up.lab, up.stacks.tools)
-        cluster.wait_ready(up.lab, up.stacks.tools)
+        cluster.wait_ready(up.lab, up.stacks.tools, up.kubelets)
 
 
 def deploy_baseline(up: Bringup) -> None:
@@ -263,7 +271,7 @@ def deploy_baseline(up: Bringup) -> None:
             up.baseline.result()
         elif up.lab.distribution == "kubeadm":
             up.stacks.up("cluster")
-        cluster.wait_addons(up.lab, up.stacks.tools)
+        cluster.wait_addons(up.lab, up.stacks.tools, up.kubelets)
 
 
 STEPS: Sequence[Callable[[Bringup], None]] = (

@@ -194,6 +194,9 @@ class Machines(vagrant.Vagrant):
         """Halt every machine; what is in it is kept."""
         # What is held does not hear that it shall end.
         self.release()
+        if self.lab.provider == "docker":
+            # Vagrant stops one machine after the other.
+            containers.stop(self.lab)
         self.halt()
 
     def hold(self) -> bool:

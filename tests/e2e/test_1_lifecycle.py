@@ -331,6 +331,9 @@ def test_down_and_up_keep_everything(invoke: Invoke) -> None:
     assert process.wait(120) == 0
     assert not containers(invoke.lab)
     stopped = states(invoke)
+    # systemd has shut them down; they were not killed.
+    made = [f"{invoke.lab}-{machine}" for machine in names(stopped["machines"])]
+    assert "137" not in docker("inspect", "--format", "{{.State.ExitCode}}", *made)
     assert all(machine["state"] != "running" for machine in stopped["machines"])
     assert "invoke lab-up" in invoke("exercise-up", "pod", code=4).err
     by_hand = invoke.shell("pulumi up --stack pod --yes --non-interactive --skip-preview", code=1)

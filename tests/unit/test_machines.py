@@ -261,3 +261,20 @@ def test_a_machine_is_held_before_it_goes_back(
         monkeypatch.setattr(one, name, vagrant)
     one.restore("before")
     assert done == expected
+
+
+def test_containers_shut_down_in_order_and_all_at_once(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Vagrant by itself would kill each after a second."""
+    ran: list[str] = []
+    running = ["a1", "b2"]
+    monkeypatch.setattr(containers, "_list", lambda *_: running)
+    monkeypatch.setattr(
+        containers.runner, "run", lambda argv, **_: ran.append(" ".join(map(str, argv)))
+    )
+    containers.stop(lab)
+    assert ran == ["docker stop -t 60 a1 b2"]
+    running.clear()
+    containers.stop(lab)
+    assert len(ran) == 1

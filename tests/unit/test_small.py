@@ -380,6 +380,26 @@ def test_what_a_workload_lacks() -> None:
     assert cluster.lacking({**web, "status": {}}) == "0 of 1 pods ready"
 
 
+def test_an_ingress_controller_needs_an_address() -> None:
+    service = {"kind": "Service", "status": {"loadBalancer": {}}}
+    assert cluster.lacking(service) == "no address yet"
+    service["status"] = {"loadBalancer": {"ingress": [{"ip": "192.168.56.11"}]}}
+    assert cluster.lacking(service) == ""
+
+
+@pytest.mark.parametrize("distribution", ["k3s", "kubeadm"])
+def test_a_baseline_is_there_when_ingresses_can_be_reached(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, distribution: str
+) -> None:
+    """k3s' load balancer has pods of its own, which come last."""
+    asked: list[str] = []
+    monkeypatch.setattr(cluster, "available", lambda *words: not asked.append(words[3]))
+    monkeypatch.setattr(cluster, "metrics_served", lambda *_: True)
+    cluster.wait_addons(replace(lab, distribution=distribution), Path())
+    assert ("service/traefik" in asked) is (distribution == "k3s")
+    assert "deployment/traefik" in asked
+
+
 def test_a_wait_returns_what_it_waited_for() -> None:
     answers = iter([None, None, "there"])
     assert wait.until(lambda: next(answers), what="it", timeout=5, interval=0.001) == "there"
