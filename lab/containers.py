@@ -8,13 +8,14 @@ and because a volume that is filled beforehand lets all containers be created at
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lab import runner, wait
 from lab.config import Lab
-from lab.errors import ConfigError, PrerequisiteError
+from lab.errors import CommandError, ConfigError, PrerequisiteError
 from lab.keys import public
 from lab.parallel import each
 
@@ -27,6 +28,11 @@ CGROUP_V1_BOOT = (
 # Container runtimes cannot nest overlay file systems: their folders are volumes. Docker fills the
 # first one, the node's unpacked images, from the image.
 STORE = "/var/lib/containerd"
+# Where a host lists its name servers, the usual place first.
+RESOLVERS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
+# Addresses as `name-servers` of vagrant/machine takes them: neither loopback nor with a zone.
+FOUR = re.compile(r"(?!0\.|127\.)[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+")
+SIX = re.compile(r"(?!fe[89ab])[0-9a-f:]*:[0-9a-f:]*", re.IGNORECASE)
 VOLUMES = ("/var/lib/docker", "/var/lib/kubelet", "/var/lib/rancher")
 
 
@@ -58,17 +64,27 @@ def machine_arguments(lab: Lab, key: Path) -> list[str]:
 
 def access_arguments(key: Path) -> list[str]:
     """Arguments by which a machine knows the key that opens it, and the host's name servers."""
-    return [
-        "--tty",
-        *["--volume", f"{public(key)}:/etc/lab/authorized_keys:ro"],
-        *["--volume", f"{resolver()}:/etc/lab/host-resolv.conf:ro"],
-    ]
+    arguments = ["--tty", "--volume", f"{public(key)}:/etc/lab/authorized_keys:ro"]
+    # Docker would make a folder of a file that is not there.
+    if file := resolver():
+        arguments += ["--volume", f"{file}:/etc/lab/host-resolv.conf:ro"]
+    return arguments
 
 
-def resolver() -> Path:
-    """The host's list of name servers; behind systemd's local one, those it asks itself."""
-    systemd = Path("/run/systemd/resolve/resolv.conf")
-    return systemd if systemd.exists() else Path("/etc/resolv.conf")
+def resolver() -> Path | None:
+    """The host's list of name servers; None where there is none, or where its link leads nowhere.
+
+    Where the usual one has only a resolver of the host's own, systemd's list of those that it asks.
+    """
+    there = [file for file in RESOLVERS if file.is_file()]
+    useful = [file for file in there if name_servers(_text(file))]
+    return next(iter((*useful, *there)), None)
+
+
+def name_servers_of_host() -> list[str]:
+    """The name servers that this host has for pods, two at most."""
+    file = resolver()
+    return name_servers(_text(file)) if file else []
 
 
 def boot_command(cgroup_version: int) -> list[str]:
@@ -91,7 +107,7 @@ def prepare(lab: Lab, image: str, known: Collection[str]) -> None:
 
     `known` are the containers' ids that Vagrant remembers. One of the lab's that is not among
     them was being made when somebody killed Vagrant: it is removed, and made anew.
-    Raises ConfigError when another checkout has a lab of this name.
+    Raises ConfigError when another checkout has a lab of this name, or another network the range.
     """
     roots = made_by(lab.name)
     for root in roots.values():
@@ -103,7 +119,12 @@ def prepare(lab: Lab, image: str, known: Collection[str]) -> None:
     if forgotten := [container for container in roots if container not in known]:
         runner.run(["docker", "rm", "--force", "--volumes", *forgotten], timeout=120)
     existing = _list("ps", "--all", "--format", "{{.Names}}")
-    wait.until(lambda: _make_network(lab), what=f"network {network(lab)}", timeout=30)
+    refused = wait.until(lambda: _make_network(lab), what=f"network {network(lab)}", timeout=30)
+    if refused:
+        raise ConfigError(
+            f"Docker refuses the lab's network {lab.subnet}: {refused}",
+            hint="invoke lab-up chooses another one, unless `network.subnet` in lab.toml names it",
+        )
 
     def fill(name: str) -> None:
         # What a killed lab-up asked of the engine may still be under way.
@@ -172,13 +193,16 @@ def drop(lab: Lab, machines: Collection[str]) -> None:
 
 
 def name_servers(text: str) -> list[str]:
-    """The addresses in a resolv.conf that pods may ask, as vagrant/machine's `adapt` takes them.
+    """The addresses in a resolv.conf that pods may ask, two at most.
 
-    On loopback a pod would ask itself, and two are enough.
+    A machine reads its files by the same rule: vagrant/machine's `name-servers` says why.
     """
-    lines = [line.split() for line in text.splitlines()]
-    addresses = [words[1] for words in lines if words[:1] == ["nameserver"] and len(words) > 1]
-    return [address for address in addresses if not address.startswith(("127.", "::1"))][:2]
+    lines = [re.findall(r"[^ \t\r]+", line) for line in text.split("\n")]
+    given = [words[1] for words in lines if words[:1] == ["nameserver"] and len(words) > 1]
+    four = [address for address in given if FOUR.fullmatch(address)]
+    six = [address for address in given if SIX.fullmatch(address)]
+    beyond = [address for address in six if re.sub("[0:]", "", address) not in ("", "1")]
+    return (four or beyond)[:2]
 
 
 def former_name_servers(lab: Lab) -> list[str]:
@@ -186,7 +210,8 @@ def former_name_servers(lab: Lab) -> list[str]:
 
     A laptop that has come to another network, for instance.
     """
-    now = name_servers(resolver().read_text())
+    if not (now := name_servers_of_host()):
+        return []
     machine = container(lab, lab.machines[0].name)
     asked = runner.run(["docker", "exec", machine, "cat", "/run/lab/resolv.conf"]).stdout
     before = name_servers(asked)
@@ -277,17 +302,33 @@ def _snapshot(lab: Lab, *words: str) -> None:
     runner.run([*command, "/snapshot.sh", *words], timeout=600)
 
 
-def _make_network(lab: Lab) -> bool:
-    """Make the lab's network; one of that name with other addresses is of a lab that is gone."""
+def _text(file: Path) -> str:
+    """A file's text; empty where this user may not read it."""
+    try:
+        return file.read_bytes().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _make_network(lab: Lab) -> str:
+    """Make the lab's network; one of that name with other addresses is of a lab that is gone.
+
+    Returns Docker's words where another network has the addresses, which waiting does not change.
+    """
     query = ["docker", "network", "inspect", network(lab), "--format"]
     found = runner.run([*query, "{{range .IPAM.Config}}{{.Subnet}}{{end}}"], ok=(0, 1))
     if found.stdout.strip() == str(lab.subnet):
-        return True
+        return ""
     if found.code == 0:
         runner.run(["docker", "network", "rm", network(lab)])
     options = ["--subnet", str(lab.subnet), "--gateway", lab.address(1), *_labels(lab)]
-    runner.run(["docker", "network", "create", *options, network(lab)])
-    return True
+    try:
+        runner.run(["docker", "network", "create", *options, network(lab)])
+    except CommandError as error:
+        if "overlap" not in error.output:
+            raise
+        return error.reason
+    return ""
 
 
 def _fill(lab: Lab, name: str, image: str) -> bool:

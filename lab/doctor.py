@@ -61,6 +61,7 @@ def examine(
         _cgroup(host),
         _capabilities(host),
         _inotify(lab, host),
+        *_name_servers(lab, host),
         *_sources(sources),
     ]
 
@@ -253,6 +254,20 @@ def _inotify(lab: Lab, host: Host) -> Finding:
         return Finding("inotify", "inotify", "ok", detail)
     fix = f"sudo sysctl fs.inotify.max_user_instances={INOTIFY_INSTANCES}"
     return Finding("inotify", "inotify", "warn", detail, fix)
+
+
+def _name_servers(lab: Lab, host: Host) -> list[Finding]:
+    """Of machines that are containers: others ask their hypervisor's."""
+    if lab.provider != "docker":
+        return []
+    if host.name_servers:
+        return [Finding("name-servers", "name servers", "ok", ", ".join(host.name_servers))]
+    lack = f"{host.resolver} has none that a pod can ask" if host.resolver else "no resolv.conf"
+    detail = f"{lack}: pods will find no names of the internet"
+    fix = "name the DNS server of your network in /etc/resolv.conf; then lab-down and lab-up"
+    if not host.resolver:
+        fix = "connect to a network before lab-up: the machines learn its name servers then"
+    return [Finding("name-servers", "name servers", "warn", detail, fix)]
 
 
 def _sources(sources: Mapping[str, Sequence[str]]) -> list[Finding]:

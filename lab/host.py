@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from lab import kvm, runner, virtualbox
+from lab import containers, kvm, runner, virtualbox
 from lab.errors import LabError
 from lab.state import existing
 from lab.virtualbox import VirtualBox
@@ -36,6 +36,8 @@ INOTIFY_INSTANCES = 1024
 PACKAGED = ("/usr/share/rubygems-integration", "/usr/share/vagrant-plugins")
 # Where an engine that does not run yet will keep what it has.
 DOCKER_ROOT = Path("/var/lib/docker")
+# The shortest prefix of a private network, that of 10.0.0.0/8.
+WIDEST = 8
 # What `docker info` is asked for.
 ENGINE_FORMAT = "{{.ServerVersion}}\t{{.Name}}\t{{.DockerRootDir}}\t{{.SecurityOptions}}"
 
@@ -79,7 +81,11 @@ class Host:
     c_compiler: bool
     kvm: bool
     inotify_instances: int
-    networks: tuple[IPv4Network, ...]
+    # Where the host lists its name servers, and those of them that pods can ask.
+    resolver: Path | None
+    name_servers: tuple[str, ...]
+    # Networks that are taken here -> what has them.
+    networks: Mapping[IPv4Network, str]
     # Ports that containers are to have, also those that do not run -> the container's name.
     held_ports: Mapping[int, str]
 
@@ -149,7 +155,12 @@ def gather(cache: Path) -> Host:
         c_compiler=shutil.which("gcc") is not None,
         kvm=kvm.works(cache),
         inotify_instances=int(_read("/proc/sys/fs/inotify/max_user_instances") or 128),
-        networks=parse_routes(_read("/proc/net/route")),
+        resolver=containers.resolver(),
+        name_servers=tuple(containers.name_servers_of_host()),
+        networks={
+            **dict.fromkeys(parse_routes(_read("/proc/net/fib_trie")), "a route of this host"),
+            **(_docker_networks() if engine else {}),
+        },
         held_ports=_held_ports() if engine else {},
     )
 
@@ -186,14 +197,29 @@ def parse_version(text: str | None) -> str | None:
 
 
 def parse_routes(text: str) -> tuple[IPv4Network, ...]:
-    """The networks that /proc/net/route has routes to, the default route left out."""
-    networks = []
-    for line in text.splitlines()[1:]:
-        fields = line.split()
-        address, mask = (int.from_bytes(bytes.fromhex(fields[i]), "little") for i in (1, 7))
-        if mask:
-            networks.append(IPv4Network((address, mask.bit_count()), strict=False))
-    return tuple(dict.fromkeys(networks))
+    """The networks in /proc/net/fib_trie: the routes of all tables, those of VPNs too.
+
+    Routes wider than any private network are left out: a VPN's two halves of everything, for
+    instance, are a default route in parts.
+    """
+    networks, address = [], ""
+    for line in text.splitlines():
+        if leaf := re.match(r" *\|-- ([\d.]+)$", line):
+            address = leaf[1]
+        elif (route := re.match(r" *(/\d+) \w+ (?!THROW)[A-Z]+", line)) and address:
+            networks.append(IPv4Network(address + route[1]))
+    return tuple(dict.fromkeys(one for one in networks if one.prefixlen >= WIDEST))
+
+
+def parse_docker_networks(text: str) -> dict[IPv4Network, str]:
+    """IPv4 network -> whose it is, from lines of a Docker network's name and its subnets."""
+    lines = [line.split() for line in text.splitlines()]
+    return {
+        IPv4Network(subnet): f"Docker's network {name}"
+        for name, *subnets in filter(None, lines)
+        for subnet in subnets
+        if ":" not in subnet
+    }
 
 
 def parse_engine(text: str) -> Engine:
@@ -253,6 +279,16 @@ def _held_ports() -> dict[int, str]:
     query = "{{.Name}} {{json .HostConfig.PortBindings}}"
     found = runner.run(["docker", "inspect", "--format", query, *ids], timeout=10, ok=(0, 1))
     return parse_port_bindings(found.stdout)
+
+
+def _docker_networks() -> dict[IPv4Network, str]:
+    """Docker's networks: those of macvlan, or of a bridge that is down, have no route."""
+    # A network may vanish between the two questions.
+    if not (ids := (_answer("docker", "network", "ls", "--quiet") or "").split()):
+        return {}
+    query = "{{.Name}}{{range .IPAM.Config}} {{.Subnet}}{{end}}"
+    words = ["docker", "network", "inspect", "--format", query, *ids]
+    return parse_docker_networks(runner.run(words, timeout=10, ok=(0, 1)).stdout)
 
 
 def _answer(*argv: str) -> str | None:

@@ -36,7 +36,15 @@ from lab import (
     wait,
 )
 from lab.choices import FILE as CHOICES
-from lab.choices import Choice, announce, as_brought_up, neighbours, resolve, to_remember
+from lab.choices import (
+    Choice,
+    announce,
+    as_brought_up,
+    forget,
+    neighbours,
+    resolve,
+    to_remember,
+)
 from lab.config import Lab, cache_folder
 from lab.connection import Remote, connections
 from lab.containers import run_arguments
@@ -201,7 +209,13 @@ def start_machines(up: Bringup) -> None:
     up.machines.make_key()
     up.machines.render(render(up))
     with up.status.step(f"machines ({len(up.lab.machines)}, {up.lab.provider})"):
-        up.machines.start(up.image)
+        try:
+            up.machines.start(up.image)
+        except LabError:
+            # The next lab-up must choose anew, where this one failed for an address or a port.
+            if not up.machines.known():
+                forget(up.lab)
+            raise
         up.machines.connect()
     if up.lab.provider == "docker" and (older := containers.older(up.lab, up.image)):
         what = f"{', '.join(older)} stay what they were made of, an older image"
@@ -346,7 +360,7 @@ def resolve_on(lab: Lab, facts: Host, toolchain: Toolchain) -> tuple[Lab, list[C
     held = {**ports, **facts.held_ports}
     return resolve(
         lab,
-        replace(facts, networks=(*facts.networks, *networks)),
+        replace(facts, networks={**facts.networks, **networks}),
         versions={
             distribution: toolchain.version(item)
             for distribution, item in {"kubeadm": "kubernetes", "k3s": "k3s"}.items()

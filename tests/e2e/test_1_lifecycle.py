@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from lab import config, exercises, lock, wait
-from lab.containers import name_servers, resolver
+from lab.containers import name_servers_of_host
 from lab.host import vagrant_home
 from lab.machines import LOCKED
 from lab.output import Status
@@ -301,7 +301,7 @@ def test_a_lab_that_came_from_another_network(invoke: Invoke) -> None:
     docker("exec", f"{invoke.lab}-control-plane-1", "sh", "-c", away)
     told = "which ask 192.0.2.9: lab-down and lab-up bring them" in invoke("lab-up").err
     # A host that asks nobody but itself has none to bring.
-    assert told is bool(name_servers(resolver().read_text()))
+    assert told is bool(name_servers_of_host())
 
 
 @contextmanager

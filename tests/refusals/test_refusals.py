@@ -105,14 +105,19 @@ def test_port_of_a_stopped_container(invoke: Invoke, held_port: int, tmp_path: P
     assert f"ports.ssh: {held_port} is in use by e2e-held" in done.err
 
 
-def test_taken_network_is_named(invoke: Invoke, tmp_path: Path) -> None:
+@pytest.mark.parametrize("driver", ["bridge", "macvlan"])
+def test_taken_network_is_named(invoke: Invoke, tmp_path: Path, driver: str) -> None:
+    """Also one that no route leads to, as those of macvlan are."""
     if docker("network", "ls", "--quiet", "--filter", "name=^e2e-taken$"):
         docker("network", "rm", "e2e-taken")
-    docker("network", "create", "--subnet", "192.168.63.0/24", "e2e-taken")
+    options = ["--opt", "parent=docker0"] if driver == "macvlan" else []
+    options += ["--driver", driver, "--subnet", "192.168.63.0/24"]
+    docker("network", "create", *options, "e2e-taken")
     try:
         file = tmp_path / "lab.toml"
         file.write_text('[network]\nsubnet = "192.168.63.0/24"\n')
         done = invoke("lab-up", code=2, LAB_CONFIG=str(file))
     finally:
         docker("network", "rm", "e2e-taken")
-    assert "network.subnet: 192.168.63.0/24 is taken" in done.err
+    holder = "Docker's network e2e-taken has 192.168.63.0/24"
+    assert f"network.subnet: 192.168.63.0/24 is taken: {holder}" in done.err

@@ -92,7 +92,9 @@ def host() -> Callable[..., Host]:
         c_compiler=True,
         kvm=False,
         inotify_instances=512,
-        networks=(),
+        resolver=Path("/etc/resolv.conf"),
+        name_servers=("192.0.2.53",),
+        networks={},
         held_ports={},
     )
     return lambda **changes: replace(healthy, **changes)

@@ -72,6 +72,9 @@ def test_a_healthy_host_has_no_fault(lab: Lab, host: Callable[..., Host]) -> Non
             "120 may be used",
         ),
         ({"system": "Darwin"}, "system", "warn", "Darwin"),
+        ({"name_servers": ("192.0.2.9",)}, "name-servers", "ok", "192.0.2.9"),
+        ({"name_servers": ()}, "name-servers", "warn", "/etc/resolv.conf has none that a pod can"),
+        ({"name_servers": (), "resolver": None}, "name-servers", "warn", "no resolv.conf"),
     ],
 )
 def test_probe(

@@ -16,6 +16,7 @@ from lab.config import Forward, Lab
 from lab.connection import Remote
 from lab.errors import ConfigError, NotFoundError
 from lab.output import Status
+from tests.name_servers import TEXTS
 
 
 def render(lab: Lab, **changes: Any) -> dict[str, Any]:
@@ -46,6 +47,47 @@ def test_a_checkout_that_may_not_be_looked_at_is_there(
     monkeypatch.setattr(Path, "stat", refuse)
     with pytest.raises(ConfigError, match="/home/other/lab has a lab `lab` on this host already"):
         containers.prepare(lab, "node:1", ())
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_whom_pods_may_ask(name: str) -> None:
+    text, expected = TEXTS[name]
+    assert containers.name_servers(text) == expected
+
+
+@pytest.fixture
+def resolvers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """The places where a host may have its list; neither file is there yet."""
+    usual, systemd = tmp_path / "etc.conf", tmp_path / "systemd.conf"
+    monkeypatch.setattr(containers, "RESOLVERS", (usual, systemd))
+    return usual, systemd
+
+
+def test_a_host_without_a_list_of_name_servers(
+    lab: Lab, resolvers: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Missing, or a link that leads nowhere: lab-up failed, or Docker made a folder of it."""
+    usual, _ = resolvers
+    for _ in range(2):
+        assert containers.resolver() is None
+        assert containers.name_servers_of_host() == []
+        assert containers.former_name_servers(lab) == []
+        given = containers.access_arguments(tmp_path / "key")
+        assert not any("resolv.conf" in word for word in given)
+        usual.unlink(missing_ok=True)
+        usual.symlink_to(tmp_path / "nowhere")
+
+
+def test_the_list_that_has_something_for_pods_is_taken(resolvers: tuple[Path, Path]) -> None:
+    usual, systemd = resolvers
+    usual.write_text("nameserver 127.0.0.53\n")
+    assert containers.resolver() == usual
+    systemd.write_text("nameserver 192.0.2.7\n")
+    assert containers.resolver() == systemd
+    assert containers.name_servers_of_host() == ["192.0.2.7"]
+    # What systemd has left there is old, where another program has the usual one.
+    usual.write_bytes(b"# M\xfcller\nnameserver 192.0.2.8\n")
+    assert containers.name_servers_of_host() == ["192.0.2.8"]
 
 
 @pytest.mark.parametrize(
