@@ -8,53 +8,55 @@ and because a volume that is filled beforehand lets all containers be created at
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from lab import runner, wait
 from lab.config import Lab
 from lab.errors import CommandError, ConfigError, PrerequisiteError
+from lab.host import Host
 from lab.keys import public
 from lab.parallel import each
+from lab.resolvers import name_servers, name_servers_of_host, resolver
 
-# systemd 257 has to be told that a host with cgroup v1 only is meant to be.
-CGROUP_V1_BOOT = (
-    "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1",
-    "systemd.unified_cgroup_hierarchy=0",
-    "systemd.legacy_systemd_cgroup_controller=1",
-)
 # Container runtimes cannot nest overlay file systems: their folders are volumes. Docker fills the
 # first one, the node's unpacked images, from the image.
 STORE = "/var/lib/containerd"
-# Where a host lists its name servers, the usual place first.
-RESOLVERS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
-# Addresses as `name-servers` of vagrant/machine takes them: neither loopback nor with a zone.
-FOUR = re.compile(r"(?!0\.|127\.)[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+")
-SIX = re.compile(r"(?!fe[89ab])[0-9a-f:]*:[0-9a-f:]*", re.IGNORECASE)
 VOLUMES = ("/var/lib/docker", "/var/lib/kubelet", "/var/lib/rancher")
 
 
-def run_arguments(missing_capabilities: Sequence[str]) -> list[str]:
-    """Arguments of `docker create` for a container that behaves as a machine.
+def run_arguments(host: Host) -> list[str]:
+    """Arguments of `docker create` for a container that behaves as a machine on this host.
 
     `--privileged` would ask for capabilities that the host itself may lack, so every capability
     but those is added by name instead.
     """
     arguments = ["--cap-add", "ALL"]
-    for capability in missing_capabilities:
+    for capability in host.missing_capabilities:
         arguments += ["--cap-drop", capability]
     for option in ("seccomp=unconfined", "apparmor=unconfined", "systempaths=unconfined"):
         arguments += ["--security-opt", option]
     arguments += ["--device-cgroup-rule", "a *:* rwm", "--device", "/dev/fuse"]
-    arguments += ["--cgroupns", "host", "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw"]
+    arguments += cgroup_arguments(host.cgroup)
     arguments += ["--volume", "/dev/kmsg:/dev/kmsg"]
     for folder in ("/run", "/run/lock", "/tmp:exec"):
         arguments += ["--tmpfs", folder]
     for volume in VOLUMES:
         arguments += ["--volume", volume]
     return arguments
+
+
+def cgroup_arguments(version: int) -> list[str]:
+    """Whose control groups a machine sees, on a host with this version of them.
+
+    On v2 a namespace makes the container's group the root of its own tree, which systemd and
+    kubelet need. On v1 they need the host's hierarchies. vagrant/machine's `boot` and `cgroups`
+    decide the rest on the machine.
+    """
+    if version == 2:
+        return ["--cgroupns", "private"]
+    return ["--cgroupns", "host", "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw"]
 
 
 def machine_arguments(lab: Lab, key: Path) -> list[str]:
@@ -69,27 +71,6 @@ def access_arguments(key: Path) -> list[str]:
     if file := resolver():
         arguments += ["--volume", f"{file}:/etc/lab/host-resolv.conf:ro"]
     return arguments
-
-
-def resolver() -> Path | None:
-    """The host's list of name servers; None where there is none, or where its link leads nowhere.
-
-    Where the usual one has only a resolver of the host's own, systemd's list of those that it asks.
-    """
-    there = [file for file in RESOLVERS if file.is_file()]
-    useful = [file for file in there if name_servers(_text(file))]
-    return next(iter((*useful, *there)), None)
-
-
-def name_servers_of_host() -> list[str]:
-    """The name servers that this host has for pods, two at most."""
-    file = resolver()
-    return name_servers(_text(file)) if file else []
-
-
-def boot_command(cgroup_version: int) -> list[str]:
-    """The command of a machine's container: systemd, told about an old cgroup hierarchy."""
-    return ["/sbin/init", *(CGROUP_V1_BOOT if cgroup_version == 1 else ())]
 
 
 def network(lab: Lab) -> str:
@@ -192,19 +173,6 @@ def drop(lab: Lab, machines: Collection[str]) -> None:
     runner.run(["docker", "volume", "rm", "--force", *volumes], timeout=120)
 
 
-def name_servers(text: str) -> list[str]:
-    """The addresses in a resolv.conf that pods may ask, two at most.
-
-    A machine reads its files by the same rule: vagrant/machine's `name-servers` says why.
-    """
-    lines = [re.findall(r"[^ \t\r]+", line) for line in text.split("\n")]
-    given = [words[1] for words in lines if words[:1] == ["nameserver"] and len(words) > 1]
-    four = [address for address in given if FOUR.fullmatch(address)]
-    six = [address for address in given if SIX.fullmatch(address)]
-    beyond = [address for address in six if re.sub("[0:]", "", address) not in ("", "1")]
-    return (four or beyond)[:2]
-
-
 def former_name_servers(lab: Lab) -> list[str]:
     """Those that pods ask since their machine booted where this host asks others now; mostly none.
 
@@ -300,14 +268,6 @@ def _snapshot(lab: Lab, *words: str) -> None:
     options += [f"--volume={source}:{place}" for source, place in volumes.items()]
     command = ["docker", "run", "--rm", "--name", helper, *options, found[0]["Image"]]
     runner.run([*command, "/snapshot.sh", *words], timeout=600)
-
-
-def _text(file: Path) -> str:
-    """A file's text; empty where this user may not read it."""
-    try:
-        return file.read_bytes().decode(errors="replace")
-    except OSError:
-        return ""
 
 
 def _make_network(lab: Lab) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from lab import containers, kvm, runner, virtualbox
+from lab import kvm, resolvers, runner, virtualbox
 from lab.errors import LabError
 from lab.state import existing
 from lab.virtualbox import VirtualBox
@@ -155,8 +155,8 @@ def gather(cache: Path) -> Host:
         c_compiler=shutil.which("gcc") is not None,
         kvm=kvm.works(cache),
         inotify_instances=int(_read("/proc/sys/fs/inotify/max_user_instances") or 128),
-        resolver=containers.resolver(),
-        name_servers=tuple(containers.name_servers_of_host()),
+        resolver=resolvers.resolver(),
+        name_servers=tuple(resolvers.name_servers_of_host()),
         networks={
             **dict.fromkeys(parse_routes(_read("/proc/net/fib_trie")), "a route of this host"),
             **(_docker_networks() if engine else {}),

@@ -192,7 +192,8 @@ def digest(*inputs: str | Path) -> str:
 class Builder:
     """Makes images with the host's Docker, out of the sources in `root`/vagrant.
 
-    `run_args` are the arguments that a machine's container needs on this host.
+    `run_args` are the arguments that a machine's container needs on this host; only nodes are made
+    by running one.
     """
 
     root: Path

@@ -19,11 +19,11 @@ from typing import Any
 import pytest
 import yaml
 
-from lab import config, exercises, lock, wait
-from lab.containers import name_servers_of_host
+from lab import cgroups, config, exercises, lock, wait
 from lab.host import vagrant_home
 from lab.machines import LOCKED
 from lab.output import Status
+from lab.resolvers import name_servers_of_host
 from lab.toolchain import Toolchain
 from tests.e2e.support import KEPT, ROOT, Invoke, containers, docker, names, ready
 
@@ -347,8 +347,9 @@ def test_down_and_up_keep_everything(invoke: Invoke) -> None:
     assert report["score"] == report["points"], report
     # All pods of a machine are below its own control group, after every boot.
     for machine in containers(invoke.lab):
-        settings = docker("exec", machine, "cat", "/run/lab/kubelet.env")
-        assert settings[0].startswith("LAB_KUBELET_ARGS=--cgroup-root=/"), settings
+        settings = docker("exec", machine, "cat", cgroups.FILE)
+        groups = cgroups.parse("\n".join(settings))
+        assert ("LAB_KUBELET_ARGS=" in settings) == (groups.version == 2), settings
 
 
 def test_logs(invoke: Invoke) -> None:

@@ -10,18 +10,18 @@ from typing import Any
 import pytest
 import vagrant
 
-from lab import cluster, containers, machines, runner
+from lab import cluster, containers, machines, resolvers, runner
 from lab.boxes import EMULATED, Box
 from lab.config import Forward, Lab
 from lab.connection import Remote
 from lab.errors import ConfigError, NotFoundError
 from lab.output import Status
 from tests.name_servers import TEXTS
+from tests.unit.conftest import HEALTHY
 
 
-def render(lab: Lab, **changes: Any) -> dict[str, Any]:
-    given = {"image": "node:1", "missing_capabilities": (), "cgroup_version": 2, **changes}
-    return machines.rendering(lab, machines.docker_settings(lab, **given))
+def render(lab: Lab) -> dict[str, Any]:
+    return machines.rendering(lab, machines.docker_settings(lab, HEALTHY, "node:1"))
 
 
 def write_key(lab: Lab) -> None:
@@ -52,25 +52,25 @@ def test_a_checkout_that_may_not_be_looked_at_is_there(
 @pytest.mark.parametrize("name", TEXTS)
 def test_whom_pods_may_ask(name: str) -> None:
     text, expected = TEXTS[name]
-    assert containers.name_servers(text) == expected
+    assert resolvers.name_servers(text) == expected
 
 
 @pytest.fixture
-def resolvers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+def lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     """The places where a host may have its list; neither file is there yet."""
     usual, systemd = tmp_path / "etc.conf", tmp_path / "systemd.conf"
-    monkeypatch.setattr(containers, "RESOLVERS", (usual, systemd))
+    monkeypatch.setattr(resolvers, "RESOLVERS", (usual, systemd))
     return usual, systemd
 
 
 def test_a_host_without_a_list_of_name_servers(
-    lab: Lab, resolvers: tuple[Path, Path], tmp_path: Path
+    lab: Lab, lists: tuple[Path, Path], tmp_path: Path
 ) -> None:
     """Missing, or a link that leads nowhere: lab-up failed, or Docker made a folder of it."""
-    usual, _ = resolvers
+    usual, _ = lists
     for _ in range(2):
-        assert containers.resolver() is None
-        assert containers.name_servers_of_host() == []
+        assert resolvers.resolver() is None
+        assert resolvers.name_servers_of_host() == []
         assert containers.former_name_servers(lab) == []
         given = containers.access_arguments(tmp_path / "key")
         assert not any("resolv.conf" in word for word in given)
@@ -78,16 +78,16 @@ def test_a_host_without_a_list_of_name_servers(
         usual.symlink_to(tmp_path / "nowhere")
 
 
-def test_the_list_that_has_something_for_pods_is_taken(resolvers: tuple[Path, Path]) -> None:
-    usual, systemd = resolvers
+def test_the_list_that_has_something_for_pods_is_taken(lists: tuple[Path, Path]) -> None:
+    usual, systemd = lists
     usual.write_text("nameserver 127.0.0.53\n")
-    assert containers.resolver() == usual
+    assert resolvers.resolver() == usual
     systemd.write_text("nameserver 192.0.2.7\n")
-    assert containers.resolver() == systemd
-    assert containers.name_servers_of_host() == ["192.0.2.7"]
+    assert resolvers.resolver() == systemd
+    assert resolvers.name_servers_of_host() == ["192.0.2.7"]
     # What systemd has left there is old, where another program has the usual one.
     usual.write_bytes(b"# M\xfcller\nnameserver 192.0.2.8\n")
-    assert containers.name_servers_of_host() == ["192.0.2.8"]
+    assert resolvers.name_servers_of_host() == ["192.0.2.8"]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_name_servers_of_another_network(
 ) -> None:
     own = tmp_path / "resolv.conf"
     own.write_text(host)
-    monkeypatch.setattr(containers, "resolver", lambda: own)
+    monkeypatch.setattr(resolvers, "RESOLVERS", (own,))
     said = runner.Result(0, machine, "")
     monkeypatch.setattr(runner, "run", lambda _: said)
     assert containers.former_name_servers(lab) == former
@@ -233,14 +233,21 @@ def test_k3s_has_its_ingress_at_port_80(lab: Lab) -> None:
     assert {"guest": 80, "host": 8080} in first["ports"]
 
 
-def test_old_cgroups_are_told_to_systemd(lab: Lab) -> None:
-    assert render(lab)["docker"]["command"] == ["/sbin/init"]
-    command = render(lab, cgroup_version=1)["docker"]["command"]
-    assert "systemd.unified_cgroup_hierarchy=0" in command
+def test_cgroups_of_version_2_are_the_machines_own() -> None:
+    """Kubelet's systemd driver needs a root that systemd made; the host's tree stays untouched."""
+    arguments = containers.run_arguments(replace(HEALTHY, cgroup=2))
+    assert "--cgroupns private" in " ".join(arguments)
+    assert not [word for word in arguments if "/sys/fs/cgroup" in word]
+
+
+def test_cgroups_of_version_1_are_the_hosts() -> None:
+    arguments = " ".join(containers.run_arguments(replace(HEALTHY, cgroup=1)))
+    assert "--cgroupns host --volume /sys/fs/cgroup:/sys/fs/cgroup:rw" in arguments
 
 
 def test_capabilities_that_the_host_lacks_are_not_asked_for() -> None:
-    arguments = containers.run_arguments(("SYS_RESOURCE", "SYSLOG"))
+    lacking = replace(HEALTHY, missing_capabilities=("SYS_RESOURCE", "SYSLOG"))
+    arguments = containers.run_arguments(lacking)
     dropped = [arguments[i + 1] for i, word in enumerate(arguments) if word == "--cap-drop"]
     assert dropped == ["SYS_RESOURCE", "SYSLOG"]
     assert "--privileged" not in arguments
