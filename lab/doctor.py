@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from lab.choices import MEMORY_FOR_CONTROL_PLANE, Choice
 from lab.config import Lab
+from lab.engine import LAYERS, ROOTLESS, Kind
 from lab.errors import PrerequisiteError
-from lab.host import INOTIFY_INSTANCES, Host
+from lab.host import INOTIFY_INSTANCES, LOAD_BRIDGE_NETFILTER, Host
 from lab.output import table
 from lab.virtualbox import RANGES_FILE
 
@@ -56,6 +58,8 @@ def examine(
         *_docker_disk(lab, host, states),
         *_programs(host, packages),
         _engine(lab, host),
+        *_storage(lab, host),
+        *_bridge_netfilter(lab, host),
         _virtualisation(lab, host),
         *_virtualbox(lab, host),
         _cgroup(host),
@@ -153,6 +157,37 @@ def _docker_disk(lab: Lab, host: Host, states: Mapping[str, str] | None) -> list
     return [Finding("docker-disk", "Docker's disk", "fail", detail, fix)]
 
 
+def obstacle(host: Host) -> Kind | None:
+    """Why containers of the engine that answers cannot be machines; None where they can."""
+    engine = host.docker_engine
+    if engine and not engine.kind and _is_elsewhere(host):
+        return Kind(f"it runs on `{engine.host}`, not on this host", ROOTLESS.fix)
+    return engine.kind if engine else None
+
+
+def _storage(lab: Lab, host: Host) -> list[Finding]:
+    """How the engine keeps layers, where that is not as snapshots want it."""
+    engine = host.docker_engine
+    if lab.provider != "docker" or not engine or engine.kind or engine.driver == LAYERS:
+        return []
+    detail = f"{engine.driver}: all works but lab-snapshot, which needs {LAYERS}"
+    return [Finding("docker-storage", "Docker's storage", "note", detail)]
+
+
+def _bridge_netfilter(lab: Lab, host: Host) -> list[Finding]:
+    """Docker 27.3 and later leave the module alone, and a container cannot load it."""
+    if lab.provider != "docker":
+        return []
+    identity, title = "bridge-netfilter", "bridge filter"
+    if host.bridge_netfilter:
+        return [Finding(identity, title, "ok", "br_netfilter is in the kernel")]
+    lack = "br_netfilter is not loaded"
+    if host.is_ours:
+        return [Finding(identity, title, "install", f"{lack}: lab-up loads it")]
+    detail = f"{lack}: a Service would not answer pods of its own node"
+    return [Finding(identity, title, "fail", detail, f"sudo {shlex.join(LOAD_BRIDGE_NETFILTER)}")]
+
+
 def _is_elsewhere(host: Host) -> bool:
     return host.docker_engine is not None and host.docker_engine.host != host.name
 
@@ -175,15 +210,10 @@ def _programs(host: Host, packages: Sequence[str]) -> list[Finding]:
 
 def _engine(lab: Lab, host: Host) -> Finding:
     if engine := host.docker_engine:
-        trouble = ""
-        if _is_elsewhere(host):
-            trouble = f"it runs on `{engine.host}`, not on this host"
-        elif engine.rootless:
-            trouble = "it is rootless: its containers cannot be machines"
-        if not trouble or lab.provider != "docker":
+        kind = obstacle(host)
+        if not kind or (kind.builds and lab.provider != "docker"):
             return Finding("docker-engine", "Docker engine", "ok", engine.version)
-        fix = "unset DOCKER_HOST DOCKER_CONTEXT; docker context use default"
-        return Finding("docker-engine", "Docker engine", "fail", trouble, fix)
+        return Finding("docker-engine", "Docker engine", "fail", kind.trouble, kind.fix)
     if host.can_install:
         what = "not running: lab-up starts it"
         if "permission denied" in host.docker_trouble:

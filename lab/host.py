@@ -15,11 +15,15 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from lab import kvm, resolvers, runner, virtualbox
+from lab import engine, kvm, resolvers, runner, virtualbox
+from lab.engine import FOREIGN, Engine
 from lab.errors import LabError
 from lab.state import existing
 from lab.virtualbox import VirtualBox
 
+# It is there while br_netfilter is in the kernel, as a module or built in.
+BRIDGE_NETFILTER = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+LOAD_BRIDGE_NETFILTER = ("modprobe", "br_netfilter")
 # Names of the kernel's capabilities by number (linux/capability.h).
 CAPABILITY_NAMES = """
 CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP
@@ -38,18 +42,6 @@ PACKAGED = ("/usr/share/rubygems-integration", "/usr/share/vagrant-plugins")
 DOCKER_ROOT = Path("/var/lib/docker")
 # The shortest prefix of a private network, that of 10.0.0.0/8.
 WIDEST = 8
-# What `docker info` is asked for.
-ENGINE_FORMAT = "{{.ServerVersion}}\t{{.Name}}\t{{.DockerRootDir}}\t{{.SecurityOptions}}"
-
-
-@dataclass(frozen=True)
-class Engine:
-    """A Docker engine that answers: the name of the host it runs on, and its folder there."""
-
-    version: str
-    host: str
-    root: Path
-    rootless: bool
 
 
 @dataclass(frozen=True)
@@ -81,6 +73,8 @@ class Host:
     c_compiler: bool
     kvm: bool
     inotify_instances: int
+    # Whether packets between the pods of one node pass the kernel's filter, as Services need it.
+    bridge_netfilter: bool
     # Where the host lists its name servers, and those of them that pods can ask.
     resolver: Path | None
     name_servers: tuple[str, ...]
@@ -122,7 +116,9 @@ def gather(cache: Path) -> Host:
         vagrant = pool.submit(_answer, "vagrant", "--version")
         vbox = pool.submit(virtualbox.gather, _answer)
         sudo = pool.submit(_answer, "sudo", "-n", "true")
-    engine, trouble = docker.result()
+    docker_engine, trouble = docker.result()
+    # Podman's answers to the same questions have another form.
+    asked = docker_engine is not None and docker_engine.kind is not FOREIGN
     memory, free = parse_meminfo(_read("/proc/meminfo"))
     distribution, codename = parse_os_release(_read("/etc/os-release"))
     return Host(
@@ -138,7 +134,7 @@ def gather(cache: Path) -> Host:
         memory=memory,
         memory_free=free,
         disk_free=_free(cache),
-        docker_disk_free=_free(engine.root if engine else DOCKER_ROOT),
+        docker_disk_free=_free(docker_engine.root if docker_engine else DOCKER_ROOT),
         cgroup=2 if Path("/sys/fs/cgroup/cgroup.controllers").exists() else 1,
         missing_capabilities=parse_bounding_set(
             _read("/proc/self/status"), int(_read("/proc/sys/kernel/cap_last_cap") or 40)
@@ -146,7 +142,7 @@ def gather(cache: Path) -> Host:
         is_root=os.geteuid() == 0,
         can_sudo=sudo.result() is not None,
         docker_cli=shutil.which("docker") is not None,
-        docker_engine=engine,
+        docker_engine=docker_engine,
         docker_trouble=trouble,
         vagrant=parse_version(vagrant.result()),
         vagrant_libvirt=_vagrant_libvirt(),
@@ -155,13 +151,14 @@ def gather(cache: Path) -> Host:
         c_compiler=shutil.which("gcc") is not None,
         kvm=kvm.works(cache),
         inotify_instances=int(_read("/proc/sys/fs/inotify/max_user_instances") or 128),
+        bridge_netfilter=BRIDGE_NETFILTER.exists(),
         resolver=resolvers.resolver(),
         name_servers=tuple(resolvers.name_servers_of_host()),
         networks={
             **dict.fromkeys(parse_routes(_read("/proc/net/fib_trie")), "a route of this host"),
-            **(_docker_networks() if engine else {}),
+            **(_docker_networks() if asked else {}),
         },
-        held_ports=_held_ports() if engine else {},
+        held_ports=_held_ports() if asked else {},
     )
 
 
@@ -222,12 +219,6 @@ def parse_docker_networks(text: str) -> dict[IPv4Network, str]:
     }
 
 
-def parse_engine(text: str) -> Engine:
-    """The engine out of what `docker info` says by ENGINE_FORMAT."""
-    version, host, root, options = text.strip("\n").split("\t")
-    return Engine(version, host, Path(root), "name=rootless" in options)
-
-
 def parse_port_bindings(text: str) -> dict[int, str]:
     """Host port -> container, from lines of a container's name and its `PortBindings` as JSON.
 
@@ -264,12 +255,12 @@ def owner(port: int) -> str:
 def _docker() -> tuple[Engine | None, str]:
     """The engine, or None and the reason why it does not answer."""
     try:
-        # Where nobody answers some versions of `info` end well, some with a fault of the format.
-        runner.run(["docker", "version", "--format", "{{.Server.Version}}"], timeout=10)
-        answer = runner.run(["docker", "info", "--format", ENGINE_FORMAT], timeout=10)
+        # Without an engine `docker info` may end well, and `docker version` does not.
+        version = runner.run(["docker", "version", "--format", "{{json .}}"], timeout=10)
+        info = runner.run(["docker", "info", "--format", "{{json .}}"], timeout=10)
+        return engine.parse(version.stdout, info.stdout), ""
     except LabError as error:
         return None, error.reason
-    return parse_engine(answer.stdout), ""
 
 
 def _held_ports() -> dict[int, str]:

@@ -144,8 +144,12 @@ def install_prerequisites(up: Bringup) -> None:
     if up.lab.provider == "libvirt":
         prerequisites.start_libvirt(up.host, up.toolchain.cache, up.status)
         prerequisites.allow("libvirt", up.host, up.status)
-    elif up.lab.provider == "docker" and up.may_install and up.host.lets_inotify_grow:
-        prerequisites.allow_inotify(up.host, up.status)
+    elif up.lab.provider == "docker" and up.may_install:
+        if up.host.lets_inotify_grow:
+            prerequisites.allow_inotify(up.host, up.status)
+        # Asked again: an engine that was just started may have loaded it.
+        if not host.BRIDGE_NETFILTER.exists():
+            prerequisites.load_bridge_netfilter(up.host, up.status)
 
 
 def remember_choices(up: Bringup) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from lab import groups, runner, wait
 from lab.config import Lab
 from lab.errors import CommandError, DeadlineExceeded, LabError, PrerequisiteError
-from lab.host import INOTIFY_INSTANCES, Host
+from lab.host import INOTIFY_INSTANCES, LOAD_BRIDGE_NETFILTER, Host
 from lab.output import Status
 from lab.platforms import this_platform, uname_of
 
@@ -158,6 +158,22 @@ def allow_inotify(host: Host, status: Status) -> None:
         runner.run([*host.sudo, "sysctl", "--write", setting])
     except LabError as error:
         status.say(f"the limit stays: {error.message}")
+
+
+def load_bridge_netfilter(host: Host, status: Status) -> None:
+    """Load br_netfilter until the host starts anew: machines that are containers cannot.
+
+    Raises PrerequisiteError where the kernel does not load it.
+    """
+    status.say(f"loading a module of the kernel: {LOAD_BRIDGE_NETFILTER[-1]}")
+    try:
+        runner.run([*host.sudo, *LOAD_BRIDGE_NETFILTER])
+    except LabError as error:
+        raise PrerequisiteError(
+            "this host's kernel does not load br_netfilter, without which a Service does not "
+            f"answer pods of its own node: {error.reason}",
+            hint="in a container: load it on the host around it; else: lab-up --provider libvirt",
+        ) from error
 
 
 def allow_platform(platform: str, host: Host, status: Status) -> None:

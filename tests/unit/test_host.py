@@ -96,15 +96,6 @@ def test_networks_of_docker() -> None:
     }
 
 
-def test_an_engine() -> None:
-    text = "20.10.24\tlaptop\t/var/lib/docker\t[name=apparmor name=seccomp,profile=default]\n"
-    assert host.parse_engine(text) == host.Engine(
-        "20.10.24", "laptop", Path("/var/lib/docker"), rootless=False
-    )
-    found = host.parse_engine("28.0\tlaptop\t/home/kim/docker\t[name=seccomp name=rootless]\n")
-    assert found.rootless
-
-
 def test_port_bindings() -> None:
     text = """/lab-control-plane-1 {"22/tcp":[{"HostIp":"127.0.0.1","HostPort":"2222"}],"80/tcp":[]}
 /some-port {"80/tcp":[{"HostIp":"","HostPort":""}]}
