@@ -178,14 +178,14 @@ def _bridge_netfilter(lab: Lab, host: Host) -> list[Finding]:
     """Docker 27.3 and later leave the module alone, and a container cannot load it."""
     if lab.provider != "docker":
         return []
-    identity, title = "bridge-netfilter", "bridge filter"
     if host.bridge_netfilter:
-        return [Finding(identity, title, "ok", "br_netfilter is in the kernel")]
-    lack = "br_netfilter is not loaded"
-    if host.is_ours:
-        return [Finding(identity, title, "install", f"{lack}: lab-up loads it")]
-    detail = f"{lack}: a Service would not answer pods of its own node"
-    return [Finding(identity, title, "fail", detail, f"sudo {shlex.join(LOAD_BRIDGE_NETFILTER)}")]
+        return [Finding("bridge-netfilter", "bridge filter", "ok", "br_netfilter is in the kernel")]
+    detail = "br_netfilter is not loaded"
+    status, more, fix = "install", "lab-up loads it", ""
+    if not host.is_ours:
+        status, more = "fail", "a Service would not answer pods of its own node"
+        fix = f"sudo {shlex.join(LOAD_BRIDGE_NETFILTER)}"
+    return [Finding("bridge-netfilter", "bridge filter", status, f"{detail}: {more}", fix)]
 
 
 def _is_elsewhere(host: Host) -> bool:
