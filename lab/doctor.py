@@ -23,6 +23,8 @@ DISK_PER_MACHINE = 1024
 # MiB of a worker; the memory of a VM is given to it whole.
 MIN_WORKER = 400
 INOTIFY_PER_MACHINE = 40
+# Makes LF of CR LF in all that goes into machines.
+STRAIGHTEN = "find vagrant infra -type f -exec sed -i 's/\\r$//' {} +"
 
 
 @dataclass(frozen=True)
@@ -42,14 +44,17 @@ def examine(
     packages: Sequence[str],
     sources: Mapping[str, Sequence[str]],
     states: Mapping[str, str] | None = None,
+    crooked: Sequence[str] = (),
 ) -> list[Finding]:
     """Every finding about a resolved lab on this host.
 
     `packages` are the Debian packages that lab-up would install; `sources` maps each tool to the
     sources that can make it here, best first; `states` are those of the lab's machines, which have
-    their memory already while they run, None before they were first made.
+    their memory already while they run, None before they were first made; `crooked` are the files
+    for machines that have carriage returns.
     """
     return [
+        *_line_ends(crooked),
         _system(host),
         _python(host),
         _cpus(host),
@@ -101,6 +106,15 @@ def as_text(findings: Sequence[Finding]) -> str:
 def as_data(findings: Sequence[Finding]) -> list[dict[str, str]]:
     """The findings for JSON."""
     return [asdict(finding) for finding in findings]
+
+
+def _line_ends(crooked: Sequence[str]) -> list[Finding]:
+    if not crooked:
+        return []
+    more = f" and {len(crooked) - 1} more" if len(crooked) > 1 else ""
+    detail = f"{crooked[0]}{more} end lines with CR LF, which no machine understands"
+    fix = f"{STRAIGHTEN}; a new clone has LF"
+    return [Finding("line-ends", "line ends", "fail", detail, fix)]
 
 
 def _system(host: Host) -> Finding:

@@ -21,6 +21,7 @@ from typing import Any
 
 from lab import (
     boxes,
+    checkout,
     cluster,
     containers,
     doctor,
@@ -385,6 +386,7 @@ def examine(lab: Lab, facts: Host, toolchain: Toolchain) -> list[doctor.Finding]
         missing(lab, facts, toolchain),
         {name: toolchain.sources(name) for name in dict.fromkeys((*tools, *HOST_TOOLS))},
         _states(lab),
+        checkout.with_carriage_returns(lab.root),
     )
 
 

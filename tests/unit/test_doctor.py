@@ -171,6 +171,15 @@ def test_packages_are_installed_or_asked_for(lab: Lab, host: Callable[..., Host]
     assert elsewhere.status == "fail"
 
 
+def test_files_that_no_machine_runs(lab: Lab, host: Callable[..., Host]) -> None:
+    bent = ["vagrant/machine.sh", "vagrant/registry.sh", "vagrant/snapshot.sh"]
+    found = doctor.examine(lab, host(), (), SOURCES, crooked=bent)[0]
+    assert (found.id, found.status) == ("line-ends", "fail")
+    assert found.detail.startswith("vagrant/machine.sh and 2 more end lines with CR LF")
+    (one, *_) = doctor.examine(lab, host(), (), SOURCES, crooked=bent[:1])
+    assert one.detail.startswith("vagrant/machine.sh end")
+
+
 def test_tools_without_a_source(lab: Lab, host: Callable[..., Host]) -> None:
     found = findings(lab, host(), sources={"kubectl": ()})["source-none"]
     assert (found.status, found.detail) == ("fail", "kubectl: no source has them")

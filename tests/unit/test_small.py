@@ -18,6 +18,7 @@ from invoke.exceptions import CommandTimedOut
 
 from infra.workloads import checks
 from lab import (
+    checkout,
     cluster,
     errors,
     exercises,
@@ -595,3 +596,21 @@ def test_a_probe_that_says_nothing_any_more(monkeypatch: pytest.MonkeyPatch) -> 
 
     with pytest.raises(DeadlineExceeded, match="it cannot be seen for 20 s: gone"):
         wait.until(probe, what="it", timeout=500, silence=20)
+
+
+def test_files_for_machines_with_carriage_returns(tmp_path: Path) -> None:
+    texts = {
+        "vagrant/machine/install": b"#!/bin/sh\r\ntrue\r\n",
+        "vagrant/machine.sh": b"#!/bin/sh\ntrue\n",
+        "infra/workloads/mnist/app/main.py": b"import os\r\n",
+        "infra/workloads/pod/manifests/pod.yaml": b"kind: Pod\r\n",
+        "docs/ci.md": b"text\r\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(text)
+    assert checkout.with_carriage_returns(tmp_path) == [
+        "infra/workloads/mnist/app/main.py",
+        "vagrant/machine/install",
+    ]
+    assert checkout.with_carriage_returns(ROOT) == []
