@@ -90,13 +90,7 @@ def prepare(lab: Lab, image: str, known: Collection[str]) -> None:
     them was being made when somebody killed Vagrant: it is removed, and made anew.
     Raises ConfigError when another checkout has a lab of this name, or another network the range.
     """
-    roots = made_by(lab.name)
-    for root in roots.values():
-        if root != lab.root and not _gone(root):
-            raise ConfigError(
-                f"{root} has a lab `{lab.name}` on this host already",
-                hint="choose another name: invoke lab-up --lab NAME",
-            )
+    roots = refuse_another(lab)
     if forgotten := [container for container in roots if container not in known]:
         runner.run(["docker", "rm", "--force", "--volumes", *forgotten], timeout=120)
     existing = _list("ps", "--all", "--format", "{{.Names}}")
@@ -113,6 +107,21 @@ def prepare(lab: Lab, image: str, known: Collection[str]) -> None:
 
     names = [container(lab, machine.name) for machine in lab.machines]
     each([name for name in names if name not in existing], fill)
+
+
+def refuse_another(lab: Lab) -> dict[str, Path]:
+    """The containers of the lab that Docker has: id -> checkout.
+
+    Raises ConfigError where another checkout, of another user perhaps, has a lab of this name.
+    """
+    roots = made_by(lab.name)
+    for root in roots.values():
+        if root != lab.root and not _gone(root):
+            raise ConfigError(
+                f"{root} has a lab `{lab.name}` on this host already",
+                hint="choose another name: invoke lab-up --lab NAME",
+            )
+    return roots
 
 
 def _gone(folder: Path) -> bool:

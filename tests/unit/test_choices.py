@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from lab import config, lifecycle
+from lab import config, containers, lifecycle
 from lab.choices import FILE, announce, neighbours, resolve, to_remember
 from lab.config import Forward, Lab, Ports
 from lab.errors import ConfigError
@@ -219,9 +219,10 @@ def test_what_another_lab_has_chosen_is_taken(
 
 
 def test_labs_that_begin_at_once_do_not_choose_the_same(
-    open_lab: Lab, host: Callable[..., Host], tmp_path: Path
+    open_lab: Lab, host: Callable[..., Host], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both look at the host, and install what it lacks; then each writes down its choice."""
+    monkeypatch.setattr(containers, "made_by", lambda name: {})
     tools: Any = SimpleNamespace(
         cache=tmp_path / "cache",
         version=lambda item: "1.34.4",
