@@ -37,11 +37,13 @@ def missing(lab: Lab, host: Host, *, compiler: bool = False, platform: str = "")
     # Debian packs the client by itself since trixie; elsewhere it comes with the engine.
     apart = host.distribution == "debian" and host.codename != "bookworm"
     engine = host.docker_engine or _has_engine()
+    # mmdebstrap works as root only: without, the published image of Debian is taken.
+    bootstraps = host.distribution in ("debian", "ubuntu") and host.is_ours
     wanted = {
         "vagrant": host.vagrant,
         "docker.io": engine and (host.docker_cli or apart),
         "docker-cli": host.docker_cli or not apart,
-        "mmdebstrap": host.mmdebstrap or host.distribution not in ("debian", "ubuntu"),
+        "mmdebstrap": host.mmdebstrap or not bootstraps,
         "debian-archive-keyring": Path(KEYRING).exists() or host.distribution != "ubuntu",
         "openssh-client": Path("/usr/bin/ssh-keygen").exists(),
     }
