@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from lab import runner, wait
+from lab import checkout, runner, wait
 from lab.config import Lab
 from lab.errors import CommandError, ConfigError, PrerequisiteError
 from lab.host import Host
@@ -112,27 +112,11 @@ def prepare(lab: Lab, image: str, known: Collection[str]) -> None:
 def refuse_another(lab: Lab) -> dict[str, Path]:
     """The containers of the lab that Docker has: id -> checkout.
 
-    Raises ConfigError where another checkout, of another user perhaps, has a lab of this name.
+    Raises as checkout.refuse_another.
     """
     roots = made_by(lab.name)
-    for root in roots.values():
-        if root != lab.root and not _gone(root):
-            raise ConfigError(
-                f"{root} has a lab `{lab.name}` on this host already",
-                hint="choose another name: invoke lab-up --lab NAME",
-            )
+    checkout.refuse_another(lab, roots.values())
     return roots
-
-
-def _gone(folder: Path) -> bool:
-    """Whether there is no such folder; one that may not be looked at is there."""
-    try:
-        folder.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        return False
-    return False
 
 
 def made_by(name: str) -> dict[str, Path]:

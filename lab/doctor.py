@@ -184,7 +184,7 @@ def _storage(lab: Lab, host: Host) -> list[Finding]:
     engine = host.docker_engine
     if lab.provider != "docker" or not engine or engine.kind or engine.driver == LAYERS:
         return []
-    detail = f"{engine.driver}: all works but lab-snapshot, which needs {LAYERS}"
+    detail = f"{engine.driver}: lab-snapshot needs {LAYERS}"
     return [Finding("docker-storage", "Docker's storage", "note", detail)]
 
 

@@ -156,11 +156,13 @@ def install_prerequisites(up: Bringup) -> None:
 def remember_choices(up: Bringup) -> None:
     """From here on the lab exists, and stays what it was chosen to be.
 
-    Raises ConfigError where another checkout has containers of a lab of this name: the image that
+    Raises ConfigError where another checkout has machines of a lab of this name: the image that
     comes next takes minutes.
     """
     if up.lab.provider == "docker":
         containers.refuse_another(up.lab)
+    elif up.lab.provider == "libvirt":
+        virsh.refuse_another(up.lab)
     with alone(up.toolchain.cache / "choosing.lock"):
         if not up.host.docker_engine or (up.lab.provider == "libvirt" and not up.host.kvm):
             # An engine that was just started knows what is taken by machines that are stopped, and

@@ -92,7 +92,7 @@ def test_a_healthy_host_has_no_fault(lab: Lab, host: Callable[..., Host]) -> Non
             {"docker_engine": Engine("29.0.2", "laptop", ROOT, "overlayfs")},
             "docker-storage",
             "note",
-            "overlayfs: all works but lab-snapshot",
+            "overlayfs: lab-snapshot needs overlay2",
         ),
         ({"name_servers": ("192.0.2.9",)}, "name-servers", "ok", "192.0.2.9"),
         ({"name_servers": ()}, "name-servers", "warn", "/etc/resolv.conf has none that a pod can"),
