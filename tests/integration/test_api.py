@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from tests.integration.conftest import ROOT
 from tests.integration.test_runner import gone
 
 # Stands for `kubectl proxy --unix-socket=PATH`: the socket is there before anybody listens.
-LATE = """#!{python}
+LATE = """
 import http.server, socket, sys, time
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -43,9 +44,11 @@ while True:
 
 
 def kubectl(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put a program called kubectl first in PATH."""
-    program = folder / "kubectl"
-    program.write_text(text)
+    """Put a program of Python called kubectl first in PATH."""
+    source, program = folder / "kubectl.py", folder / "kubectl"
+    source.write_text(text)
+    # The interpreter's path may have a blank, which no first line of a script takes.
+    program.write_text(f'#!/bin/sh\nexec {shlex.join([sys.executable, str(source)])} "$@"\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
 
@@ -53,7 +56,7 @@ def kubectl(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     """Questions to the late kubectl."""
-    kubectl(tmp_path, LATE.format(python=sys.executable), monkeypatch)
+    kubectl(tmp_path, LATE, monkeypatch)
     proxy = Proxy()
     asks = Api(proxy.socket)
     yield asks
@@ -85,7 +88,7 @@ def test_a_cluster_that_is_away_is_not_waited_for(
 
 
 def test_processes_share_a_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kubectl(tmp_path, LATE.format(python=sys.executable), monkeypatch)
+    kubectl(tmp_path, LATE, monkeypatch)
     proxy = Proxy()
     kubectl(tmp_path, "#!/bin/sh\necho a second one >&2; exit 1\n", monkeypatch)
     monkeypatch.setenv(SOCKET, str(proxy.socket))
@@ -112,7 +115,7 @@ def test_a_proxy_ends_with_whoever_started_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It lets in everybody who reaches its socket, and nobody would know of it any more."""
-    kubectl(tmp_path, LATE.format(python=sys.executable), monkeypatch)
+    kubectl(tmp_path, LATE, monkeypatch)
     folders = tmp_path / "folders"
     folders.mkdir()
     monkeypatch.setenv("TMPDIR", str(folders))

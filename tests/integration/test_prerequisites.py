@@ -63,7 +63,7 @@ def test_the_module_that_services_need(
     """Docker has not loaded it since 27.3; a kernel in a container has no modules at all."""
     asked, program = tmp_path / "asked", tmp_path / "modprobe"
     refusal = "" if loads else "echo modprobe: FATAL: Module br_netfilter not found >&2; exit 1\n"
-    program.write_text(f'#!/bin/sh\necho "$@" >>{asked}\n{refusal}')
+    program.write_text(f'#!/bin/sh\necho "$@" >>"{asked}"\n{refusal}')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     facts = replace(host.gather(tmp_path), is_root=True)
