@@ -43,12 +43,17 @@ while True:
 """
 
 
+def late(folder: Path) -> str:
+    """A script that runs LATE: the interpreter's path may have a blank, which no `#!` takes."""
+    source = folder / "late.py"
+    source.write_text(LATE)
+    return f'#!/bin/sh\nexec {shlex.join([sys.executable, str(source)])} "$@"\n'
+
+
 def kubectl(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put a program of Python called kubectl first in PATH."""
-    source, program = folder / "kubectl.py", folder / "kubectl"
-    source.write_text(text)
-    # The interpreter's path may have a blank, which no first line of a script takes.
-    program.write_text(f'#!/bin/sh\nexec {shlex.join([sys.executable, str(source)])} "$@"\n')
+    """Put a program called kubectl first in PATH."""
+    program = folder / "kubectl"
+    program.write_text(text)
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
 
@@ -56,7 +61,7 @@ def kubectl(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     """Questions to the late kubectl."""
-    kubectl(tmp_path, LATE, monkeypatch)
+    kubectl(tmp_path, late(tmp_path), monkeypatch)
     proxy = Proxy()
     asks = Api(proxy.socket)
     yield asks
@@ -88,7 +93,7 @@ def test_a_cluster_that_is_away_is_not_waited_for(
 
 
 def test_processes_share_a_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kubectl(tmp_path, LATE, monkeypatch)
+    kubectl(tmp_path, late(tmp_path), monkeypatch)
     proxy = Proxy()
     kubectl(tmp_path, "#!/bin/sh\necho a second one >&2; exit 1\n", monkeypatch)
     monkeypatch.setenv(SOCKET, str(proxy.socket))
@@ -115,7 +120,7 @@ def test_a_proxy_ends_with_whoever_started_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It lets in everybody who reaches its socket, and nobody would know of it any more."""
-    kubectl(tmp_path, LATE, monkeypatch)
+    kubectl(tmp_path, late(tmp_path), monkeypatch)
     folders = tmp_path / "folders"
     folders.mkdir()
     monkeypatch.setenv("TMPDIR", str(folders))
