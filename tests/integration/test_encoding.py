@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ def latin(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def lint(
-    manifest: Path, words: list[str | Path], variables: dict[str, str]
+    manifest: Path, words: Sequence[str | Path], variables: dict[str, str]
 ) -> subprocess.CompletedProcess[bytes]:
     keep = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     return subprocess.run(
@@ -53,7 +54,7 @@ def test_an_output_that_cannot_show_everything(manifest: Path) -> None:
 
 @pytest.mark.parametrize("words", [[ROOT / "inv"], INVOKE], ids=["inv", "invoke"])
 def test_a_locale_that_is_not_utf_8(
-    manifest: Path, words: list[str | Path], latin: dict[str, str]
+    manifest: Path, words: Sequence[str | Path], latin: dict[str, str]
 ) -> None:
     """Files were read as Latin-1 without a word."""
     locale = [sys.executable, "-c", "import locale; print(locale.getencoding())"]
