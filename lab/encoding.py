@@ -19,7 +19,6 @@ def insist() -> None:
     """
     os.environ.update(VARIABLES)
     if not sys.flags.utf8_mode and locale.getencoding().lower() != "utf-8":
-        sys.stdout.flush()
         os.execv(sys.executable, [sys.executable, "-m", "invoke", *sys.argv[1:]])
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -134,6 +134,7 @@ def test_the_environment_means_this_lab_only(lab: Lab) -> None:
     assert f"--cache-dir={lab.state}/kube-cache" in cluster.client(lab, Path("/tools"))
     assert variables["PULUMI_BACKEND_URL"] == f"file://{lab.state}/pulumi"
     assert variables["PATH"].startswith("/tools:")
+    assert variables["PYTHONUTF8"] == "1"
     assert variables["LAB_ADDRESS_POOL"] == "192.168.56.200-192.168.56.239"
     assert variables["LAB_API_ADDRESS"] == "192.168.56.11"
 
