@@ -118,7 +118,7 @@ def test_what_root_makes_for_an_ordinary_user_can_be_read(monkeypatch: pytest.Mo
     monkeypatch.setattr(images.shutil, "which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(images, "exists", lambda tag: False)
     monkeypatch.setattr(images, "proxy_variables", lambda: [])
-    monkeypatch.setattr(images, "_debian_mirror", lambda: [])
+    monkeypatch.setattr(images, "host_mirror", lambda: [])
     monkeypatch.setattr(images, "docker_build", lambda *_: built.append(True))
     monkeypatch.setattr(runner, "run", run)
     tools: Any = SimpleNamespace(platform="linux-amd64")
