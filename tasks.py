@@ -15,7 +15,7 @@ from typing import Any
 from invoke import Collection, Context, Task
 from invoke.exceptions import Exit
 
-from lab import config
+from lab import config, encoding
 from lab.errors import LabBug, LabError, refusal
 from lab.output import Status, document, silence_broken, table
 from lab.state import write_aside
@@ -31,6 +31,7 @@ def task(body: Callable[..., Any]) -> Task[Any]:
 
     @functools.wraps(body)
     def call(*args: Any, **kwargs: Any) -> Any:
+        encoding.insist()
         # Being ended is like being interrupted: children are ended too (lab/runner.py).
         for sign in (signal.SIGTERM, signal.SIGHUP):
             # But `nohup` ignores one of them.

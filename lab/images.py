@@ -227,6 +227,8 @@ class Builder:
                 return tag
             with tempfile.TemporaryDirectory() as folder:
                 archive = Path(folder) / "base.tar"
+                # This user's: root's would be shut to `docker build` where umask is 077.
+                archive.touch()
                 options = ["--variant=apt", "--include=ca-certificates"]
                 # Whether this host runs another architecture's programs is known already.
                 options += [f"--architectures={architecture}", "--skip=check/qemu"]

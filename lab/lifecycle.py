@@ -21,6 +21,7 @@ from typing import Any
 
 from lab import (
     boxes,
+    checkout,
     cluster,
     containers,
     doctor,
@@ -36,7 +37,15 @@ from lab import (
     wait,
 )
 from lab.choices import FILE as CHOICES
-from lab.choices import Choice, announce, as_brought_up, neighbours, resolve, to_remember
+from lab.choices import (
+    Choice,
+    announce,
+    as_brought_up,
+    forget,
+    neighbours,
+    resolve,
+    to_remember,
+)
 from lab.config import Lab, cache_folder
 from lab.connection import Remote, connections
 from lab.containers import run_arguments
@@ -141,12 +150,24 @@ def install_prerequisites(up: Bringup) -> None:
     if up.lab.provider == "libvirt":
         prerequisites.start_libvirt(up.host, up.toolchain.cache, up.status)
         prerequisites.allow("libvirt", up.host, up.status)
-    elif up.lab.provider == "docker" and up.may_install and up.host.lets_inotify_grow:
-        prerequisites.allow_inotify(up.host, up.status)
+    elif up.lab.provider == "docker" and up.may_install:
+        if up.host.lets_inotify_grow:
+            prerequisites.allow_inotify(up.host, up.status)
+        # Asked again: an engine that was just started may have loaded it.
+        if not host.BRIDGE_NETFILTER.exists():
+            prerequisites.load_bridge_netfilter(up.host, up.status)
 
 
 def remember_choices(up: Bringup) -> None:
-    """From here on the lab exists, and stays what it was chosen to be."""
+    """From here on the lab exists, and stays what it was chosen to be.
+
+    Raises ConfigError where another checkout has machines of a lab of this name: the image that
+    comes next takes minutes.
+    """
+    if up.lab.provider == "docker":
+        containers.refuse_another(up.lab)
+    elif up.lab.provider == "libvirt":
+        virsh.refuse_another(up.lab)
     with alone(up.toolchain.cache / "choosing.lock"):
         if not up.host.docker_engine or (up.lab.provider == "libvirt" and not up.host.kvm):
             # An engine that was just started knows what is taken by machines that are stopped, and
@@ -201,7 +222,13 @@ def start_machines(up: Bringup) -> None:
     up.machines.make_key()
     up.machines.render(render(up))
     with up.status.step(f"machines ({len(up.lab.machines)}, {up.lab.provider})"):
-        up.machines.start(up.image)
+        try:
+            up.machines.start(up.image)
+        except LabError:
+            # The next lab-up must choose anew, where this one failed for an address or a port.
+            if not up.machines.known():
+                forget(up.lab)
+            raise
         up.machines.connect()
     if up.lab.provider == "docker" and (older := containers.older(up.lab, up.image)):
         what = f"{', '.join(older)} stay what they were made of, an older image"
@@ -349,7 +376,7 @@ def resolve_on(lab: Lab, facts: Host, toolchain: Toolchain) -> tuple[Lab, list[C
     held = {**ports, **facts.held_ports}
     return resolve(
         lab,
-        replace(facts, networks=(*facts.networks, *networks)),
+        replace(facts, networks={**facts.networks, **networks}),
         versions={
             distribution: toolchain.version(item)
             for distribution, item in {"kubeadm": "kubernetes", "k3s": "k3s"}.items()
@@ -375,6 +402,7 @@ def examine(lab: Lab, facts: Host, toolchain: Toolchain) -> list[doctor.Finding]
         missing(lab, facts, toolchain),
         {name: toolchain.sources(name) for name in dict.fromkeys((*tools, *HOST_TOOLS))},
         _states(lab),
+        checkout.with_carriage_returns(lab.root),
     )
 
 

@@ -20,10 +20,10 @@ import pytest
 import yaml
 
 from lab import cgroups, config, exercises, lock, wait
-from lab.containers import name_servers, resolver
 from lab.host import vagrant_home
 from lab.machines import LOCKED
 from lab.output import Status
+from lab.resolvers import name_servers_of_host
 from lab.toolchain import Toolchain
 from tests.e2e.support import KEPT, ROOT, Invoke, containers, docker, names, ready
 
@@ -301,7 +301,7 @@ def test_a_lab_that_came_from_another_network(invoke: Invoke) -> None:
     docker("exec", f"{invoke.lab}-control-plane-1", "sh", "-c", away)
     told = "which ask 192.0.2.9: lab-down and lab-up bring them" in invoke("lab-up").err
     # A host that asks nobody but itself has none to bring.
-    assert told is bool(name_servers(resolver().read_text()))
+    assert told is bool(name_servers_of_host())
 
 
 @contextmanager
