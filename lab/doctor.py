@@ -10,6 +10,7 @@ from lab.config import Lab
 from lab.errors import PrerequisiteError
 from lab.host import INOTIFY_INSTANCES, Host
 from lab.output import table
+from lab.prerequisites import ELSEWHERE
 from lab.virtualbox import RANGES_FILE
 
 # MiB of disk: for everything that a first lab-up makes, and for a lab whose things are there.
@@ -21,6 +22,8 @@ DISK_PER_MACHINE = 1024
 # MiB of a worker; the memory of a VM is given to it whole.
 MIN_WORKER = 400
 INOTIFY_PER_MACHINE = 40
+# Who has a package of Vagrant where apt-get has none.
+MAKER = "releases.hashicorp.com"
 
 
 @dataclass(frozen=True)
@@ -165,11 +168,17 @@ def _programs(host: Host, packages: Sequence[str]) -> list[Finding]:
     ]
     if not packages:
         return findings
-    command = f"apt-get install --yes --no-install-recommends {' '.join(packages)}"
+    names = " ".join(packages)
+    # Ubuntu 22.04 has a package of Vagrant, later ones have none.
+    by_maker = "vagrant" in packages and host.distribution == "ubuntu"
     if host.can_install:
-        return [*findings, Finding("packages", "packages", "install", " ".join(packages))]
-    detail = f"missing: {' '.join(packages)}; lab-up may not install them here"
-    return [*findings, Finding("packages", "packages", "fail", detail, f"run as root: {command}")]
+        more = f"; Vagrant from {MAKER} where apt-get has none" if by_maker else ""
+        return [*findings, Finding("packages", "packages", "install", names + more)]
+    detail = f"missing: {names}; lab-up may not install them here"
+    fix = f"run as root: apt-get install --yes --no-install-recommends {names}"
+    if by_maker:
+        fix = f"{fix}; where apt-get has no vagrant, {ELSEWHERE}"
+    return [*findings, Finding("packages", "packages", "fail", detail, fix)]
 
 
 def _engine(lab: Lab, host: Host) -> Finding:
