@@ -135,7 +135,7 @@ def vagrant_package(toolchain: Toolchain, status: Status) -> Path:
     if not sources and not pinned:
         raise PrerequisiteError(
             f"{lack}, and HashiCorp publishes none for {toolchain.platform}",
-            hint="use Debian on this computer, which has one: docs/hosts.md",
+            hint="use Debian on this computer, or the dev container: docs/hosts.md",
         )
     if not sources:
         raise PrerequisiteError(
