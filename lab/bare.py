@@ -33,11 +33,10 @@ def main(file: Path) -> None:
         raise PrerequisiteError(f"this needs a Docker engine: {reason}", hint="start Docker")
     key = file.with_name("id_ed25519")
     keys.make(key)
-    arguments = containers.run_arguments(facts.missing_capabilities)
+    arguments = containers.run_arguments(facts)
     image = Builder(ROOT, Toolchain(ROOT, cache, status), arguments, status).machine()
     arguments += [*containers.access_arguments(key), "--volume", containers.STORE]
-    command = containers.boot_command(facts.cgroup)
-    docker = {"image": image, "create_args": arguments, "command": command, "key": str(key)}
+    docker = {"image": image, "create_args": arguments, "key": str(key)}
     write_aside(file, json.dumps({"docker": docker}, indent=2))
 
 

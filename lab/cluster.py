@@ -56,7 +56,7 @@ def kubectl(lab: Lab, tools: Path, *words: str, stdin: str = "", timeout: float 
     """Run kubectl against this lab's cluster and no other."""
     given = stdin.encode() if stdin else None
     command = [*client(lab, tools), *words]
-    return runner.run(command, stdin=given, timeout=wait.limit(timeout)).stdout
+    return runner.run(command, stdin=given, timeout=timeout).stdout
 
 
 def client(lab: Lab, tools: Path) -> list[str]:

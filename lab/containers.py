@@ -8,47 +8,54 @@ and because a volume that is filled beforehand lets all containers be created at
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from lab import runner, wait
 from lab.config import Lab
 from lab.errors import ConfigError, PrerequisiteError
+from lab.host import Host
 from lab.keys import public
 from lab.parallel import each
 
-# systemd 257 has to be told that a host with cgroup v1 only is meant to be.
-CGROUP_V1_BOOT = (
-    "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1",
-    "systemd.unified_cgroup_hierarchy=0",
-    "systemd.legacy_systemd_cgroup_controller=1",
-)
 # Container runtimes cannot nest overlay file systems: their folders are volumes. Docker fills the
 # first one, the node's unpacked images, from the image.
 STORE = "/var/lib/containerd"
 VOLUMES = ("/var/lib/docker", "/var/lib/kubelet", "/var/lib/rancher")
 
 
-def run_arguments(missing_capabilities: Sequence[str]) -> list[str]:
-    """Arguments of `docker create` for a container that behaves as a machine.
+def run_arguments(host: Host) -> list[str]:
+    """Arguments of `docker create` for a container that behaves as a machine on this host.
 
     `--privileged` would ask for capabilities that the host itself may lack, so every capability
     but those is added by name instead.
     """
     arguments = ["--cap-add", "ALL"]
-    for capability in missing_capabilities:
+    for capability in host.missing_capabilities:
         arguments += ["--cap-drop", capability]
     for option in ("seccomp=unconfined", "apparmor=unconfined", "systempaths=unconfined"):
         arguments += ["--security-opt", option]
     arguments += ["--device-cgroup-rule", "a *:* rwm", "--device", "/dev/fuse"]
-    arguments += ["--cgroupns", "host", "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw"]
+    arguments += cgroup_arguments(host.cgroup)
     arguments += ["--volume", "/dev/kmsg:/dev/kmsg"]
     for folder in ("/run", "/run/lock", "/tmp:exec"):
         arguments += ["--tmpfs", folder]
     for volume in VOLUMES:
         arguments += ["--volume", volume]
     return arguments
+
+
+def cgroup_arguments(version: int) -> list[str]:
+    """Whose control groups a machine sees, on a host with this version of them.
+
+    On v2 a namespace makes the container's group the root of its own tree, which systemd and
+    kubelet need. On v1 they need the host's hierarchies. vagrant/machine's `boot` and `cgroups`
+    decide the rest on the machine.
+    """
+    if version == 2:
+        return ["--cgroupns", "private"]
+    return ["--cgroupns", "host", "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw"]
 
 
 def machine_arguments(lab: Lab, key: Path) -> list[str]:
@@ -69,11 +76,6 @@ def resolver() -> Path:
     """The host's list of name servers; behind systemd's local one, those it asks itself."""
     systemd = Path("/run/systemd/resolve/resolv.conf")
     return systemd if systemd.exists() else Path("/etc/resolv.conf")
-
-
-def boot_command(cgroup_version: int) -> list[str]:
-    """The command of a machine's container: systemd, told about an old cgroup hierarchy."""
-    return ["/sbin/init", *(CGROUP_V1_BOOT if cgroup_version == 1 else ())]
 
 
 def network(lab: Lab) -> str:

@@ -192,7 +192,8 @@ def digest(*inputs: str | Path) -> str:
 class Builder:
     """Makes images with the host's Docker, out of the sources in `root`/vagrant.
 
-    `run_args` are the arguments that a machine's container needs on this host.
+    `run_args` are the arguments that a machine's container needs on this host; only nodes are made
+    by running one.
     """
 
     root: Path
@@ -227,7 +228,7 @@ class Builder:
                 if sudo and (kept := proxy_variables()):
                     sudo.append(f"--preserve-env={','.join(kept)}")
                 runner.run(
-                    [*sudo, "mmdebstrap", *options, "trixie", archive, *_debian_mirror()],
+                    [*sudo, "mmdebstrap", *options, "trixie", archive, *host_mirror()],
                     timeout=1800,
                     on_line=self.status.note,
                 )
@@ -449,7 +450,7 @@ def _may(sudo: Sequence[str]) -> bool:
         return False
 
 
-def _debian_mirror() -> list[str]:
+def host_mirror() -> list[str]:
     """The Debian mirror that the host's apt is configured for; none when the host has none."""
     try:
         listing = runner.run(

@@ -49,9 +49,9 @@ from lab.machines import (
     Machines,
     docker_settings,
     emulated_cpus,
+    emulation,
     libvirt_settings,
     rendering,
-    slowness,
     virtualbox_settings,
 )
 from lab.output import Status
@@ -175,7 +175,7 @@ def make_node_image(up: Bringup) -> None:
     builder = Builder(
         root=up.lab.root,
         toolchain=up.toolchain,
-        run_args=run_arguments(up.host.missing_capabilities),
+        run_args=run_arguments(up.host),
         status=up.status,
     )
     up.image = builder.node(up.lab.distribution)
@@ -184,12 +184,7 @@ def make_node_image(up: Bringup) -> None:
 def render(up: Bringup) -> dict[str, Any]:
     """What the Vagrantfile is to read; for virtual machines, their box is made first."""
     if up.lab.provider == "docker":
-        settings = docker_settings(
-            up.lab,
-            image=up.image,
-            missing_capabilities=up.host.missing_capabilities,
-            cgroup_version=up.host.cgroup,
-        )
+        settings = docker_settings(up.lab, up.host, up.image)
         return rendering(up.lab, settings)
     box = boxes.make(up.lab.root, up.toolchain.cache, up.image, up.lab.provider, up.status)
     if up.lab.provider == "virtualbox":
@@ -338,7 +333,7 @@ def _tell_of_another_network(lab: Lab, status: Status) -> None:
 def settle(lab: Lab, facts: Host, toolchain: Toolchain) -> Lab:
     """The lab with every `auto` replaced; from here on its machines are known to be slow or not."""
     settled = resolve_on(lab, facts, toolchain)[0]
-    wait.expect(slowness(settled, kvm=facts.kvm))
+    wait.expect(emulation(settled, kvm=facts.kvm))
     return settled
 
 

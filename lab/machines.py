@@ -22,7 +22,7 @@ from lab.boxes import Box
 from lab.config import Lab, Machine
 from lab.connection import Remote, connections, ssh_config
 from lab.errors import CommandError, ConfigError, NotFoundError
-from lab.host import owner, port_is_free, vagrant_home
+from lab.host import Host, owner, port_is_free, vagrant_home
 from lab.output import Status
 from lab.state import write_aside
 
@@ -81,14 +81,11 @@ def rendering(lab: Lab, provider: Mapping[str, Any], cpus: int = 0) -> dict[str,
     }
 
 
-def docker_settings(
-    lab: Lab, *, image: str, missing_capabilities: Sequence[str], cgroup_version: int
-) -> dict[str, Any]:
-    """The Vagrantfile's settings for machines that are containers."""
-    arguments = containers.run_arguments(missing_capabilities)
+def docker_settings(lab: Lab, host: Host, image: str) -> dict[str, Any]:
+    """The Vagrantfile's settings for machines that are containers of this image."""
+    arguments = containers.run_arguments(host)
     arguments += containers.machine_arguments(lab, key_file(lab))
-    command = containers.boot_command(cgroup_version)
-    return {"docker": {"image": image, "create_args": arguments, "command": command}}
+    return {"docker": {"image": image, "create_args": arguments}}
 
 
 def libvirt_settings(lab: Lab, box: Box, *, kvm: bool) -> dict[str, Any]:
@@ -106,8 +103,8 @@ def virtualbox_settings(lab: Lab, box: Box) -> dict[str, Any]:
     return {"box": {"name": box.name, "key": box.key, "accept": key.strip()}}
 
 
-def slowness(lab: Lab, *, kvm: bool) -> float:
-    """How many times longer than usual things may take on these machines."""
+def emulation(lab: Lab, *, kvm: bool) -> float:
+    """How many times slower than their host these machines are."""
     return EMULATED if lab.provider == "libvirt" and not kvm else 1
 
 

@@ -22,6 +22,7 @@ APART = (
     "offline",
     "planes",
     "snapshots",
+    "stock",
     "vm",
 )
 SUITES = {

@@ -203,7 +203,7 @@ class Stacks:
                 [self.tools / "pulumi", *words, *target, "--non-interactive"],
                 cwd=self.lab.root,
                 env=environment(self.lab, self.tools),
-                timeout=wait.limit(timeout),
+                timeout=timeout,
                 on_line=lambda line: self.status.note(line.strip()),
             ).stdout
         except CommandError as error:

@@ -11,7 +11,7 @@ containerd=$state/etc/containerd
 config=/etc/rancher/k3s/config.yaml
 address=$(sed -n 's/.*"node-ip": "\([0-9.]*\)".*/\1/p' $config)
 card=$(ip -o -4 address | awk -v address="$address" 'index($4, address "/") == 1 { print $2; exit }')
-. /run/lab/kubelet.env
+. /run/lab/cgroups.env
 sed -i -e "s/@CARD@/$card/" -e "s#@KUBELET_ARGS@#${LAB_KUBELET_ARGS#--}#" -e '/^ *"",$/d' $config
 # What every pod begins with is k3s' own, where k3s came with its images.
 ! ls $state/images/*.tar* >/dev/null 2>&1 || sed -i '/^ *"pause-image"/d' $config

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab import wait
+from lab import cgroups, wait
+from lab.cgroups import Cgroups
 from lab.config import Lab, Machine
 from lab.connection import Remote
 from lab.distributions import by_role, machine_of, wait_for_api
@@ -74,7 +75,7 @@ def initial(
     token: str,
     certificate_key: str,
     versions: Mapping[str, str],
-    systemd_cgroup: bool,
+    groups: Cgroups,
 ) -> list[dict[str, Any]]:
     """The documents that `kubeadm init` reads for the first machine.
 
@@ -130,7 +131,7 @@ def initial(
         {
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",
-            "cgroupDriver": "systemd" if systemd_cgroup else "cgroupfs",
+            "cgroupDriver": groups.driver,
             "failSwapOn": False,
             "resolvConf": "/run/lab/resolv.conf",
             # A node shares the disk of a laptop: a rather full one is no reason to evict pods.
@@ -195,14 +196,13 @@ class Kubeadm:
     def start(self, first: Remote) -> None:
         """`kubeadm init` on the first machine, then flannel."""
         machine = machine_of(self.lab, first)
-        systemd_cgroup = first.run(["stat", "-fc", "%T", "/sys/fs/cgroup"]).strip() == "cgroup2fs"
         parts = initial(
             self.lab,
             machine,
             self._token(),
             self._certificate_key(),
             self.versions,
-            systemd_cgroup,
+            cgroups.parse(first.run(["cat", cgroups.FILE])),
         )
         first.put(documents(parts), "/etc/lab/kubeadm.json", mode="0600")
         first.put(self._flannel(machine), "/etc/lab/flannel.yaml")

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lab import config, exercises, lock, wait
+from lab import cgroups, config, exercises, lock, wait
 from lab.containers import name_servers, resolver
 from lab.host import vagrant_home
 from lab.machines import LOCKED
@@ -347,8 +347,9 @@ def test_down_and_up_keep_everything(invoke: Invoke) -> None:
     assert report["score"] == report["points"], report
     # All pods of a machine are below its own control group, after every boot.
     for machine in containers(invoke.lab):
-        settings = docker("exec", machine, "cat", "/run/lab/kubelet.env")
-        assert settings[0].startswith("LAB_KUBELET_ARGS=--cgroup-root=/"), settings
+        settings = docker("exec", machine, "cat", cgroups.FILE)
+        groups = cgroups.parse("\n".join(settings))
+        assert ("LAB_KUBELET_ARGS=" in settings) == (groups.version == 2), settings
 
 
 def test_logs(invoke: Invoke) -> None:

@@ -16,6 +16,7 @@ from lab.boxes import Box
 from lab.config import HOST_ONLY, Forward, Lab, Ports
 from lab.keys import public
 from tests.e2e.support import ROOT
+from tests.unit.conftest import HEALTHY
 
 pytestmark = pytest.mark.e2e
 # HashiCorp's packages bring a Ruby of their own.
@@ -101,9 +102,7 @@ def test_docker_has_the_same_machines(lab: Lab, tmp_path: Path) -> None:
     """Names, ports, keys and sizes are the machine's; only the provider's own settings differ."""
     file = tmp_path / "machines.json"
     key = lab.state / "id_ed25519"
-    docker = machines.docker_settings(
-        lab, image="node:1", missing_capabilities=(), cgroup_version=2
-    )
+    docker = machines.docker_settings(lab, HEALTHY, "node:1")
     rendered = machines.rendering(lab, {**docker, "box": {"name": "lecture-lab/box"}})
     file.write_text(json.dumps(rendered))
     virtual = evaluated(lab.root, "virtualbox", file)

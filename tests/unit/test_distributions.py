@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from lab import wait
+from lab import cgroups, wait
+from lab.cgroups import Cgroups
 from lab.config import Lab
 from lab.distributions import distribution, k3s, kubeadm
 from lab.distributions.k3s import K3s
@@ -21,12 +22,11 @@ from tests.unit import k3s_keys
 from tests.unit.conftest import Scripted
 
 VERSIONS = {"kubernetes": "1.34.4", "coredns": "1.12.4", "etcd": "3.6.7", "flannel": "0.26.7"}
+V1, V2 = Cgroups(1, "cgroupfs"), Cgroups(2, "systemd")
 
 
-def kinds(lab: Lab, systemd_cgroup: bool = True) -> dict[str, dict[str, Any]]:
-    parts = kubeadm.initial(
-        lab, lab.machines[0], "abcdef.0123456789abcdef", "0f", VERSIONS, systemd_cgroup
-    )
+def kinds(lab: Lab, groups: Cgroups = V2) -> dict[str, dict[str, Any]]:
+    parts = kubeadm.initial(lab, lab.machines[0], "abcdef.0123456789abcdef", "0f", VERSIONS, groups)
     return {str(part["kind"]): part for part in parts}
 
 
@@ -49,8 +49,8 @@ def test_control_plane(lab: Lab) -> None:
 
 
 def test_cgroup_driver(lab: Lab) -> None:
-    assert kinds(lab, True)["KubeletConfiguration"]["cgroupDriver"] == "systemd"
-    assert kinds(lab, False)["KubeletConfiguration"]["cgroupDriver"] == "cgroupfs"
+    assert kinds(lab, V2)["KubeletConfiguration"]["cgroupDriver"] == "systemd"
+    assert kinds(lab, V1)["KubeletConfiguration"]["cgroupDriver"] == "cgroupfs"
 
 
 def test_worker(lab: Lab) -> None:
@@ -212,6 +212,8 @@ class Restarted(Scripted):
         self.refusals = refusals
 
     def answer(self, argv: Sequence[str]) -> str:
+        if cgroups.FILE in argv:
+            return "LAB_CGROUP_VERSION=2\nLAB_CGROUP_DRIVER=systemd\n"
         if "/readyz" not in argv:
             return ""
         self.refusals -= 1
@@ -239,7 +241,7 @@ def test_start_ends_when_the_api_server_answers(lab: Lab, name: str) -> None:
 def test_the_only_control_plane_is_not_elected(lab: Lab) -> None:
     def arguments(planes: int) -> dict[str, str]:
         made = replace(lab, control_planes=planes)
-        parts = kubeadm.initial(made, made.machines[0], "token", "key", VERSIONS, True)
+        parts = kubeadm.initial(made, made.machines[0], "token", "key", VERSIONS, V2)
         told = [parts[1][name]["extraArgs"] for name in ("controllerManager", "scheduler")]
         assert told[0] == told[1]
         return {one["name"]: one["value"] for one in told[0]}
@@ -253,7 +255,7 @@ def test_components_are_patient_on_slow_machines(monkeypatch: pytest.MonkeyPatch
     usual = kubeadm.limits(kubeadm.SERVER_LIMITS)
     assert {"name": "etcd-healthcheck-timeout", "value": "2s"} in usual
     assert {"name": "election-timeout", "value": "1000"} in kubeadm.limits(kubeadm.ETCD_LIMITS, "")
-    monkeypatch.setattr(wait, "_slowness", 6.0)
+    monkeypatch.setattr(wait, "_emulation", 6.0)
     slow = {one["name"]: one["value"] for one in kubeadm.limits(kubeadm.LEADER_LIMITS)}
     assert slow["leader-elect-lease-duration"] == "90s"
     assert slow["leader-elect-renew-deadline"] == "60s"

@@ -16,11 +16,11 @@ from lab.config import Forward, Lab
 from lab.connection import Remote
 from lab.errors import ConfigError, NotFoundError
 from lab.output import Status
+from tests.unit.conftest import HEALTHY
 
 
-def render(lab: Lab, **changes: Any) -> dict[str, Any]:
-    given = {"image": "node:1", "missing_capabilities": (), "cgroup_version": 2, **changes}
-    return machines.rendering(lab, machines.docker_settings(lab, **given))
+def render(lab: Lab) -> dict[str, Any]:
+    return machines.rendering(lab, machines.docker_settings(lab, HEALTHY, "node:1"))
 
 
 def write_key(lab: Lab) -> None:
@@ -191,14 +191,21 @@ def test_k3s_has_its_ingress_at_port_80(lab: Lab) -> None:
     assert {"guest": 80, "host": 8080} in first["ports"]
 
 
-def test_old_cgroups_are_told_to_systemd(lab: Lab) -> None:
-    assert render(lab)["docker"]["command"] == ["/sbin/init"]
-    command = render(lab, cgroup_version=1)["docker"]["command"]
-    assert "systemd.unified_cgroup_hierarchy=0" in command
+def test_cgroups_of_version_2_are_the_machines_own() -> None:
+    """Kubelet's systemd driver needs a root that systemd made; the host's tree stays untouched."""
+    arguments = containers.run_arguments(replace(HEALTHY, cgroup=2))
+    assert "--cgroupns private" in " ".join(arguments)
+    assert not [word for word in arguments if "/sys/fs/cgroup" in word]
+
+
+def test_cgroups_of_version_1_are_the_hosts() -> None:
+    arguments = " ".join(containers.run_arguments(replace(HEALTHY, cgroup=1)))
+    assert "--cgroupns host --volume /sys/fs/cgroup:/sys/fs/cgroup:rw" in arguments
 
 
 def test_capabilities_that_the_host_lacks_are_not_asked_for() -> None:
-    arguments = containers.run_arguments(("SYS_RESOURCE", "SYSLOG"))
+    lacking = replace(HEALTHY, missing_capabilities=("SYS_RESOURCE", "SYSLOG"))
+    arguments = containers.run_arguments(lacking)
     dropped = [arguments[i + 1] for i, word in enumerate(arguments) if word == "--cap-drop"]
     assert dropped == ["SYS_RESOURCE", "SYSLOG"]
     assert "--privileged" not in arguments

@@ -147,7 +147,7 @@ def test_programs_and_checks_are_as_patient_as_the_machines_are_slow(
 
     monkeypatch.delenv("LAB_PATIENCE", raising=False)
     assert found() == ("1", 1)
-    monkeypatch.setattr(wait, "_slowness", 6.0)
+    monkeypatch.setattr(wait, "_emulation", 6.0)
     assert found() == ("6", 6)
     monkeypatch.setenv("LAB_PATIENCE", "2")
     assert found() == ("6", 2)
@@ -555,16 +555,30 @@ def test_suites_that_run_beside_each_other(
 
 
 def test_slow_machines_have_longer(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wait, "_slowness", 1.0)
+    monkeypatch.setattr(wait, "_emulation", 1.0)
     monkeypatch.setattr(wait.time, "sleep", lambda _: None)
     emulated = replace(lab, provider="libvirt")
-    assert machines.slowness(lab, kvm=False) == machines.slowness(emulated, kvm=True) == 1
-    wait.expect(machines.slowness(emulated, kvm=False))
+    assert machines.emulation(lab, kvm=False) == machines.emulation(emulated, kvm=True) == 1
+    wait.expect(machines.emulation(emulated, kvm=False))
     assert wait.limit(10) == 60
     clock = iter([0.0, *range(5, 100)])
     monkeypatch.setattr(wait.time, "monotonic", lambda: next(clock))
     with pytest.raises(DeadlineExceeded, match="did not happen within 6 s"):
         wait.until(lambda: None, what="it", timeout=1)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "factor"),
+    [(0.002, 1), (wait.USUAL, 1), (0.007, 1), (0.0075, 2.5), (0.03, 10), (0.9, 20)],
+)
+def test_limits_grow_on_slow_hosts_alone(
+    seconds: float, factor: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A usual host, also beside other work, keeps its limits; none of them grows without bound."""
+    assert wait.slowness(seconds) == pytest.approx(factor)
+    monkeypatch.setattr(wait, "host_slowness", lambda: wait.slowness(seconds))
+    assert wait.limit(10) == pytest.approx(10 * factor)
+    assert wait.slow() == (factor > 1)
 
 
 def test_a_probe_that_says_nothing_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
