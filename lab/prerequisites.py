@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -83,10 +84,10 @@ def install(packages: list[str], host: Host, status: Status, toolchain: Toolchai
     apt += ["apt-get", "--yes", "--quiet", "-o", f"DPkg::Lock::Timeout={LONG_UPDATE}"]
 
     command = [*apt, "update"]
-    told = False
+    waiting = False
 
     def update() -> runner.Result | None:
-        nonlocal told
+        nonlocal waiting
         try:
             done = runner.run(command, timeout=300, on_line=status.note, ok=range(256))
         except DeadlineExceeded as error:
@@ -94,20 +95,17 @@ def install(packages: list[str], host: Host, status: Status, toolchain: Toolchai
             return runner.Result(124, "", error.message)
         if not (done.code and HELD in done.stderr):
             return done
-        if not told:
+        if not waiting:
             status.say("another apt-get is at work here: waiting for its end")
-        told = True
+        waiting = True
         return None
 
     with status.step("prerequisites"):
         done = wait.until(update, what="the end of another apt-get", timeout=LONG_UPDATE, longest=5)
         if done.code:
             raise CommandError(command, done.code, done.stderr or done.stdout)
-        unknown = [
-            package
-            for package in packages
-            if runner.run(["apt-cache", "show", package], ok=range(256)).code
-        ]
+        told = runner.run(["apt-cache", "policy", *packages], env={"LC_ALL": "C"}).stdout
+        unknown = [package for package in packages if package not in parse_candidates(told)]
         if lacking := [package for package in unknown if package != "vagrant"]:
             raise PrerequisiteError(
                 f"apt-get knows no package {' and no '.join(lacking)} here",
@@ -121,6 +119,15 @@ def install(packages: list[str], host: Host, status: Status, toolchain: Toolchai
             timeout=1200 + LONG_UPDATE,
             on_line=status.note,
         )
+
+
+def parse_candidates(text: str) -> set[str]:
+    """The packages that apt can install, out of what `apt-cache policy` says in English.
+
+    It says nothing of one that it does not know, and `(none)` of one that a preference hides.
+    """
+    found = re.findall(r"^(\S+):\n +Installed: .*\n +Candidate: (.*)$", text, re.MULTILINE)
+    return {package for package, version in found if version != "(none)"}
 
 
 def vagrant_package(toolchain: Toolchain, status: Status) -> Path:

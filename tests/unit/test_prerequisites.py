@@ -30,6 +30,19 @@ def tools(tmp_path: Path) -> Toolchain:
     return Toolchain(ROOT, tmp_path, Status(io.StringIO()))
 
 
+def policy(*packages: str) -> str:
+    """What `apt-cache policy` says of packages that can be installed."""
+    return "".join(f"{one}:\n  Installed: (none)\n  Candidate: 1.0-1\n" for one in packages)
+
+
+def test_candidates() -> None:
+    hidden = "vagrant:\n  Installed: (none)\n  Candidate: (none)\n  Version table:\n     2.3.7 -1\n"
+    installed = "git:\n  Installed: 1:2.47\n  Candidate: 1:2.47\n"
+    text = policy("docker.io") + hidden + installed
+    assert prerequisites.parse_candidates(text) == {"docker.io", "git"}
+    assert prerequisites.parse_candidates("") == set()
+
+
 def test_another_apt_get_is_waited_for(
     host: Callable[..., Host], tools: Toolchain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -40,7 +53,8 @@ def test_another_apt_get_is_waited_for(
     def run(argv: Sequence[str], **_: object) -> runner.Result:
         done.append(" ".join(argv))
         code = answers.pop(0) if argv[-1] == "update" else 0
-        return runner.Result(code, "", "E: Could not get lock /var/lib/apt/lists/lock" * bool(code))
+        held = "E: Could not get lock /var/lib/apt/lists/lock" * bool(code)
+        return runner.Result(code, policy("docker.io"), held)
 
     monkeypatch.setattr(runner, "run", run)
     monkeypatch.setattr(wait.time, "sleep", lambda _: None)
@@ -81,7 +95,7 @@ def test_a_package_that_there_is_not(
     hint: str,
 ) -> None:
     def run(argv: Sequence[str], **_: object) -> runner.Result:
-        return runner.Result(100 if argv[-1] == package else 0, "", "")
+        return runner.Result(0, policy("docker.io"), "")
 
     monkeypatch.setattr(runner, "run", run)
     with pytest.raises(PrerequisiteError, match=f"knows no package {package} here") as failed:
@@ -96,7 +110,7 @@ def test_an_archive_that_has_vagrant_is_preferred_to_its_maker(
 
     def run(argv: Sequence[str], **_: object) -> runner.Result:
         done.append(" ".join(map(str, argv)))
-        return runner.Result(0, "", "")
+        return runner.Result(0, policy("vagrant", "docker.io"), "")
 
     monkeypatch.setattr(runner, "run", run)
     prerequisites.install(["vagrant", "docker.io"], host(), Status(io.StringIO()), tools)
