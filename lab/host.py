@@ -53,7 +53,7 @@ class Engine:
     def limits_capabilities(self) -> bool:
         """Whether it adds none that the host lacks, and refuses to drop one (moby#42933)."""
         found = re.match(r"\d+", self.version)
-        return bool(found) and int(found[0]) >= 23
+        return found is not None and int(found[0]) >= 23
 
 
 @dataclass(frozen=True)
