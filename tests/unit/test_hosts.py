@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lab import prerequisites, selftest
+from lab import images, prerequisites, selftest
 from lab.config import Lab
 from lab.host import Host
 from tests.unit.conftest import ROOT
@@ -91,6 +91,7 @@ def test_the_dev_container_has_what_lab_up_would_install(
     wanted = prerequisites.missing(lab, replace(bare, mmdebstrap=False))
     assert len(wanted) > 4
     assert set(wanted) <= set(text.split())
+    assert f"ARG BASE={images.DEBIAN}\n" in text
     assert (
         f"useradd --create-home --shell /bin/bash --groups docker {devcontainer['remoteUser']}"
         in text
