@@ -33,11 +33,12 @@ def run_arguments(host: Host) -> list[str]:
     """Arguments of `docker create` for a container that behaves as a machine on this host.
 
     `--privileged` would ask for capabilities that the host itself may lack, so every capability
-    but those is added by name instead.
+    but those is added by name instead. Docker 23 and later leave them out by themselves.
     """
     arguments = ["--cap-add", "ALL"]
-    for capability in host.missing_capabilities:
-        arguments += ["--cap-drop", capability]
+    if not (host.docker_engine and host.docker_engine.limits_capabilities):
+        for capability in host.missing_capabilities:
+            arguments += ["--cap-drop", capability]
     for option in ("seccomp=unconfined", "apparmor=unconfined", "systempaths=unconfined"):
         arguments += ["--security-opt", option]
     arguments += ["--device-cgroup-rule", "a *:* rwm", "--device", "/dev/fuse"]

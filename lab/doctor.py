@@ -12,6 +12,7 @@ from lab.engine import LAYERS, ROOTLESS, Kind
 from lab.errors import PrerequisiteError
 from lab.host import INOTIFY_INSTANCES, LOAD_BRIDGE_NETFILTER, Host
 from lab.output import table
+from lab.prerequisites import ELSEWHERE
 from lab.virtualbox import RANGES_FILE
 
 # MiB of disk: for everything that a first lab-up makes, and for a lab whose things are there.
@@ -25,6 +26,8 @@ MIN_WORKER = 400
 INOTIFY_PER_MACHINE = 40
 # Makes LF of CR LF in all that goes into machines.
 STRAIGHTEN = "find vagrant infra -type f -exec sed -i 's/\\r$//' {} +"
+# Who has a package of Vagrant where apt-get has none.
+MAKER = "releases.hashicorp.com"
 
 
 @dataclass(frozen=True)
@@ -215,11 +218,17 @@ def _programs(host: Host, packages: Sequence[str]) -> list[Finding]:
     ]
     if not packages:
         return findings
-    command = f"apt-get install --yes --no-install-recommends {' '.join(packages)}"
+    names = " ".join(packages)
+    # Ubuntu 22.04 has a package of Vagrant, later ones have none.
+    by_maker = "vagrant" in packages and host.distribution == "ubuntu"
     if host.can_install:
-        return [*findings, Finding("packages", "packages", "install", " ".join(packages))]
-    detail = f"missing: {' '.join(packages)}; lab-up may not install them here"
-    return [*findings, Finding("packages", "packages", "fail", detail, f"run as root: {command}")]
+        more = f"; Vagrant from {MAKER} where apt-get has none" if by_maker else ""
+        return [*findings, Finding("packages", "packages", "install", names + more)]
+    detail = f"missing: {names}; lab-up may not install them here"
+    fix = f"run as root: apt-get install --yes --no-install-recommends {names}"
+    if by_maker:
+        fix = f"{fix}; where apt-get has no vagrant, {ELSEWHERE}"
+    return [*findings, Finding("packages", "packages", "fail", detail, fix)]
 
 
 def _engine(lab: Lab, host: Host) -> Finding:

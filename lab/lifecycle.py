@@ -140,7 +140,9 @@ def examine_host(up: Bringup) -> None:
 def install_prerequisites(up: Bringup) -> None:
     """Debian packages that are missing, and a Docker engine that does not run."""
     if packages := missing(up.lab, up.host, up.toolchain):
-        prerequisites.install(packages, up.host, up.status)
+        # The tools of a bundle may be for another platform, this host's Vagrant is not.
+        toolchain = toolchain_of(up.lab, up.status)
+        prerequisites.install(packages, up.host, up.status, toolchain)
     if up.toolchain.foreign:
         prerequisites.allow_platform(up.toolchain.platform, up.host, up.status)
     # Docker makes the images of virtual machines as well.

@@ -16,6 +16,7 @@ LAB = [*PYTHON, "pytest", "--exitfirst", "--durations=12"]
 APART = (
     "architecture",
     "bare",
+    "devcontainer",
     "firmware",
     "homework",
     "k3s",

@@ -16,8 +16,9 @@ from lab import prerequisites
 from lab.config import cache_folder
 from lab.host import gather
 from lab.output import Status
+from lab.toolchain import Toolchain
 from tests.apart.stock import Guest, booted
-from tests.e2e.support import Invoke, copy_checkout
+from tests.e2e.support import ROOT, Invoke, copy_checkout
 
 pytestmark = pytest.mark.e2e
 NEEDED = {
@@ -49,7 +50,8 @@ def stick(maker: Invoke, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def guest(stick: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
     facts = gather(cache_folder())
     if missing := [package for package, file in NEEDED.items() if not Path(file).exists()]:
-        prerequisites.install(missing, facts, Status())
+        toolchain = Toolchain(ROOT, cache_folder(), Status())
+        prerequisites.install(missing, facts, Status(), toolchain)
     with booted(tmp_path_factory.mktemp("stock"), stick, 8192) as machine:
         yield machine
 

@@ -125,13 +125,52 @@ def test_a_clone_has_one_machine(lab: Lab, tmp_path: Path, provider: str) -> Non
     """As the homework: 2 processors, 2 GiB, port 8001, the folder, parts to provision."""
     (machine,) = evaluated(lab.root, provider, tmp_path / "none")
     assert forwarded(8001, 8001) in machine["networks"]
-    assert not machine["folders"]["/vagrant"]["disabled"]
     assert [item["name"] for item in machine["provisioners"]] == ["docker", "singularity"]
     assert machine["key"] is None
     if provider == "virtualbox":
+        assert not machine["folders"]["/vagrant"]["disabled"]
         assert machine["box"] == "debian/trixie64"
         assert machine["provider"]["default_nic_type"] is None
         sizes = [words[2:] for _, words in machine["provider"]["customizations"]]
         assert sizes == [["--cpus", 2], ["--memory", "2048"]]
     else:
-        assert machine["provider"]["create_args"] == ["--memory", "2048m"]
+        assert machine["folders"]["/vagrant"]["disabled"]
+        folder = ["--volume", f"{lab.root}:/vagrant"]
+        assert machine["provider"]["create_args"] == ["--memory", "2048m", *folder]
+
+
+# Notes what it is asked, and fails where a machine is to be made.
+DOCKER = """#!/bin/sh
+printf '%s\\n' "$@" >>"$NOTES"
+[ "$1" != run ]
+"""
+
+
+def test_a_clone_on_wsl(lab: Lab, tmp_path: Path) -> None:
+    """Vagrant takes WSL for Windows: it refuses a synced folder, or cuts its path's first slash."""
+    programs, notes = tmp_path / "programs", tmp_path / "notes"
+    programs.mkdir()
+    # In place of the image of a machine there is none.
+    for name, text in {"docker": DOCKER, "python3": "#!/bin/sh\n"}.items():
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    (tmp_path / "version").write_text("Linux version 6.6.87.2-microsoft-standard-WSL2\n")
+    line = 'mount --bind "$0" /proc/version && exec vagrant up --provider=docker'
+    rootless = ["--map-root-user"] if os.geteuid() else []
+    done = subprocess.run(
+        ["unshare", "--mount", *rootless, "sh", "-c", line, tmp_path / "version"],
+        cwd=lab.root,
+        env={
+            **os.environ,
+            "LAB_MACHINES_FILE": str(tmp_path / "none"),
+            "NOTES": str(notes),
+            "PATH": f"{programs}:{os.environ['PATH']}",
+            "VAGRANT_DOTFILE_PATH": str(tmp_path / "vagrant"),
+            "VAGRANT_HOME": str(tmp_path / "home"),
+        },
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert f"{lab.root}:/vagrant" in notes.read_text().splitlines(), done.stdout + done.stderr

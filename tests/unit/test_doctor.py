@@ -180,6 +180,17 @@ def test_files_that_no_machine_runs(lab: Lab, host: Callable[..., Host]) -> None
     assert one.detail.startswith("vagrant/machine.sh end")
 
 
+def test_ubuntu_has_vagrant_from_its_maker(lab: Lab, host: Callable[..., Host]) -> None:
+    ubuntu = host(vagrant=None, distribution="ubuntu")
+    allowed = findings(lab, ubuntu, ["vagrant", "docker.io"])["packages"]
+    assert allowed.detail == (
+        "vagrant docker.io; Vagrant from releases.hashicorp.com where apt-get has none"
+    )
+    forbidden = findings(lab, replace(ubuntu, can_sudo=False), ["vagrant"])["packages"]
+    assert "developer.hashicorp.com/vagrant/install" in forbidden.fix
+    assert findings(lab, ubuntu, ["docker.io"])["packages"].detail == "docker.io"
+
+
 def test_tools_without_a_source(lab: Lab, host: Callable[..., Host]) -> None:
     found = findings(lab, host(), sources={"kubectl": ()})["source-none"]
     assert (found.status, found.detail) == ("fail", "kubectl: no source has them")

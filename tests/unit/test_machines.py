@@ -15,6 +15,7 @@ from lab.boxes import EMULATED, Box
 from lab.config import Forward, Lab
 from lab.connection import Remote
 from lab.errors import ConfigError, NotFoundError
+from lab.host import Engine
 from lab.output import Status
 from tests.name_servers import TEXTS
 from tests.unit.conftest import HEALTHY
@@ -245,11 +246,28 @@ def test_cgroups_of_version_1_are_the_hosts() -> None:
     assert "--cgroupns host --volume /sys/fs/cgroup:/sys/fs/cgroup:rw" in arguments
 
 
-def test_capabilities_that_the_host_lacks_are_not_asked_for() -> None:
-    lacking = replace(HEALTHY, missing_capabilities=("SYS_RESOURCE", "SYSLOG"))
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ("20.10.24+dfsg1", ["SYS_RESOURCE", "SYSLOG"]),
+        # It adds what there is, and refuses to drop what there is not.
+        ("23.0.0", []),
+        ("28.0.1", []),
+        ("", ["SYS_RESOURCE", "SYSLOG"]),
+    ],
+)
+def test_capabilities_that_the_host_lacks_are_not_asked_for(
+    version: str, expected: list[str]
+) -> None:
+    engine = Engine(version, "laptop", Path("/var/lib/docker"), rootless=False)
+    lacking = replace(
+        HEALTHY,
+        missing_capabilities=("SYS_RESOURCE", "SYSLOG"),
+        docker_engine=engine if version else None,
+    )
     arguments = containers.run_arguments(lacking)
     dropped = [arguments[i + 1] for i, word in enumerate(arguments) if word == "--cap-drop"]
-    assert dropped == ["SYS_RESOURCE", "SYSLOG"]
+    assert dropped == expected
     assert "--privileged" not in arguments
 
 
