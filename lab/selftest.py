@@ -21,6 +21,7 @@ APART = (
     "k3s",
     "offline",
     "planes",
+    "release",
     "snapshots",
     "stock",
     "vm",

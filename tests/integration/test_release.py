@@ -15,12 +15,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from lab import outside, wait
+from lab import outside, releases, wait
 from lab.config import Lab, Proxies
 from lab.errors import PrerequisiteError
 from lab.output import Status
 from lab.platforms import PLATFORMS
-from lab.toolchain import Toolchain, release
+from lab.toolchain import Toolchain, release, wheel
 from tests import official
 from tests.integration.conftest import ROOT
 from tests.intercept import Answer, Interceptor, intercepting
@@ -71,23 +71,71 @@ def place(proxy: Interceptor) -> str:
     return next(iter(proxy.files))
 
 
+@pytest.fixture
+def program(tmp_path: Path) -> official.Program:
+    """Programs that say what they are."""
+    folder = tmp_path / "programs"
+    folder.mkdir()
+
+    def make(*words: str) -> Path:
+        file = folder / "-".join(words)
+        file.write_text(f"program {' '.join(words)}")
+        return file
+
+    return make
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """Where the proxy has its files."""
+    folder = tmp_path / "files"
+    folder.mkdir()
+    return folder
+
+
+def test_pinned_files_are_verified_one_by_one(
+    proxy: Interceptor,
+    program: official.Program,
+    files: Path,
+    tmp_path: Path,
+    status: Status,
+    story: io.StringIO,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of all platforms, also after one that failed; nothing is kept."""
+    lock = tmp_path / "lock.toml"
+    shutil.copyfile(ROOT / "toolchain" / "lock.toml", lock)
+    official.play(proxy, lock, files, official.stand_ins(lock, PLATFORMS, program))
+    wheels: list[str] = []
+    monkeypatch.setattr(wheel, "fetch", lambda one, *_: wheels.append(one.package))
+    pins = releases.pins(lock)
+    assert releases.verify(lock, tmp_path / "cache", status) == len(pins)
+    assert story.getvalue().count("✓") == len(pins) and len(wheels) >= 4
+    etcd = next(pin for pin in pins if pin.items == ("etcd",))
+    first = urlsplit(etcd.address)
+    proxy.faults[f"{first.netloc}{first.path}"] = [Answer(404)]
+    with pytest.raises(PrerequisiteError, match="1 pinned file of") as caught:
+        releases.verify(lock, tmp_path / "cache", status)
+    assert f"\n  - etcd {etcd.version} linux-amd64: {etcd.address}" in caught.value.message
+    assert "the server answered 404" in caught.value.message
+    assert story.getvalue().count("✓") == 2 * len(pins) - 1
+    assert not list((tmp_path / "cache").glob("pins-verify*"))
+
+
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_all_pinned_releases_of_a_platform(
-    proxy: Interceptor, tmp_path: Path, status: Status, platform: str
+    proxy: Interceptor,
+    program: official.Program,
+    files: Path,
+    tmp_path: Path,
+    status: Status,
+    platform: str,
 ) -> None:
     """Every item with a release, out of the address that the lock file names."""
     root = tmp_path / "checkout"
     shutil.copytree(ROOT / "toolchain", root / "toolchain")
     lock = root / "toolchain" / "lock.toml"
-
-    def program(*words: str) -> Path:
-        file = tmp_path / "-".join(words)
-        file.write_text(f"program {' '.join(words)}")
-        return file
-
     ones = official.stand_ins(lock, [platform], program)
-    files = tmp_path / "files"
-    files.mkdir()
     official.play(proxy, lock, files, ones)
     tools = Toolchain(root, tmp_path / "cache", status, "release", platform=platform)
     published = [name for name, item in tools.items.items() if item.release]
