@@ -175,7 +175,8 @@ class Toolchain:
         problems: list[str] = []
         hint = ""
         self.version(name)
-        for source in self.sources(name):
+        sources = self.sources(name)
+        for source, after in zip(sources, [*sources[1:], ""], strict=True):
             key = self._key(name, source)
             files = self._store.get(key)
             if files is None:
@@ -184,6 +185,8 @@ class Toolchain:
                 except PrerequisiteError as error:
                     problems.append(f"{source}: {error.message}")
                     hint = hint or error.hint
+                    if after:
+                        self._status.say(f"  {name}: {error.message}; the next source is {after}")
                     continue
             return Tool(name, self._version(name, source), source, files)
         raise PrerequisiteError(f"`{name}` cannot be had: {'; '.join(problems)}", hint=hint)

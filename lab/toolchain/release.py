@@ -37,7 +37,7 @@ LONGEST_WAIT = 60.0
 PAUSE = 1.0
 # Answers that another try may change: too early, rate limits, a server that is overloaded.
 TEMPORARY = (408, 425, 429, 500, 502, 503, 504)
-OTHER_SOURCE = "invoke lab-up --source modules"
+OTHER_SOURCE = "another source: see docs/toolchain.md"
 
 
 class Refused(OSError):
@@ -177,9 +177,9 @@ def _judge_status(error: urllib.error.HTTPError, now: float) -> Failure:
     if error.code not in TEMPORARY and not (error.code == 403 and asked is not None):
         return Failure(reason, pause=None)
     if asked is not None and asked > LONGEST_WAIT:
-        hint = f"run the command again in {asked / 60:.0f} min, or: {OTHER_SOURCE}"
+        hint = f"run the command again in {asked / 60:.0f} min, or take {OTHER_SOURCE}"
         return Failure(f"{reason} and asks for {asked:.0f} s of patience", hint, None)
-    hint = f"run the command again in some minutes, or: {OTHER_SOURCE}"
+    hint = f"run the command again in some minutes, or take {OTHER_SOURCE}"
     return Failure(reason, hint, max(PAUSE, asked or 0))
 
 
@@ -267,7 +267,7 @@ def _refuse_page(url: str, content_type: str) -> None:
 def _discard(part: Path, reason: str, *, final: bool) -> None:
     """Remove what is not the file, and raise why."""
     part.unlink()
-    raise Refused(reason, f"report it, or: {OTHER_SOURCE}", final=final)
+    raise Refused(reason, f"report it, and take {OTHER_SOURCE}", final=final)
 
 
 def _size(file: Path) -> int:

@@ -20,7 +20,7 @@ from lab.config import Lab, Proxies
 from lab.errors import PrerequisiteError
 from lab.output import Status
 from lab.platforms import PLATFORMS
-from lab.toolchain import Toolchain, release, wheel
+from lab.toolchain import Toolchain, modules, release, wheel
 from tests import official
 from tests.integration.conftest import ROOT
 from tests.intercept import Answer, Interceptor, intercepting
@@ -204,7 +204,12 @@ def test_the_user_reads_why_nothing_happens(
 @pytest.mark.parametrize(
     ("faults", "reason", "hint", "requests"),
     [
-        ([Answer(503)] * 3, "the server answered 503 Service Unavailable", "--source modules", 3),
+        (
+            [Answer(503)] * 3,
+            "the server answered 503 Service Unavailable",
+            "take another source",
+            3,
+        ),
         ([Answer(429, {"Retry-After": "3600"})], "429 Too Many Requests and asks", "60 min", 1),
         ([Answer(403)], "the server answered 403 Forbidden", "invoke doctor", 1),
         ([Answer(404)], "the server answered 404 Not Found", "invoke doctor", 1),
@@ -215,8 +220,13 @@ def test_the_user_reads_why_nothing_happens(
             "a network that wants a sign-in",
             1,
         ),
-        ([Answer(length=release.LARGEST + 1)], "sends more than 2048 MiB", "--source modules", 1),
-        ([Answer(content=b"other")], f"expected {DIGEST}, got sha256:", "--source modules", 1),
+        (
+            [Answer(length=release.LARGEST + 1)],
+            "sends more than 2048 MiB",
+            "take another source",
+            1,
+        ),
+        ([Answer(content=b"other")], f"expected {DIGEST}, got sha256:", "take another source", 1),
         ([Answer(content=b"", length=9)] * 3, "ended after 0 of 9 bytes", "invoke doctor", 3),
     ],
 )
@@ -276,7 +286,28 @@ def test_a_failed_release_tells_its_hint(
     proxy.faults[f"{url.netloc}{url.path}"] = [Answer(429, {"Retry-After": "600"})]
     with pytest.raises(PrerequisiteError, match="`etcd` cannot be had: release: https") as caught:
         tools.ensure(["etcd"])
-    assert caught.value.hint == f"run the command again in 10 min, or: {release.OTHER_SOURCE}"
+    assert (
+        caught.value.hint
+        == "run the command again in 10 min, or take another source: see docs/toolchain.md"
+    )
+
+
+def test_another_source_is_told_before_it_is_taken(
+    proxy: Interceptor,
+    tmp_path: Path,
+    status: Status,
+    story: io.StringIO,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may take minutes where a download takes seconds."""
+    monkeypatch.setattr(modules, "build", lambda *given: (given[3] / "etcd").write_text("etcd"))
+    tools = Toolchain(ROOT, tmp_path / "cache", status, "auto", platform="linux-amd64")
+    url = tools.items["etcd"].release[0].url
+    assert tools.ensure(["etcd"])["etcd"].source == "modules"
+    told, made = story.getvalue().splitlines()
+    assert told.startswith(f"  etcd: {url} cannot be used: the server answered 404")
+    assert told.endswith("; the next source is modules")
+    assert "etcd" in made and "built from Go modules" in made
 
 
 def test_retry_after_as_a_date() -> None:
