@@ -85,9 +85,6 @@ class Toolchain:
             "modules": bool(item and item.modules),
         }
         stored = [one for one, pins in pinned.items() if pins and self._has(name, one)]
-        able = {**pinned, "mirror": name in self._mirrored}
-        if item and item.release and "release" not in stored:
-            able["release"] = _reachable(item.release[0].url)
         published = item and (item.release or item.wheel)
         wanted = {
             "auto": ("mirror", "release", "wheel", "modules"),
@@ -97,6 +94,10 @@ class Toolchain:
             "mirror": ("mirror", "release", "wheel", "modules"),
             "modules": ("wheel", "modules"),
         }[self.source]
+        able = {**pinned, "mirror": name in self._mirrored}
+        # A host that is not wanted is not asked: without an internet that takes seconds.
+        if item and item.release and "release" in wanted and "release" not in stored:
+            able["release"] = _reachable(item.release[0].url)
         found = [source for source in wanted if able[source]]
         if self.source == "auto":
             # A lab stays what it is, whether or not there is an internet today.

@@ -6,7 +6,9 @@ so the cluster comes up; k3s is a script that says no.
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ from lab.platforms import this_platform
 from lab.toolchain import HOST_TOOLS, NODE_TOOLS, Toolchain
 from lab.toolchain.store import place
 from tests import official
-from tests.e2e.support import Done, Invoke, copy_checkout, docker, scrub
+from tests.e2e.support import Done, Invoke, copy_checkout, scrub
 from tests.intercept import Answer, Interceptor, intercepting
 
 pytestmark = pytest.mark.e2e
@@ -75,10 +77,11 @@ def internet(engine: None) -> Iterator[Internet]:
         script.write_bytes(PROGRAM)
         return script
 
-    gateway = docker(
-        "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}"
-    )
-    with intercepting(folder, gateway[0]) as proxy:
+    # Machines are told of the proxy, so it is not on a loopback.
+    show = ["ip", "-4", "-json", "address", "show", "docker0"]
+    link = json.loads(subprocess.run(show, check=True, capture_output=True).stdout)[0]
+    gateway = link["addr_info"][0]["local"]
+    with intercepting(folder, gateway) as proxy:
         proxy.open = True
         archives = folder / "archives"
         archives.mkdir()
