@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from lab import outside, releases, wait
+from lab import outside, releases, toolchain, wait
 from lab.config import Lab, Proxies
 from lab.errors import PrerequisiteError
 from lab.output import Status
@@ -45,7 +45,10 @@ def proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Intercept
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("HTTPS_PROXY", found.address)
         monkeypatch.setenv("HTTP_PROXY", found.address)
+        # Hosts that another test asked without this proxy.
+        toolchain._reachable.cache_clear()
         yield found
+        toolchain._reachable.cache_clear()
 
 
 @pytest.fixture
