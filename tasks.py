@@ -501,6 +501,16 @@ def mirror_serve(
 
 
 @task
+def pins_verify(c: Context) -> None:
+    """For maintainers: download every pinned file for every platform and verify it; keep none."""
+    from lab import releases
+
+    lab = load()
+    number = releases.verify(lab.root / "toolchain" / "lock.toml", config.cache_folder(), Status())
+    print(f"{number} pinned files are what the lock file says")
+
+
+@task
 def test(c: Context, only: str = "") -> None:  # noqa: PT028
     """Run what CI runs: lint, types, unit, integration, refusals, e2e; --only NAME: one suite."""
     from lab import selftest

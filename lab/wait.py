@@ -57,6 +57,11 @@ def limit(seconds: float) -> float:
     return seconds * host_slowness() * _emulation
 
 
+def pause(seconds: float) -> None:
+    """Do nothing for so many seconds, because a server asked for it."""
+    time.sleep(seconds)
+
+
 def until(
     probe: Callable[[], T | None],
     *,
