@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +61,12 @@ class Engine:
     root: Path
     driver: str = LAYERS
     kind: Kind | None = None
+
+    @property
+    def limits_capabilities(self) -> bool:
+        """Whether it adds none that the host lacks, and refuses to drop one (moby#42933)."""
+        found = re.match(r"\d+", self.version)
+        return found is not None and int(found[0]) >= 23
 
 
 # What answers is not known to the lab.

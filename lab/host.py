@@ -43,12 +43,6 @@ DOCKER_ROOT = Path("/var/lib/docker")
 # The shortest prefix of a private network, that of 10.0.0.0/8.
 WIDEST = 8
 
-    @property
-    def limits_capabilities(self) -> bool:
-        """Whether it adds none that the host lacks, and refuses to drop one (moby#42933)."""
-        found = re.match(r"\d+", self.version)
-        return found is not None and int(found[0]) >= 23
-
 
 @dataclass(frozen=True)
 class Host:

@@ -259,7 +259,7 @@ def test_cgroups_of_version_1_are_the_hosts() -> None:
 def test_capabilities_that_the_host_lacks_are_not_asked_for(
     version: str, expected: list[str]
 ) -> None:
-    engine = Engine(version, "laptop", Path("/var/lib/docker"), rootless=False)
+    engine = Engine(version, "laptop", Path("/var/lib/docker"))
     lacking = replace(
         HEALTHY,
         missing_capabilities=("SYS_RESOURCE", "SYSLOG"),
