@@ -101,8 +101,13 @@ def test_an_image_that_nobody_can_pull(
     """Its pod would wait until the deployment gives up."""
     lab = replace(alone, distribution=distribution, workers=1)
     asked: list[str] = []
+
+    def reachable(url: str) -> bool:
+        asked.append(url)
+        return outside
+
     monkeypatch.setattr(practice.cluster, "get", lambda *_: nodes)
-    monkeypatch.setattr(practice, "reachable", lambda url: asked.append(url) or outside)
+    monkeypatch.setattr(practice, "reachable", reachable)
     story = io.StringIO()
     chosen = practice.select(lab, [practice.ALL], Status(story))
     named = "exercise `scheduling` needs the image registry.k8s.io/kube-scheduler: k3s does not "
