@@ -31,7 +31,8 @@ pinned by `go.sum` and Go's checksum database instead: [toolchain](toolchain.md)
 
 `.github/workflows/pins.yml` runs it every week. Second sources stand in `toolchain/sources.toml`;
 `python -m lab.releases` writes this page. Public files that are counted without a name were found
-by a search for the digest.
+by a search for the digest. No official file was at hand when the table was made, so that job is the
+first to compare the files themselves.
 
 """
 
