@@ -88,7 +88,7 @@ def test_a_program_that_ends_when_it_has_said_that_it_is_ready(lab: Invoke) -> N
 def test_control_groups_on_the_machine(lab: Invoke) -> None:
     """As its boot decided: k3s takes the systemd driver by the variable that its unit may lack."""
     decided = cgroups.parse("\n".join(docker("exec", MACHINE, "cat", cgroups.FILE)))
-    said = inside("journalctl", "--unit", "k3s", "--lines", "4", "--output", "cat")
+    said = inside("journalctl", "--unit", "k3s", "--lines", "9", "--output", "cat")
     assert ("invocation unknown" in said) is (decided.driver == "cgroupfs")
     told = json.loads(inside("cat", CONFIG))["kubelet-arg"]
     own = [argument for argument in told if "cgroups=" in argument or "cgroup-root=" in argument]
