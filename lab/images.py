@@ -155,6 +155,11 @@ LAYOUT = {
 }
 
 
+def brings(distribution: str, name: str) -> bool:
+    """Whether a distribution's nodes have an image of ours with this name, given without a tag."""
+    return any(image.name.rpartition(":")[0] == name for image in NODE_IMAGES[distribution][0])
+
+
 def dockerfile(image: Image) -> str:
     """The Dockerfile of an image: its part of Debian, its programs, its entry point.
 
@@ -222,6 +227,8 @@ class Builder:
                 return tag
             with tempfile.TemporaryDirectory() as folder:
                 archive = Path(folder) / "base.tar"
+                # This user's: root's would be shut to `docker build` where umask is 077.
+                archive.touch()
                 options = ["--variant=apt", "--include=ca-certificates"]
                 # Whether this host runs another architecture's programs is known already.
                 options += [f"--architectures={architecture}", "--skip=check/qemu"]

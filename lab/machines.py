@@ -155,7 +155,8 @@ class Machines(vagrant.Vagrant):
     """python-vagrant with the lab's environment, whose processes `lab.runner` starts."""
 
     def __init__(self, lab: Lab, status: Status) -> None:
-        super().__init__(root=str(lab.root), env=environment(lab))
+        # Ruby ends at a path that its locale cannot show, as C shows no umlaut.
+        super().__init__(root=str(lab.root), env={**environment(lab), "LC_ALL": "C.UTF-8"})
         self.lab = lab
         self.log = lab.state / "logs" / "vagrant.log"
         self._status = status
@@ -194,6 +195,9 @@ class Machines(vagrant.Vagrant):
         """Halt every machine; what is in it is kept."""
         # What is held does not hear that it shall end.
         self.release()
+        if self.lab.provider == "docker":
+            # Vagrant stops one machine after the other.
+            containers.stop(self.lab)
         self.halt()
 
     def hold(self) -> bool:

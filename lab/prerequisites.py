@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from lab import groups, runner, wait
 from lab.config import Lab
 from lab.errors import CommandError, DeadlineExceeded, LabError, PrerequisiteError
-from lab.host import INOTIFY_INSTANCES, Host
+from lab.host import INOTIFY_INSTANCES, LOAD_BRIDGE_NETFILTER, Host
 from lab.output import Status
 from lab.platforms import this_platform, uname_of
 from lab.toolchain import Toolchain
@@ -44,11 +44,13 @@ def missing(lab: Lab, host: Host, *, compiler: bool = False, platform: str = "")
     # Debian packs the client by itself since trixie; elsewhere it comes with the engine.
     apart = host.distribution == "debian" and host.codename != "bookworm"
     engine = host.docker_engine or _has_engine()
+    # mmdebstrap works as root only: without, the published image of Debian is taken.
+    bootstraps = host.distribution in ("debian", "ubuntu") and host.is_ours
     wanted = {
         "vagrant": host.vagrant,
         "docker.io": engine and (host.docker_cli or apart),
         "docker-cli": host.docker_cli or not apart,
-        "mmdebstrap": host.mmdebstrap or host.distribution not in ("debian", "ubuntu"),
+        "mmdebstrap": host.mmdebstrap or not bootstraps,
         "debian-archive-keyring": Path(KEYRING).exists() or host.distribution != "ubuntu",
         "openssh-client": Path("/usr/bin/ssh-keygen").exists(),
     }
@@ -205,6 +207,22 @@ def allow_inotify(host: Host, status: Status) -> None:
         runner.run([*host.sudo, "sysctl", "--write", setting])
     except LabError as error:
         status.say(f"the limit stays: {error.message}")
+
+
+def load_bridge_netfilter(host: Host, status: Status) -> None:
+    """Load br_netfilter until the host starts anew: machines that are containers cannot.
+
+    Raises PrerequisiteError where the kernel does not load it.
+    """
+    status.say(f"loading a module of the kernel: {LOAD_BRIDGE_NETFILTER[-1]}")
+    try:
+        runner.run([*host.sudo, *LOAD_BRIDGE_NETFILTER])
+    except LabError as error:
+        raise PrerequisiteError(
+            "this host's kernel does not load br_netfilter, without which a Service does not "
+            f"answer pods of its own node: {error.reason}",
+            hint="in a container: load it on the host around it; else: lab-up --provider libvirt",
+        ) from error
 
 
 def allow_platform(platform: str, host: Host, status: Status) -> None:

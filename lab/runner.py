@@ -20,8 +20,10 @@ from lab import wait
 from lab.errors import CommandError, DeadlineExceeded, PrerequisiteError, tail
 
 # Variables of a shell by which a tool would do something else than the lab asks of it: another
-# passphrase, another form of checkpoints, another Vagrantfile, another Go than the one that is run.
+# passphrase, another form of checkpoints, another Vagrantfile, another Go than the one that is run,
+# another code than UTF-8 in what it prints.
 MISLEADING = {
+    "PYTHONIOENCODING",
     "PULUMI_CONFIG_PASSPHRASE",
     "PULUMI_SELF_MANAGED_STATE_GZIP",
     "PULUMI_SELF_MANAGED_STATE_ZSTD",

@@ -22,6 +22,7 @@ APART = (
     "k3s",
     "offline",
     "planes",
+    "release",
     "snapshots",
     "stock",
     "vm",

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from lab import cluster, outside, runner, wait
+from lab import cluster, encoding, outside, runner, wait
 from lab.config import Lab
 from lab.connection import ssh_config
 from lab.errors import CommandError, DeadlineExceeded, NotFoundError, ResourceError
@@ -38,6 +38,7 @@ def environment(lab: Lab, tools: Path) -> dict[str, str]:
     return {
         **vagrant_environment(lab),
         **outside.environment(lab),
+        **encoding.VARIABLES,
         "PATH": f"{tools}:{python / 'bin'}:{os.environ['PATH']}",
         "VIRTUAL_ENV": str(python),
         "KUBECONFIG": str(lab.state / "kubeconfig"),

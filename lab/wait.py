@@ -57,6 +57,11 @@ def limit(seconds: float) -> float:
     return seconds * host_slowness() * _emulation
 
 
+def pause(seconds: float) -> None:
+    """Do nothing for so many seconds, because a server asked for it."""
+    time.sleep(seconds)
+
+
 def until(
     probe: Callable[[], T | None],
     *,
@@ -65,6 +70,7 @@ def until(
     interval: float = 0.1,
     longest: float = 1.0,
     silence: float | None = None,
+    unless: Callable[[], None] | None = None,
     hint: str = "",
 ) -> T:
     """Call `probe` until it returns something other than None, and return that.
@@ -73,13 +79,16 @@ def until(
     pause starts at `interval` seconds and grows by half up to `longest`.
 
     Raises DeadlineExceeded after `timeout` seconds (more on slow machines), naming `what` and the
-    last reason seen; and after `silence` seconds in which the probe did nothing but raise.
+    last reason seen; and after `silence` seconds in which the probe did nothing but raise. What
+    `unless` raises before a look ends the wait.
     """
     timeout = limit(timeout)
     deadline = time.monotonic() + timeout
     reason = "no answer yet"
     silent: float | None = None
     while True:
+        if unless:
+            unless()
         try:
             answer = probe()
             if answer is not None:

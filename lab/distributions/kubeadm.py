@@ -17,7 +17,7 @@ from lab import cgroups, wait
 from lab.cgroups import Cgroups
 from lab.config import Lab, Machine
 from lab.connection import Remote
-from lab.distributions import by_role, machine_of, wait_for_api
+from lab.distributions import by_role, machine_of, units, wait_for_node
 from lab.parallel import each
 from lab.state import remembered
 
@@ -207,7 +207,8 @@ class Kubeadm:
         first.put(documents(parts), "/etc/lab/kubeadm.json", mode="0600")
         first.put(self._flannel(machine), "/etc/lab/flannel.yaml")
         first.script(self._script("kubeadm-control-plane.sh"), timeout=360)
-        wait_for_api(first, "kubectl", f"--kubeconfig={KUBECONFIG}")
+        units.wait_healthy(self.lab, first, "kubelet")
+        wait_for_node(first, "kubectl", f"--kubeconfig={KUBECONFIG}")
 
     def join(self, first: Remote, others: Sequence[Remote]) -> None:
         """`kubeadm join`: control planes one after the other, because etcd takes in one member at
@@ -226,6 +227,7 @@ class Kubeadm:
             )
             remote.put(documents(parts), "/etc/lab/kubeadm.json", mode="0600")
             remote.script(self._script("kubeadm-join.sh"), timeout=240)
+            units.wait_healthy(self.lab, remote, "kubelet")
 
         if planes:
             first.script(self._script("kubeadm-companions.sh"), timeout=120)

@@ -125,7 +125,8 @@ def _engine(remote: Remote, change: str) -> None:
     for line in (
         ["systemctl", "stop", "docker.socket", "docker.service"],
         shlex.split(change),
-        ["systemctl", "start", "docker.socket"],
+        # Not by its socket: the client asks an engine that still starts, and gives up.
+        ["systemctl", "start", "docker.socket", "docker.service"],
     ):
         remote.run(line, sudo=True, timeout=120)
 
@@ -149,6 +150,10 @@ def _disk(up: Bringup) -> str:
         convert = ["qemu-img", "convert", "-O", "qcow2"]
         runner.run([*convert, folder / "docker.img", folder / DISK], timeout=300)
         (folder / WHOLE).write_text("whole")
+        # One takes three gigabytes: those of earlier images are of no use any more.
+        for volume in virsh("vol-list", boxes.POOL).split():
+            if volume.startswith(boxes.REPOSITORY) and volume.endswith((DISK, WHOLE)):
+                virsh("vol-delete", volume, "--pool", boxes.POOL)
         for file in (DISK, WHOLE):
             boxes.store(folder / file, f"{box.replace('/', '-')}-{file}")
     return boxes.volumes(box)[DISK]

@@ -43,3 +43,5 @@ def test_the_decision(kind: str, listing: str, driver: str, root: str) -> None:
     lines = dict(line.split("=", 1) for line in told.splitlines())
     assert lines["LAB_CGROUP_ROOT"] == root
     assert lines["LAB_KUBELET_ARGS"] == (f"--cgroup-root={root}" if root else "")
+    k3s = f'"cgroup-root={root} kubelet-cgroups= runtime-cgroups="' if root else '""'
+    assert lines["LAB_K3S_KUBELET_ARGS"] == k3s

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lab import machines
+from lab import containers, machines
 from lab.boxes import Box
 from lab.config import HOST_ONLY, Forward, Lab, Ports
 from lab.keys import public
@@ -110,6 +110,7 @@ def test_docker_has_the_same_machines(lab: Lab, tmp_path: Path) -> None:
         settings = machine.pop("provider")
         assert settings["image"] == "node:1" and settings["has_ssh"]
         assert not settings["privileged"]
+        assert settings["stop_timeout"] == containers.STOP
         words = " ".join(settings["create_args"])
         (private,) = (item for item in other["networks"] if item["kind"] == "private_network")
         assert f"--ip {private['ip']} " in words and "--memory 3072m" in words

@@ -15,7 +15,8 @@ import pytest
 from lab import wait
 from lab.config import Lab, Ports
 from lab.connection import Remote
-from lab.host import Engine, Host
+from lab.engine import Engine
+from lab.host import Host
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,7 +39,7 @@ HEALTHY = Host(
     is_root=False,
     can_sudo=True,
     docker_cli=True,
-    docker_engine=Engine("26.1.5", "laptop", Path("/var/lib/docker"), rootless=False),
+    docker_engine=Engine("26.1.5", "laptop", Path("/var/lib/docker")),
     docker_trouble="",
     vagrant="2.3.4",
     vagrant_libvirt=False,
@@ -47,7 +48,10 @@ HEALTHY = Host(
     c_compiler=True,
     kvm=False,
     inotify_instances=512,
-    networks=(),
+    bridge_netfilter=True,
+    resolver=Path("/etc/resolv.conf"),
+    name_servers=("192.0.2.53",),
+    networks={},
     held_ports={},
 )
 

@@ -135,6 +135,13 @@ def test_a_bare_debian(lab: Lab, host: Callable[..., Host]) -> None:
     ]
 
 
+def test_who_is_not_root_has_no_use_for_mmdebstrap(lab: Lab, host: Callable[..., Host]) -> None:
+    """A user of the group docker alone: the lab asked for a package that it did not take then."""
+    assert "mmdebstrap" in prerequisites.missing(lab, host(mmdebstrap=False))
+    guest = host(mmdebstrap=False, is_root=False, can_sudo=False)
+    assert "mmdebstrap" not in prerequisites.missing(lab, guest)
+
+
 def test_trixie_has_a_package_of_the_client(lab: Lab, host: Callable[..., Host]) -> None:
     def docker(**facts: object) -> list[str]:
         found = prerequisites.missing(lab, host(codename="trixie", **facts))

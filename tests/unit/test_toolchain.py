@@ -46,6 +46,15 @@ def manifest(folder: Path, version: str = "1.21.2+k3s1") -> str:
     return str(folder)
 
 
+def test_hosts_of_releases_are_not_asked_for_modules(
+    tools: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each host that does not answer would cost two seconds."""
+    made = tools("modules")
+    monkeypatch.setattr(package, "_reachable", lambda url: pytest.fail(f"asked {url}"))
+    assert made.sources("etcd") == ["modules"]
+
+
 @pytest.mark.parametrize("platform", ["linux-amd64", "linux-arm64"])
 def test_every_tool_has_a_source_on_every_platform(platform: str) -> None:
     lock = read_lock(LOCK, platform)
