@@ -171,6 +171,7 @@ def lab_env(c: Context, lab: str | None = None) -> None:
     from lab import practice, runner, stacks
 
     resolved, tools = practice.opened(load(name=lab))
+    stacks.link_plugins(resolved, tools)
     for name in sorted(runner.MISLEADING & os.environ.keys()):
         print(f"unset {name}")
     for name, value in stacks.environment(resolved, tools).items():
@@ -498,6 +499,17 @@ def mirror_serve(
 
     place = room.Place(address, port, images_port)
     room.serve(ROOT, Path(folder), place, images, Status())
+
+
+@task
+def pins(c: Context, json_: bool = False) -> None:
+    """For maintainers: what the lock file pins, the newest versions, and which pins are behind."""
+    from lab import lifecycle
+    from lab import pins as comparison
+
+    status = Status()
+    found = comparison.look(lifecycle.toolchain_of(load(), status), ROOT, status)
+    print(document({"pins": [pin.data() for pin in found]}) if json_ else comparison.text(found))
 
 
 @task

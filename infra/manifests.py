@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pulumi
 import yaml
-from pulumi_kubernetes import Provider
-
-from infra import slowness
 
 # Tells Pulumi's plugin not to wait for an object to be ready.
 SKIP_AWAIT = {"pulumi.com/skipAwait": "true"}
@@ -32,29 +27,10 @@ def token(document: Mapping[str, Any]) -> str:
     return f"kubernetes:{version if '/' in version else f'core/{version}'}:{document['kind']}"
 
 
-def connection_of(path: Path) -> str:
-    """Which provider makes the objects of a file: one of its own, or on slow machines one for all.
-
-    A provider asks the API server five times a second at most, which is what an add-on's time would
-    be made of. But each begins with the server's whole description of itself, and for that an
-    emulated one takes longer than a provider waits when several ask at once.
-    """
-    return "cluster" if slowness() > 1 else path.stem
-
-
-@cache
-def connection(name: str) -> Provider:
-    """The provider of a name, for the lab's cluster."""
-    # The provider reads no file name here; as a secret the text is encrypted in the stack's state.
-    kubeconfig = pulumi.Output.secret(Path(os.environ["KUBECONFIG"]).read_text())
-    return Provider(name, kubeconfig=kubeconfig)
-
-
 def deploy(
     path: Path, values: Mapping[str, str] | None = None, needs: Sequence[pulumi.Resource] = ()
 ) -> list[pulumi.Resource]:
     """Register every document of a file: after `needs`, and its namespace before all others."""
-    provider = connection(connection_of(path))
     first: list[pulumi.Resource] = list(needs)
     resources: list[pulumi.Resource] = []
     for document in documents(path, values or {}):
@@ -64,7 +40,7 @@ def deploy(
         name = "/".join(
             filter(None, (document["kind"], metadata.get("namespace"), metadata["name"]))
         )
-        options = pulumi.ResourceOptions(depends_on=list(first), provider=provider)
+        options = pulumi.ResourceOptions(depends_on=list(first))
         resource = pulumi.CustomResource(token(document), name.lower(), document, options)
         resources.append(resource)
         if document["kind"] == "Namespace":

@@ -247,7 +247,7 @@ KEYS: Mapping[str, Rule] = {
     "name": _name,
     "provider": _choice(PROVIDERS),
     "distribution": _choice(DISTRIBUTIONS),
-    "kubernetes": _matching(r"auto|\d+\.\d+\.\d+", 'must be "auto" or a version such as "1.34.4"'),
+    "kubernetes": _matching(r"auto|\d+\.\d+\.\d+", 'must be "auto" or a version such as "1.35.4"'),
     "source": _choice(SOURCES),
     "mirror": _matching(r".*", "must be a folder or an http(s) address"),
     "machines.control_planes": _control_planes,

@@ -11,6 +11,7 @@ import os
 import secrets
 import shlex
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,10 +46,12 @@ def environment(lab: Lab, tools: Path) -> dict[str, str]:
         # By default kubectl remembers what an address serves, of whichever lab it was yesterday's.
         "KUBECACHEDIR": str(lab.state / "kube-cache"),
         "PULUMI_BACKEND_URL": f"file://{quote(str(lab.state / 'pulumi'))}",
-        "PULUMI_HOME": str(lab.state / "pulumi" / "home"),
+        "PULUMI_HOME": str(pulumi_home(lab)),
         "PULUMI_CONFIG_PASSPHRASE_FILE": str(passphrase_file(lab)),
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+        # Server-side apply refuses to change a field that `kubectl scale` or `edit` has set since.
+        "PULUMI_K8S_ENABLE_PATCH_FORCE": "true",
         "LAB_NAME": lab.name,
         "LAB_SSH_CONFIG": str(ssh_config(lab)),
         "LAB_MACHINES": ",".join(machine.name for machine in lab.machines),
@@ -58,6 +61,26 @@ def environment(lab: Lab, tools: Path) -> dict[str, str]:
         # How many times longer programs and checks wait.
         "LAB_SLOWNESS": f"{wait.limit(1):g}",
     }
+
+
+def pulumi_home(lab: Lab) -> Path:
+    """Where Pulumi keeps its plugins, and which stack was selected."""
+    return lab.state / "pulumi" / "home"
+
+
+def link_plugins(lab: Lab, tools: Path) -> None:
+    """Let Pulumi find the lab's plugins; several threads may do it at the same time.
+
+    Pulumi skips a folder that is a symbolic link, so the link is the program inside.
+    """
+    for plugin in tools.glob("plugins/*/*"):
+        link = pulumi_home(lab) / plugin.relative_to(tools)
+        if not (link.is_symlink() and link.readlink() == plugin):
+            link.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=pulumi_home(lab)) as aside:
+                made = Path(aside) / link.name
+                made.symlink_to(plugin)
+                made.replace(link)
 
 
 def passphrase_file(lab: Lab) -> Path:
@@ -199,6 +222,7 @@ class Stacks:
 
     def _pulumi(self, *words: str, stack: str = "", timeout: float = 60) -> str:
         target = ["--stack", stack] if stack else []
+        link_plugins(self.lab, self.tools)
         try:
             return runner.run(
                 [self.tools / "pulumi", *words, *target, "--non-interactive"],

@@ -132,6 +132,8 @@ def initial(
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",
             "cgroupDriver": groups.driver,
+            # Since 1.35 the kubelet refuses cgroup v1 unless it is told otherwise.
+            **({"failCgroupV1": False} if groups.version == 1 else {}),
             "failSwapOn": False,
             "resolvConf": "/run/lab/resolv.conf",
             # A node shares the disk of a laptop: a rather full one is no reason to evict pods.

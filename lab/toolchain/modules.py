@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +16,6 @@ from lab.output import Status
 from lab.platforms import architecture_of
 from lab.toolchain.lock import Modules
 
-OLDEST_GO = (1, 24)
-
 
 @dataclass(frozen=True)
 class Go:
@@ -23,6 +24,10 @@ class Go:
     program: Path
     caches: Path
     platform: str
+
+    def file(self, source: str) -> Path:
+        """Where a file of a downloaded module lies, given as `module@version/path`."""
+        return self.caches / "mod" / module_path(source)
 
     def environment(self, cgo: bool) -> dict[str, str]:
         """What makes a build depend on nothing but the pins. The module proxy is the user's own."""
@@ -41,25 +46,32 @@ class Go:
         }
 
 
-def build_commands(modules: Modules, go: Path, target: Path) -> list[list[str]]:
-    """The `go build` calls for one set; packages that are named like their programs share one.
+def build_commands(
+    modules: Modules, go: Path, target: Path, overlay: Path | None = None
+) -> list[list[str]]:
+    """The `go` calls for one set; packages that are named like their programs share one build.
 
-    A set without packages is files that are copied: their modules are downloaded.
+    Modules whose files are embedded, or copied while nothing is built, are downloaded first.
+    `overlay` tells Go where the embedded files are.
     """
+    loose = modules.embeds if modules.packages else modules.copies
+    wanted = sorted({module_of(source) for source in loose.values()})
+    download = [[str(go), "mod", "download", *wanted]] if wanted else []
     if not modules.packages:
-        wanted = sorted({module_of(source) for source in modules.copies.values()})
-        return [[str(go), "mod", "download", *wanted]]
+        return download
     common = [str(go), "build", "-mod=readonly", "-trimpath", "-buildvcs=false"]
+    common += ["-overlay", str(overlay)] if overlay else []
     # With these tags programs with and without C consist of the same packages, compiled once; and
     # what the linker strips anyway need not be compiled, a tenth of the time.
     common += ["-tags", "netgo,osusergo", "-gcflags", "all=-dwarf=false"]
     common += ["-ldflags", f"-s -w {modules.ldflags}".strip()]
     named = all(package.endswith(f"/{file}") for file, package in modules.packages.items())
     if named:
-        return [[*common, "-o", f"{target}/", *modules.packages.values()]]
-    return [
+        return [*download, [*common, "-o", f"{target}/", *modules.packages.values()]]
+    builds = [
         [*common, "-o", str(target / file), package] for file, package in modules.packages.items()
     ]
+    return [*download, *builds]
 
 
 def build(
@@ -71,14 +83,27 @@ def build(
     """
     folder = root / modules.folder
     environment = go.environment(modules.cgo)
-    for command in build_commands(modules, go.program, target):
-        nice = ["nice", "-n", "10"] if behind else []
-        runner.run(
-            [*nice, *command], cwd=folder, env=environment, timeout=3600, on_line=status.note
-        )
+    with tempfile.TemporaryDirectory(prefix="lab-overlay-") as aside:
+        overlay = Path(aside) / "overlay.json" if modules.embeds else None
+        if overlay:
+            overlay.write_text(overlay_of(modules, folder, go))
+        for command in build_commands(modules, go.program, target, overlay):
+            nice = ["nice", "-n", "10"] if behind else []
+            runner.run(
+                [*nice, *command], cwd=folder, env=environment, timeout=3600, on_line=status.note
+            )
     for name, source in modules.copies.items():
-        shutil.copyfile(go.caches / "mod" / module_path(source), target / name)
+        shutil.copyfile(go.file(source), target / name)
         (target / name).chmod(0o755)
+
+
+def overlay_of(modules: Modules, folder: Path, go: Go) -> str:
+    """What `go build -overlay` reads: embedded files as if they were in the program's folder.
+
+    They are megabytes of another project's, so the checkout has none of them.
+    """
+    files = {str(folder / name): str(go.file(source)) for name, source in modules.embeds.items()}
+    return json.dumps({"Replace": files})
 
 
 def module_of(source: str) -> str:
@@ -92,7 +117,7 @@ def module_path(source: str) -> str:
     return re.sub(r"[A-Z]", lambda letter: f"!{letter[0].lower()}", source)
 
 
-def find_go() -> Path | None:
+def find_go(oldest: tuple[int, ...]) -> Path | None:
     """The host's Go, where it is new enough."""
     found = shutil.which("go")
     if not found:
@@ -101,10 +126,20 @@ def find_go() -> Path | None:
         version = runner.run([found, "env", "GOVERSION"], env={"GOTOOLCHAIN": "local"}).stdout
     except (CommandError, PrerequisiteError):
         return None
-    return Path(found) if go_version(version) >= OLDEST_GO else None
+    return Path(found) if go_version(version) >= oldest else None
 
 
-def go_version(text: str) -> tuple[int, int]:
-    """(1, 26) out of `go1.26.8`; (0, 0) for anything else."""
-    found = re.search(r"go(\d+)\.(\d+)", text)
-    return (int(found[1]), int(found[2])) if found else (0, 0)
+def oldest_go(texts: Iterable[str]) -> tuple[int, ...]:
+    """The oldest Go that builds all of these go.mod files: the newest that one of them asks for.
+
+    >>> oldest_go(["go 1.26.4", "go 1.25"])
+    (1, 26, 4)
+    """
+    found = (re.search(r"^go (\S+)$", text, re.MULTILINE) for text in texts)
+    return max(go_version(f"go{one[1]}") for one in found if one)
+
+
+def go_version(text: str) -> tuple[int, ...]:
+    """(1, 26, 8) out of `go1.26.8`, (1, 27) out of `go1.27rc1`; (0,) for anything else."""
+    found = re.search(r"go(\d+)\.(\d+)(?:\.(\d+))?", text)
+    return tuple(int(number) for number in found.groups() if number) if found else (0,)

@@ -125,7 +125,9 @@ def test_pulumi_by_hand(invoke: Invoke) -> None:
     """As the lecture teaches: a preview first, then up, on a stack that lab-up prepared."""
     preview = invoke.shell("pulumi preview --stack pod --non-interactive")
     assert "myapp-pod" in preview
-    invoke.shell("pulumi up --stack pod --yes --non-interactive")
+    up = invoke.shell("pulumi up --stack pod --yes --non-interactive")
+    # Pulumi warns of a plugin on PATH, and of one with another version than the Python package's.
+    assert "warning" not in preview + up
     assert "myapp-pod" in invoke.shell("pulumi stack output pod --stack pod")
 
 
@@ -181,6 +183,10 @@ def test_update_and_rollback(invoke: Invoke) -> None:
     invoke.shell(f"{rollout.format('undo')} && {rollout.format('status')}")
     template = "kubectl get deployment hello-deployment -n deployment -o jsonpath={.spec.template}"
     assert "updated" not in invoke.shell(template)
+    # The command is kubectl's field now, and `pulumi up` takes it back.
+    invoke.shell('pulumi config set --stack deployment message "Hello Kubernetes! Once more."')
+    assert "conflict" not in invoke.shell("pulumi up --stack deployment --yes --non-interactive")
+    assert "Once more" in invoke.shell(template)
 
 
 def test_an_update_that_nobody_notices(invoke: Invoke) -> None:

@@ -95,7 +95,7 @@ def lab(tmp_path: Path) -> Lab:
         root=tmp_path,
         provider="docker",
         distribution="kubeadm",
-        kubernetes="1.34.4",
+        kubernetes="1.35.4",
         workers=2,
         subnet=IPv4Network("192.168.56.0/24"),
         ports=Ports(api=6443, http=8080, registry=5000, ssh=2222),

@@ -82,7 +82,7 @@ def swagger() -> dict[str, Any]:
 
 def schema() -> Schema:
     """The schema of that document."""
-    return Schema(**compact(swagger(), "1.34.4"))
+    return Schema(**compact(swagger(), "1.35.4"))
 
 
 def _property(of: str) -> dict[str, Any]:

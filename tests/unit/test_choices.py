@@ -22,8 +22,8 @@ from lab.lifecycle import Bringup, remember_choices
 from lab.output import Status
 from lab.virtualbox import DEFAULT_RANGES, VirtualBox
 
-BOTH = {"kubeadm": "1.34.4", "k3s": "1.34.2+k3s1"}
-ONE = {"kubeadm": "1.34.4"}
+BOTH = {"kubeadm": "1.35.4", "k3s": "1.34.2+k3s1"}
+ONE = {"kubeadm": "1.35.4"}
 STAYS = "already: lab-destroy first, or --lab NAME"
 VIRTUALBOX = VirtualBox((7, 0, 14), True, True, DEFAULT_RANGES, (), False, (6, 1))
 
@@ -57,7 +57,7 @@ def open_lab(tmp_path: Path) -> Lab:
 
 def test_defaults(open_lab: Lab, host: Callable[..., Host]) -> None:
     lab = settle(open_lab, host())
-    assert (lab.provider, lab.distribution, lab.kubernetes) == ("docker", "kubeadm", "1.34.4")
+    assert (lab.provider, lab.distribution, lab.kubernetes) == ("docker", "kubeadm", "1.35.4")
     assert (lab.workers, str(lab.subnet)) == (2, "192.168.56.0/24")
     assert lab.ports == Ports(api=6443, http=8080, registry=5000, ssh=2222)
 
@@ -170,7 +170,7 @@ def test_torn_choices_count_as_none(open_lab: Lab, host: Callable[..., Host]) ->
     ("changes", "expected"),
     [
         ({"distribution": "k3s"}, "no source has k3s for this host"),
-        ({"kubernetes": "1.30.0"}, "1.30.0 cannot be had here; 1.34.4 can"),
+        ({"kubernetes": "1.30.0"}, "1.30.0 cannot be had here; 1.35.4 can"),
     ],
 )
 def test_what_cannot_be_had(
@@ -225,7 +225,7 @@ def test_labs_that_begin_at_once_do_not_choose_the_same(
     monkeypatch.setattr(containers, "made_by", lambda name: {})
     tools: Any = SimpleNamespace(
         cache=tmp_path / "cache",
-        version=lambda item: "1.34.4",
+        version=lambda item: "1.35.4",
         sources=lambda item: ["release"] * (item == "kubernetes"),
     )
     labs = [replace(open_lab, name=name) for name in ("first", "second")]

@@ -35,7 +35,7 @@ def node(name: str, address: str, ready: str = "True", **annotations: str) -> di
         "status": {
             "addresses": [{"type": "InternalIP", "address": address}],
             "conditions": [{"type": "Ready", "status": ready}],
-            "nodeInfo": {"kubeletVersion": "v1.34.4"},
+            "nodeInfo": {"kubeletVersion": "v1.35.4"},
         },
     }
 
@@ -102,7 +102,7 @@ def test_nodes_at_another_address_or_not_ready(lab: Lab) -> None:
 
 
 def test_versions_are_those_of_the_source(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = {"gitVersion": "v1.34.4"}
+    told = {"gitVersion": "v1.35.4"}
     monkeypatch.setattr(cluster, "kubectl", lambda *words, **named: json.dumps(told))
     stage = scene(lab, {"nodes": all_nodes(lab)})
     assert same(items.versions(stage))

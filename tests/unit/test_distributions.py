@@ -21,7 +21,7 @@ from lab.errors import CommandError, DeadlineExceeded, ResourceError
 from tests.unit import k3s_keys
 from tests.unit.conftest import Scripted
 
-VERSIONS = {"kubernetes": "1.34.4", "coredns": "1.12.4", "etcd": "3.6.7", "flannel": "0.26.7"}
+VERSIONS = {"kubernetes": "1.35.4", "coredns": "1.14.4", "etcd": "3.6.14", "flannel": "0.27.4"}
 V1, V2 = Cgroups(1, "cgroupfs"), Cgroups(2, "systemd")
 
 
@@ -41,7 +41,7 @@ def test_control_plane(lab: Lab) -> None:
     assert init["localAPIEndpoint"] == {"advertiseAddress": "192.168.56.11", "bindPort": 6443}
     assert init["nodeRegistration"]["name"] == "control-plane-1"
     cluster = found["ClusterConfiguration"]
-    assert cluster["kubernetesVersion"] == "v1.34.4"
+    assert cluster["kubernetesVersion"] == "v1.35.4"
     assert cluster["networking"] == {"podSubnet": "10.244.0.0/16", "serviceSubnet": "10.96.0.0/16"}
     assert "127.0.0.1" in cluster["apiServer"]["certSANs"]
     assert cluster["encryptionAlgorithm"] == "ECDSA-P256"
@@ -51,6 +51,11 @@ def test_control_plane(lab: Lab) -> None:
 def test_cgroup_driver(lab: Lab) -> None:
     assert kinds(lab, V2)["KubeletConfiguration"]["cgroupDriver"] == "systemd"
     assert kinds(lab, V1)["KubeletConfiguration"]["cgroupDriver"] == "cgroupfs"
+
+
+def test_a_kubelet_refuses_cgroup_v1_unless_it_is_told(lab: Lab) -> None:
+    assert kinds(lab, V1)["KubeletConfiguration"]["failCgroupV1"] is False
+    assert "failCgroupV1" not in kinds(lab, V2)["KubeletConfiguration"]
 
 
 def test_worker(lab: Lab) -> None:

@@ -18,7 +18,7 @@ from lab.toolchain import NODE_TOOLS
 from lab.toolchain.lock import read_lock
 from tests.unit.conftest import ROOT
 
-VERSIONS = {"kubernetes": "1.34.4", "etcd": "3.6.7", "coredns": "1.12.4"}
+VERSIONS = {"kubernetes": "1.35.4", "etcd": "3.6.14", "coredns": "1.14.4"}
 
 
 def named(program: str) -> images.Image:
@@ -27,9 +27,9 @@ def named(program: str) -> images.Image:
 
 
 def test_names_as_kubeadm_asks_for_them() -> None:
-    assert named("kube-proxy").reference(VERSIONS) == "registry.k8s.io/kube-proxy:v1.34.4"
-    assert named("etcd").reference(VERSIONS) == "registry.k8s.io/etcd:3.6.7-0"
-    assert named("coredns").reference(VERSIONS) == "registry.k8s.io/coredns/coredns:v1.12.4"
+    assert named("kube-proxy").reference(VERSIONS) == "registry.k8s.io/kube-proxy:v1.35.4"
+    assert named("etcd").reference(VERSIONS) == "registry.k8s.io/etcd:3.6.14-0"
+    assert named("coredns").reference(VERSIONS) == "registry.k8s.io/coredns/coredns:v1.14.4"
 
 
 def test_a_daemon_has_an_entry_point_and_a_shell_a_default() -> None:

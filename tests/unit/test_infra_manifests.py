@@ -81,14 +81,6 @@ def test_exercises_images_are_the_labs_student_images() -> None:
     assert {images.BUSYBOX, images.NGINX} <= references
 
 
-@pytest.mark.parametrize(("slowness", "connections"), [("1", {"a", "b"}), ("6", {"cluster"})])
-def test_slow_machines_are_asked_by_one_provider(
-    monkeypatch: pytest.MonkeyPatch, slowness: str, connections: set[str]
-) -> None:
-    monkeypatch.setenv("LAB_SLOWNESS", slowness)
-    assert {manifests.connection_of(Path(name)) for name in ("a.yaml", "b.yaml")} == connections
-
-
 @pytest.mark.parametrize("name", SETS)
 def test_selectors_match_their_templates(name: str) -> None:
     for item in objects(name):

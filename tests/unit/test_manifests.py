@@ -881,7 +881,7 @@ def test_the_answer(lab: Lab, tmp_path: Path) -> None:
     assert f"{path}:17:7: error doubled-field: `spec` stands" in report.text()
     assert "\n    fix: remove one of the two\n" in report.text()
     data = report.data()
-    assert data["errors"] == 1 and data["kubernetes"] == "1.34.4"
+    assert data["errors"] == 1 and data["kubernetes"] == "1.35.4"
     with pytest.raises(ChecksFailed) as failed:
         report.raise_for_status()
     assert failed.value.exit_code == 5 and failed.value.answered
@@ -909,7 +909,7 @@ def test_what_the_server_says() -> None:
 
 
 def test_the_compact_form() -> None:
-    form = schema.compact(swagger.swagger(), "1.34.4")
+    form = schema.compact(swagger.swagger(), "1.35.4")
     assert form["kinds"]["apps/v1"] == {
         "Deployment": "io.k8s.api.apps.v1.Deployment",
         "ReplicaSet": "io.k8s.api.apps.v1.ReplicaSet",

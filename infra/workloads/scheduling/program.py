@@ -11,7 +11,7 @@ from infra.images import BUSYBOX
 from infra.manifests import SKIP_AWAIT
 
 # The cluster's version: the image that kubeadm's own scheduler runs.
-KUBE_SCHEDULER = "registry.k8s.io/kube-scheduler:v1.34.4"
+KUBE_SCHEDULER = "registry.k8s.io/kube-scheduler:v1.35.4"
 PACKER = "scheduling-packer"
 CONFIG = f"""\
 apiVersion: kubescheduler.config.k8s.io/v1
@@ -122,8 +122,7 @@ def deploy() -> None:
             opts=pulumi.ResourceOptions(depends_on=list(after)),
         )
 
-    # Pulumi's plugin would wait for pods that are meant to wait for ever, and for a secret of a
-    # ServiceAccount, which there has not been since Kubernetes 1.24.
+    # These pods are meant to stay Pending, so Pulumi must not wait for them.
     waiting = {"annotations": SKIP_AWAIT}
     linux, windows = ({"kubernetes.io/os": system} for system in ("linux", "windows"))
     Pod("on-linux", metadata=metadata("on-linux"), spec=asleep(node_selector=linux))
@@ -137,7 +136,7 @@ def deploy() -> None:
     deployment("tolerant", asleep(affinity=WORKERS_ONLY, tolerations=[TOLERATION]))
     deployment("apart", asleep(affinity=APART), replicas=2, strategy=ONE_BY_ONE)
 
-    account = ServiceAccount("packer", metadata=metadata("packer", **waiting))
+    account = ServiceAccount("packer", metadata=metadata("packer"))
     bindings = [
         ClusterRoleBinding(
             f"scheduling-{role}",

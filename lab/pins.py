@@ -1,0 +1,150 @@
+"""Which pins of the lock file are behind: what is pinned for each source, and what its client says.
+
+Go lists the versions of modules, pip those of wheels. Release pages have no client, so a release is
+compared with what Go says of the same item.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from packaging.version import InvalidVersion, Version
+
+from lab import runner
+from lab.errors import LabError
+from lab.output import Status, table
+from lab.parallel import each
+from lab.toolchain import Toolchain
+from lab.toolchain.lock import Item
+from lab.toolchain.modules import Go
+
+
+@dataclass(frozen=True)
+class Pin:
+    """What one source of an item is pinned to, and the newest version; empty where none is known.
+
+    `of` is the module or the Python package that a client is asked for.
+    """
+
+    item: str
+    source: str
+    of: str
+    pinned: str
+    newest: str = ""
+
+    @property
+    def behind(self) -> bool:
+        """Whether the newest version is a later one than the pinned one."""
+        try:
+            return bool(self.newest) and Version(self.pinned) < Version(self.newest)
+        except InvalidVersion:
+            return False
+
+    def row(self) -> tuple[str, ...]:
+        """A line of the table."""
+        verdict = "behind" if self.behind else "" if self.newest else "unknown"
+        return self.item, self.source, self.pinned, self.newest, verdict
+
+    def data(self) -> dict[str, object]:
+        """The same for JSON; `newest` is null where it is not known."""
+        return {**vars(self), "newest": self.newest or None, "behind": self.behind}
+
+
+def look(toolchain: Toolchain, root: Path, status: Status) -> list[Pin]:
+    """Every pin of a checkout's lock file, compared with the newest version that can be had.
+
+    A version that its client cannot tell is unknown; the status has the client's words.
+    """
+    folder = root / "toolchain"
+    items = list(toolchain.items.values())
+    sets = {item.modules.folder for item in items if item.modules}
+    required = {name: requirements((folder / name / "go.mod").read_text()) for name in sorted(sets)}
+    pins = [pin for item in items for pin in pins_of(item, required)]
+    modules = sorted({pin.of for pin in pins if pin.source == "modules"})
+    wheels = sorted({pin.of for pin in pins if pin.source == "wheel"})
+    newest = newest_modules(toolchain.go, folder / min(sets), modules, status)
+    newest |= dict(zip(wheels, each(wheels, lambda name: newest_wheel(name, status)), strict=True))
+    return [replace(pin, newest=newest.get(pin.of, "")) for pin in pins]
+
+
+def pins_of(item: Item, required: Mapping[str, Mapping[str, str]]) -> list[Pin]:
+    """The pins of one item; `required` maps a folder of modules to what its go.mod requires."""
+    found = []
+    module = ""
+    if item.modules:
+        versions = required[item.modules.folder]
+        packages = [*item.modules.packages.values(), *item.modules.copies.values()]
+        module = module_of(packages[0], versions)
+        tagged = "-" not in versions[module]
+        pinned = versions[module].removeprefix("v") if tagged else item.version
+        found.append(Pin(item.name, "modules", module, pinned))
+    if item.wheel:
+        found.append(Pin(item.name, "wheel", item.wheel.package, item.wheel.version))
+    if item.release:
+        found.append(Pin(item.name, "release", module, item.release[0].version or item.version))
+    return found
+
+
+def requirements(text: str) -> dict[str, str]:
+    """The direct requirements of a go.mod file: module -> version.
+
+    >>> requirements("require (\\n\\ta.org/b v1.2.0 // why\\n\\tc.org/d v1.0.0 // indirect\\n)")
+    {'a.org/b': 'v1.2.0'}
+    """
+    lines = (
+        re.match(r"(?:require |\t)(\S+) (v\S+)( // indirect)?", line) for line in text.splitlines()
+    )
+    return {found[1]: found[2] for found in lines if found and not found[3]}
+
+
+def module_of(package: str, required: Iterable[str]) -> str:
+    """The required module that has a package; the program of a folder itself is of its only one."""
+    found = [
+        module for module in required if f"{package}/".startswith((f"{module}/", f"{module}@"))
+    ]
+    return max(found, key=len) if found else next(iter(required))
+
+
+def newest_modules(go: Go, folder: Path, modules: Sequence[str], status: Status) -> dict[str, str]:
+    """The newest release of each module that Go's own list knows."""
+    words = [str(go.program), "list", "-mod=readonly", "-e", "-m", "-versions", "-json", *modules]
+    try:
+        answer = runner.run(words, cwd=folder, env=go.environment(cgo=False), timeout=300).stdout
+    except LabError as error:
+        status.say(f"go list: {error.message}")
+        return {}
+    return dict(newest_of(answer))
+
+
+def newest_of(answer: str) -> Iterable[tuple[str, str]]:
+    """Modules and their newest releases out of the JSON objects that `go list -m` prints."""
+    decoder, rest = json.JSONDecoder(), answer.strip()
+    while rest:
+        module, end = decoder.raw_decode(rest)
+        rest = rest[end:].lstrip()
+        if releases := [one for one in module.get("Versions") or [] if "-" not in one]:
+            yield module["Path"], releases[-1].removeprefix("v")
+
+
+def newest_wheel(package: str, status: Status) -> str:
+    """The newest release of a Python package that pip can install; empty where it knows none."""
+    words = [sys.executable, "-m", "pip", "index", "versions", "--disable-pip-version-check"]
+    try:
+        answer = runner.run([*words, package], timeout=120).stdout
+    except LabError as error:
+        status.say(f"pip index: {error.message}")
+        return ""
+    found = re.match(rf"{re.escape(package)} \((\S+)\)", answer)
+    return found[1] if found else ""
+
+
+def text(pins: Sequence[Pin]) -> str:
+    """The table of all pins, and how many are behind."""
+    header = ("item", "source", "pinned", "newest", "")
+    behind = sum(pin.behind for pin in pins)
+    return f"{table(header, [pin.row() for pin in pins])}\n{behind} of {len(pins)} pins are behind"
