@@ -90,7 +90,7 @@ CLUSTER_IMAGES = (
         "ghcr.io/flannel-io/flannel:v{version}",
         "flannel",
         {"flanneld": "/opt/bin/flanneld"},
-        "nettools",
+        "flannel",
         ("/opt/bin/flanneld",),
     ),
     Image(

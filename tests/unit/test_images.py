@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,6 +31,15 @@ def test_names_as_kubeadm_asks_for_them() -> None:
     assert named("kube-proxy").reference(VERSIONS) == "registry.k8s.io/kube-proxy:v1.35.4"
     assert named("etcd").reference(VERSIONS) == "registry.k8s.io/etcd:3.6.14-0"
     assert named("coredns").reference(VERSIONS) == "registry.k8s.io/coredns/coredns:v1.14.4"
+
+
+def test_flannel_can_delete_the_chains_of_its_other_mode() -> None:
+    """It runs iptables at each start although it uses nftables, and ends where there is none."""
+    parts = (ROOT / "vagrant/images/parts/Dockerfile").read_text()
+    (collected,) = re.findall(rf"collect /images/{named('flannel').part} (.+) \\\n", parts)
+    assert collected.split() == ["/usr/sbin/iptables", "/usr/sbin/ip6tables"]
+    # kube-proxy would look for chains of its own to delete as well.
+    assert named("kube-proxy").part != named("flannel").part
 
 
 def test_a_daemon_has_an_entry_point_and_a_shell_a_default() -> None:
