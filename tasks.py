@@ -15,7 +15,7 @@ from typing import Any
 from invoke import Collection, Context, Task
 from invoke.exceptions import Exit
 
-from lab import config
+from lab import config, encoding
 from lab.errors import LabBug, LabError, refusal
 from lab.output import Status, document, silence_broken, table
 from lab.state import write_aside
@@ -31,6 +31,7 @@ def task(body: Callable[..., Any]) -> Task[Any]:
 
     @functools.wraps(body)
     def call(*args: Any, **kwargs: Any) -> Any:
+        encoding.insist()
         # Being ended is like being interrupted: children are ended too (lab/runner.py).
         for sign in (signal.SIGTERM, signal.SIGHUP):
             # But `nohup` ignores one of them.
@@ -509,6 +510,16 @@ def pins(c: Context, json_: bool = False) -> None:
     status = Status()
     found = comparison.look(lifecycle.toolchain_of(load(), status), ROOT, status)
     print(document({"pins": [pin.data() for pin in found]}) if json_ else comparison.text(found))
+
+
+@task
+def pins_verify(c: Context) -> None:
+    """For maintainers: download every pinned file for every platform and verify it; keep none."""
+    from lab import releases
+
+    lab = load()
+    number = releases.verify(lab.root / "toolchain" / "lock.toml", config.cache_folder(), Status())
+    print(f"{number} pinned files are what the lock file says")
 
 
 @task

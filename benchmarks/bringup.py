@@ -24,10 +24,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from lab import config, containers, host, lifecycle, runner, wait  # noqa: E402
+from lab import cgroups, config, containers, host, lifecycle, runner, wait  # noqa: E402
 from lab.config import Lab  # noqa: E402
 from lab.distributions.kubeadm import documents, initial, new_token  # noqa: E402
 from lab.errors import LabError, ResourceError  # noqa: E402
+from lab.host import Host  # noqa: E402
 from lab.images import Builder  # noqa: E402
 from lab.output import Status  # noqa: E402
 from lab.toolchain import NODE_TOOLS  # noqa: E402
@@ -63,14 +64,11 @@ def answered(kubectl: Callable[..., str], start: float) -> float:
     return time.monotonic() - start
 
 
-def floor(lab: Lab, image: str, missing: tuple[str, ...], cgroup: int) -> float:
+def floor(lab: Lab, image: str, facts: Host) -> float:
     """The bare script."""
     machine = lab.machines[0]
     toolchain = lifecycle.toolchain_of(lab, Status())
     versions = {name: toolchain.version(name) for name in NODE_TOOLS["kubeadm"]}
-    settings = documents(
-        initial(lab, machine, new_token(), secrets.token_hex(32), versions, cgroup == 2)
-    )
     flannel = (ROOT / "vagrant" / "flannel.yaml").read_text()
     for name, value in {
         "PODS": str(lab.pods),
@@ -93,14 +91,16 @@ def floor(lab: Lab, image: str, missing: tuple[str, ...], cgroup: int) -> float:
     try:
         run = ["docker", "run", "--detach", "--name", FLOOR, "--network", FLOOR, "--tty"]
         run += ["--ip", machine.address, "--hostname", machine.name]
-        run += ["--volume", containers.STORE, *containers.run_arguments(missing)]
-        runner.run([*run, image, *containers.boot_command(cgroup)], timeout=120)
+        run += ["--volume", containers.STORE, *containers.run_arguments(facts)]
+        runner.run([*run, image], timeout=120)
         wait.until(
             lambda: inside("systemctl", "is-active", "containerd") or None,
             what="containerd",
             timeout=60,
         )
-        inside("sh", "-c", "cat >/etc/lab/kubeadm.json", stdin=settings)
+        groups = cgroups.parse(inside("cat", cgroups.FILE))
+        parts = initial(lab, machine, new_token(), secrets.token_hex(32), versions, groups)
+        inside("sh", "-c", "cat >/etc/lab/kubeadm.json", stdin=documents(parts))
         inside("kubeadm", "init", "--config", "/etc/lab/kubeadm.json")
         inside("kubectl", "apply", "--filename", "-", stdin=flannel)
         return answered(kubectl, start)
@@ -171,12 +171,12 @@ def table(rounds: int) -> str:
     toolchain = lifecycle.toolchain_of(plain, Status())
     facts = host.gather(toolchain.cache)
     lab = replace(lifecycle.settle(plain, facts, toolchain), subnet=SUBNET)
-    arguments = containers.run_arguments(facts.missing_capabilities)
+    arguments = containers.run_arguments(facts)
     image = Builder(ROOT, toolchain, arguments, Status()).node("kubeadm")
     seen: dict[str, list[float]] = {}
     for number in range(rounds):
         print(f"round {number + 1} of {rounds}", file=sys.stderr)
-        measured = {"floor": floor(lab, image, facts.missing_capabilities, facts.cgroup)}
+        measured = {"floor": floor(lab, image, facts)}
         for workers in (0, 2):
             for name, value in bring_up(lab, workers).items():
                 measured[f"{name}, {workers + 1} machine(s)"] = value

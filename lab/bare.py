@@ -11,7 +11,7 @@ import json
 import sys
 from pathlib import Path
 
-from lab import config, containers, host, keys
+from lab import config, containers, doctor, host, keys
 from lab.errors import LabError, PrerequisiteError
 from lab.images import Builder
 from lab.output import Status
@@ -31,13 +31,14 @@ def main(file: Path) -> None:
     if not facts.docker_engine:
         reason = facts.docker_trouble or "it does not answer"
         raise PrerequisiteError(f"this needs a Docker engine: {reason}", hint="start Docker")
+    if kind := doctor.obstacle(facts):
+        raise PrerequisiteError(f"this engine cannot run machines: {kind.trouble}", hint=kind.fix)
     key = file.with_name("id_ed25519")
     keys.make(key)
-    arguments = containers.run_arguments(facts.missing_capabilities)
+    arguments = containers.run_arguments(facts)
     image = Builder(ROOT, Toolchain(ROOT, cache, status), arguments, status).machine()
     arguments += [*containers.access_arguments(key), "--volume", containers.STORE]
-    command = containers.boot_command(facts.cgroup)
-    docker = {"image": image, "create_args": arguments, "command": command, "key": str(key)}
+    docker = {"image": image, "create_args": arguments, "key": str(key)}
     write_aside(file, json.dumps({"docker": docker}, indent=2))
 
 

@@ -173,7 +173,7 @@ def _make_libvirt(name: str, tag: str, folder: Path, status: Status) -> None:
     (folder / "metadata.json").write_text(json.dumps(metadata))
     _add(name, "libvirt", folder, ("metadata.json", "box.img"), status)
     for file in BOOT:
-        _store(folder / file, f"{name.replace('/', '-')}-{file}")
+        store(folder / file, f"{name.replace('/', '-')}-{file}")
 
 
 def _make_virtualbox(name: str, tag: str, root: Path, folder: Path, status: Status) -> None:
@@ -216,8 +216,8 @@ def _add(name: str, provider: str, folder: Path, members: Sequence[str], status:
     runner.run([*add, archive], timeout=600, on_line=status.note)
 
 
-def _store(path: Path, volume: str) -> None:
-    """Upload a file: what lies in a home folder libvirt's guests may not read."""
+def store(path: Path, volume: str) -> None:
+    """Upload a file to libvirt's storage: its guests may not read what lies in a home folder."""
     if POOL not in virsh("pool-list", "--all", "--name").split():
         virsh("pool-define-as", POOL, "dir", "--target", POOL_FOLDER)
         virsh("pool-autostart", POOL)

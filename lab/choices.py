@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
-from lab.config import AUTO, HOST_ONLY, MOST_MACHINES, Lab, Ports
+from lab.config import AUTO, HOST_ONLY, MOST_MACHINES, PRIVATE, WITHIN_MACHINES, Lab, Ports
 from lab.errors import ConfigError, Problem
 from lab.host import Host
 from lab.state import write_aside
@@ -37,6 +37,11 @@ STAYS = {
 # A container is made with its ports, and keeps them.
 STAYS_IN_CONTAINERS = {f"ports.{name}": f"ports.{name}" for name in DEFAULT_PORTS}
 STAYS_IN_CONTAINERS["forward"] = "forwards"
+# What no machine has yet when the first one cannot be made: FILE must not hold on to it.
+UNTRIED = ("subnet", *(f"ports.{name}" for name in DEFAULT_PORTS))
+# Where a lab's network is looked for, best first: what VirtualBox allows, then parts of other
+# private networks that few hosts have, then all of them.
+POOLS = (HOST_ONLY, IPv4Network("172.30.56.0/21"), IPv4Network("10.156.56.0/21"), *PRIVATE)
 # In the cache, which all labs share: a line for the folder of every checkout's labs.
 CHECKOUTS = "checkouts"
 
@@ -78,7 +83,8 @@ def resolve(
     provider = choose("provider", lab.provider, lambda: _provider(host))
     distribution = choose("distribution", lab.distribution, lambda: _distribution(versions))
     workers = choose("workers", lab.workers, lambda: _workers(lab, host))
-    subnet = IPv4Network(choose("subnet", lab.subnet, lambda: _subnet(host, lab, problems)))
+    fresh_subnet = partial(_subnet, provider, host, lab, problems)
+    subnet = IPv4Network(choose("subnet", lab.subnet, fresh_subnet))
     ports: dict[str, int] = {}
     taken = {forward.host for forward in lab.forwards}
     for name, default in DEFAULT_PORTS.items():
@@ -116,11 +122,10 @@ def resolve(
             Problem("kubernetes", f"{lab.kubernetes} cannot be had here; {kubernetes} can")
         )
     if lab.subnet and str(lab.subnet) != kept.get("subnet"):
-        for network in host.networks:
+        for network, holder in host.networks.items():
             if network.overlaps(lab.subnet):
-                problems.append(
-                    Problem("network.subnet", f"{lab.subnet} is taken: {network} is in use")
-                )
+                taken_by = f"{lab.subnet} is taken: {holder} has {network}"
+                problems.append(Problem("network.subnet", taken_by))
     if problems:
         raise ConfigError("the lab does not fit this host", problems=problems, hint="invoke doctor")
     return resolved, choices
@@ -185,24 +190,30 @@ def remembered(lab: Lab) -> dict[str, Any]:
     return _read(lab.state / FILE)
 
 
-def neighbours(lab: Lab, cache: Path) -> tuple[tuple[IPv4Network, ...], dict[int, str]]:
+def forget(lab: Lab) -> None:
+    """Drop the addresses and ports that were chosen for a lab of which no machine was made."""
+    kept = {key: value for key, value in remembered(lab).items() if key not in UNTRIED}
+    write_aside(lab.state / FILE, json.dumps(kept, indent=2))
+
+
+def neighbours(lab: Lab, cache: Path) -> tuple[dict[IPv4Network, str], dict[int, str]]:
     """Networks and ports (-> name) that other labs have chosen, also those of other checkouts.
 
     A lab that is still being built holds neither yet, and must find them free when it comes to it.
     """
-    networks: list[IPv4Network] = []
+    networks: dict[IPv4Network, str] = {}
     ports: dict[int, str] = {}
     for folder in {lab.state.parent, *_announced(cache)}:
         for path in folder.glob(f"*/{FILE}"):
-            if path.parent == lab.state or not (kept := _read(path)):
+            if path.parent == lab.state or "subnet" not in (kept := _read(path)):
                 continue
             owner = f"lab {path.parent.name}"
             if folder != lab.state.parent:
                 owner += f" of {folder.parent}"
-            networks.append(IPv4Network(kept["subnet"]))
+            networks[IPv4Network(kept["subnet"])] = owner
             for key in DEFAULT_PORTS:
                 ports |= dict.fromkeys(_row(key, kept[f"ports.{key}"]), owner)
-    return tuple(networks), ports
+    return networks, ports
 
 
 def announce(lab: Lab, cache: Path) -> None:
@@ -262,13 +273,24 @@ def _workers(lab: Lab, host: Host) -> tuple[int, str]:
     return 0, f"only {host.memory_free} MiB of memory are free, two workers want {need}"
 
 
-def _subnet(host: Host, lab: Lab, problems: list[Problem]) -> tuple[str, str]:
-    taken = (*host.networks, lab.pods, lab.services)
-    for network in HOST_ONLY.subnets(new_prefix=24):
-        if not any(network.overlaps(other) for other in taken):
-            return str(network), "the first range that the host has no route to"
-    problems.append(Problem("network.subnet", f"every /24 of {HOST_ONLY} is taken on this host"))
-    return str(next(HOST_ONLY.subnets(new_prefix=24))), ""
+def _subnet(provider: str, host: Host, lab: Lab, problems: list[Problem]) -> tuple[str, str]:
+    pools = (HOST_ONLY,) if provider == "virtualbox" else POOLS
+    taken = (*host.networks, lab.pods, lab.services, WITHIN_MACHINES)
+    for pool in pools:
+        if found := _first_free(pool, taken):
+            return str(found), "the first range that neither a route nor a Docker network has"
+    where = f"of {HOST_ONLY}" if provider == "virtualbox" else "that is private"
+    problems.append(Problem("network.subnet", f"every /24 {where} is taken on this host"))
+    return f"{HOST_ONLY.network_address}/24", ""
+
+
+def _first_free(pool: IPv4Network, taken: Iterable[IPv4Network]) -> IPv4Network | None:
+    """The first /24 of a pool that overlaps none of the networks that are taken."""
+    first = int(pool.network_address)
+    for network in sorted(network for network in taken if network.overlaps(pool)):
+        if network.overlaps(IPv4Network((first, 24))):
+            first = (int(network.broadcast_address) | 255) + 1
+    return IPv4Network((first, 24)) if first <= int(pool.broadcast_address) else None
 
 
 def _row(name: str, first: int) -> range:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -37,6 +37,9 @@ ADDONS: Mapping[str, Mapping[str, Sequence[str]]] = {
         )
     },
 }
+# Distribution -> namespace and Service whose address is the way to every Ingress. The load balancer
+# gives it one; kubeadm's Ingress controller has a port of the node instead.
+INGRESS_SERVICE: Mapping[str, tuple[str, str]] = {"k3s": ("kube-system", "service/traefik")}
 
 
 def for_host(kubeconfig: str, lab: Lab) -> str:
@@ -56,7 +59,7 @@ def kubectl(lab: Lab, tools: Path, *words: str, stdin: str = "", timeout: float 
     """Run kubectl against this lab's cluster and no other."""
     given = stdin.encode() if stdin else None
     command = [*client(lab, tools), *words]
-    return runner.run(command, stdin=given, timeout=wait.limit(timeout)).stdout
+    return runner.run(command, stdin=given, timeout=timeout).stdout
 
 
 def client(lab: Lab, tools: Path) -> list[str]:
@@ -145,9 +148,22 @@ def sign_of_life(node: dict[str, Any], lease: dict[str, Any] | None) -> datetime
     return max(map(datetime.fromisoformat, times))
 
 
+def has_image(lab: Lab, tools: Path, name: str) -> bool:
+    """Whether a node has an image, given without a tag: pulled, or imported by hand."""
+    return any(
+        reference.startswith((f"{name}:", f"{name}@"))
+        for node in get(lab, tools, "nodes")
+        for image in node["status"].get("images") or []
+        for reference in image.get("names") or []
+    )
+
+
 def lacking(item: Mapping[str, Any]) -> str:
-    """What a Deployment or DaemonSet still lacks; empty when it serves."""
+    """What a Deployment, a DaemonSet or a Service with an outside address still lacks; empty when
+    it serves."""
     status = item.get("status", {})
+    if item["kind"] == "Service":
+        return "" if status.get("loadBalancer", {}).get("ingress") else "no address yet"
     if item["kind"] == "DaemonSet":
         wanted, ready = status.get("desiredNumberScheduled", 0), status.get("numberReady", 0)
         return "" if wanted and ready == wanted else f"{ready} of {wanted} pods ready"
@@ -190,50 +206,62 @@ def with_complaints(
 
 
 def available(lab: Lab, tools: Path, namespace: str, workload: str) -> bool | None:
-    """True when a workload, such as deployment/traefik, serves. Raises ResourceError if not."""
+    """True when a workload, such as deployment/traefik, or a Service serves. Raises ResourceError
+    if not."""
     (item,) = get(lab, tools, workload, "--namespace", namespace)
     if lack := lacking(item):
         raise ResourceError(f"{namespace}/{workload}: {lack}")
     return True
 
 
-def wait_nodes(lab: Lab, tools: Path, since: datetime | None = None) -> None:
-    """Wait until every node is Ready, and was heard of `since`."""
+Unless = Callable[[], None] | None
+
+
+def wait_nodes(lab: Lab, tools: Path, since: datetime | None = None, unless: Unless = None) -> None:
+    """Wait until every node is Ready, and was heard of `since`; what `unless` raises ends it."""
     wait.until(
         lambda: nodes_ready(lab, tools, since),
         what="every node becoming Ready",
         timeout=PATIENCE,
+        unless=unless,
         hint="invoke lab-logs",
     )
 
 
-def wait_ready(lab: Lab, tools: Path) -> None:
-    """Wait until every node is Ready and the cluster's DNS serves."""
-    wait_nodes(lab, tools)
-    _wait_available(lab, tools, "kube-system", "deployment/coredns")
+def wait_ready(lab: Lab, tools: Path, unless: Unless = None) -> None:
+    """Wait until every node is Ready and the cluster's DNS serves; what `unless` raises ends it."""
+    wait_nodes(lab, tools, unless=unless)
+    _wait_available(lab, tools, "kube-system", "deployment/coredns", unless)
 
 
-def _wait_available(lab: Lab, tools: Path, namespace: str, workload: str) -> None:
+def _wait_available(
+    lab: Lab, tools: Path, namespace: str, workload: str, unless: Unless = None
+) -> None:
     """Wait for a workload. Raises DeadlineExceeded with what the namespace's pods complain of."""
     try:
         wait.until(
             lambda: available(lab, tools, namespace, workload),
             what=f"add-on {workload.split('/')[1]}",
             timeout=PATIENCE,
+            unless=unless,
         )
     except DeadlineExceeded as error:
         raise with_complaints(error, lab, tools, namespace, "invoke lab-logs") from error
 
 
-def wait_addons(lab: Lab, tools: Path) -> None:
-    """Wait until every add-on of the baseline is available."""
+def wait_addons(lab: Lab, tools: Path, unless: Unless = None) -> None:
+    """Wait until every add-on of the baseline is available, and Ingresses can be reached; what
+    `unless` raises ends it."""
     for namespace, names in ADDONS[lab.distribution].items():
         for name in names:
-            _wait_available(lab, tools, namespace, name)
+            _wait_available(lab, tools, namespace, name, unless)
+    if lab.distribution in INGRESS_SERVICE:
+        _wait_available(lab, tools, *INGRESS_SERVICE[lab.distribution], unless)
     wait.until(
         lambda: metrics_served(lab, tools),
         what="metrics-server's API",
         timeout=PATIENCE,
+        unless=unless,
         hint="invoke lab-logs",
     )
 

@@ -28,6 +28,13 @@ DISTRIBUTIONS = (AUTO, "k3s", "kubeadm")
 SOURCES = (AUTO, "release", "mirror", "modules")
 # VirtualBox 6.1.28 and later refuse host-only addresses outside this range.
 HOST_ONLY = IPv4Network("192.168.56.0/21")
+# Where a lab's own network may be: the private networks of RFC 1918, and the one for benchmarks
+# (RFC 2544), which is left where a VPN has all the others.
+PRIVATE = tuple(
+    map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "198.18.0.0/15"))
+)
+# Networks inside every machine: Docker's and podman's there (daemon.json in vagrant/machine).
+WITHIN_MACHINES = IPv4Network("10.88.0.0/15")
 PODS = IPv4Network("10.244.0.0/16")
 SERVICES = IPv4Network("10.96.0.0/16")
 
@@ -194,21 +201,27 @@ def _memory(value: Any) -> int:
     return megabytes
 
 
-def _network(*, within: IPv4Network | None = None, auto: bool = False) -> Rule:
-    def rule(value: Any) -> IPv4Network | None:
-        if auto and value == AUTO:
-            return None
-        try:
-            network = IPv4Network(value)
-        except ValueError:
-            raise ValueError('must be a network such as "10.244.0.0/16"') from None
-        if within and (network.prefixlen != 24 or not network.subnet_of(within)):
-            raise ValueError(f"must be a /24 inside {within}: VirtualBox refuses any other")
-        if not within and not 12 <= network.prefixlen <= 20:
-            raise ValueError("must have a prefix from /12 to /20")
-        return network
+def _network(value: Any) -> IPv4Network:
+    try:
+        return IPv4Network(value)
+    except ValueError:
+        raise ValueError('must be a network such as "10.244.0.0/16"') from None
 
-    return rule
+
+def _inner_network(value: Any) -> IPv4Network:
+    network = _network(value)
+    if not 12 <= network.prefixlen <= 20:
+        raise ValueError("must have a prefix from /12 to /20")
+    return network
+
+
+def _subnet(value: Any) -> IPv4Network | None:
+    if value == AUTO:
+        return None
+    network = _network(value)
+    if network.prefixlen != 24 or not any(map(network.subnet_of, PRIVATE)):
+        raise ValueError(f"must be a /24 inside one of {', '.join(map(str, PRIVATE))}")
+    return network
 
 
 def _matching(pattern: str, rule: str) -> Rule:
@@ -241,9 +254,9 @@ KEYS: Mapping[str, Rule] = {
     "machines.workers": _number(0, 5, auto=True),
     "machines.cpus": _number(1, 64),
     "machines.memory": _memory,
-    "network.subnet": _network(within=HOST_ONLY, auto=True),
-    "network.pods": _network(),
-    "network.services": _network(),
+    "network.subnet": _subnet,
+    "network.pods": _inner_network,
+    "network.services": _inner_network,
     "network.registry_mirror": _matching(
         r"(https?://[A-Za-z0-9.-]+(:\d+)?)?", "must be an http(s) address without a path"
     ),
@@ -334,6 +347,9 @@ def _clashes(lab: Lab) -> list[Problem]:
                 problems.append(
                     Problem(first, f"{networks[first]} overlaps {second} {networks[second]}")
                 )
+        if networks[first].overlaps(WITHIN_MACHINES):
+            rule = f"{networks[first]} overlaps {WITHIN_MACHINES}, which Docker has in the machines"
+            problems.append(Problem(first, rule))
     if lab.source == "mirror" and not lab.mirror:
         problems.append(Problem("mirror", 'must name a folder or an address for source = "mirror"'))
     most = MOST_MACHINES - lab.control_planes

@@ -28,7 +28,9 @@ class Remote:
         from fabric import Config, Connection
 
         return Connection(
-            self.name, config=Config(runtime_ssh_path=str(self._ssh_config)), connect_timeout=10
+            self.name,
+            config=Config(runtime_ssh_path=str(self._ssh_config)),
+            connect_timeout=round(wait.limit(10)),
         )
 
     def run(

@@ -8,47 +8,59 @@ and because a volume that is filled beforehand lets all containers be created at
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from lab import runner, wait
+from lab import checkout, runner, wait
 from lab.config import Lab
-from lab.errors import ConfigError, PrerequisiteError
+from lab.errors import CommandError, ConfigError, PrerequisiteError
+from lab.host import Host
 from lab.keys import public
 from lab.parallel import each
+from lab.resolvers import name_servers, name_servers_of_host, resolver
 
-# systemd 257 has to be told that a host with cgroup v1 only is meant to be.
-CGROUP_V1_BOOT = (
-    "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1",
-    "systemd.unified_cgroup_hierarchy=0",
-    "systemd.legacy_systemd_cgroup_controller=1",
-)
 # Container runtimes cannot nest overlay file systems: their folders are volumes. Docker fills the
 # first one, the node's unpacked images, from the image.
 STORE = "/var/lib/containerd"
 VOLUMES = ("/var/lib/docker", "/var/lib/kubelet", "/var/lib/rancher")
 
+# Seconds for a machine to shut down, at most: its units have ten, and so have the pods after them.
+STOP = 60
 
-def run_arguments(missing_capabilities: Sequence[str]) -> list[str]:
-    """Arguments of `docker create` for a container that behaves as a machine.
+
+def run_arguments(host: Host) -> list[str]:
+    """Arguments of `docker create` for a container that behaves as a machine on this host.
 
     `--privileged` would ask for capabilities that the host itself may lack, so every capability
-    but those is added by name instead.
+    but those is added by name instead. Docker 23 and later leave them out by themselves.
     """
     arguments = ["--cap-add", "ALL"]
-    for capability in missing_capabilities:
-        arguments += ["--cap-drop", capability]
+    if not (host.docker_engine and host.docker_engine.limits_capabilities):
+        for capability in host.missing_capabilities:
+            arguments += ["--cap-drop", capability]
     for option in ("seccomp=unconfined", "apparmor=unconfined", "systempaths=unconfined"):
         arguments += ["--security-opt", option]
     arguments += ["--device-cgroup-rule", "a *:* rwm", "--device", "/dev/fuse"]
-    arguments += ["--cgroupns", "host", "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw"]
+    arguments += cgroup_arguments(host.cgroup)
     arguments += ["--volume", "/dev/kmsg:/dev/kmsg"]
     for folder in ("/run", "/run/lock", "/tmp:exec"):
         arguments += ["--tmpfs", folder]
     for volume in VOLUMES:
         arguments += ["--volume", volume]
     return arguments
+
+
+def cgroup_arguments(version: int) -> list[str]:
+    """Whose control groups a machine sees, on a host with this version of them.
+
+    On v2 a namespace makes the container's group the root of its own tree, which systemd and
+    kubelet need. On v1 they need the host's hierarchies. vagrant/machine's `boot` and `cgroups`
+    decide the rest on the machine.
+    """
+    if version == 2:
+        return ["--cgroupns", "private"]
+    return ["--cgroupns", "host", "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw"]
 
 
 def machine_arguments(lab: Lab, key: Path) -> list[str]:
@@ -58,22 +70,11 @@ def machine_arguments(lab: Lab, key: Path) -> list[str]:
 
 def access_arguments(key: Path) -> list[str]:
     """Arguments by which a machine knows the key that opens it, and the host's name servers."""
-    return [
-        "--tty",
-        *["--volume", f"{public(key)}:/etc/lab/authorized_keys:ro"],
-        *["--volume", f"{resolver()}:/etc/lab/host-resolv.conf:ro"],
-    ]
-
-
-def resolver() -> Path:
-    """The host's list of name servers; behind systemd's local one, those it asks itself."""
-    systemd = Path("/run/systemd/resolve/resolv.conf")
-    return systemd if systemd.exists() else Path("/etc/resolv.conf")
-
-
-def boot_command(cgroup_version: int) -> list[str]:
-    """The command of a machine's container: systemd, told about an old cgroup hierarchy."""
-    return ["/sbin/init", *(CGROUP_V1_BOOT if cgroup_version == 1 else ())]
+    arguments = ["--tty", "--volume", f"{public(key)}:/etc/lab/authorized_keys:ro"]
+    # Docker would make a folder of a file that is not there.
+    if file := resolver():
+        arguments += ["--volume", f"{file}:/etc/lab/host-resolv.conf:ro"]
+    return arguments
 
 
 def network(lab: Lab) -> str:
@@ -91,19 +92,18 @@ def prepare(lab: Lab, image: str, known: Collection[str]) -> None:
 
     `known` are the containers' ids that Vagrant remembers. One of the lab's that is not among
     them was being made when somebody killed Vagrant: it is removed, and made anew.
-    Raises ConfigError when another checkout has a lab of this name.
+    Raises ConfigError when another checkout has a lab of this name, or another network the range.
     """
-    roots = made_by(lab.name)
-    for root in roots.values():
-        if root != lab.root and not _gone(root):
-            raise ConfigError(
-                f"{root} has a lab `{lab.name}` on this host already",
-                hint="choose another name: invoke lab-up --lab NAME",
-            )
+    roots = refuse_another(lab)
     if forgotten := [container for container in roots if container not in known]:
         runner.run(["docker", "rm", "--force", "--volumes", *forgotten], timeout=120)
     existing = _list("ps", "--all", "--format", "{{.Names}}")
-    wait.until(lambda: _make_network(lab), what=f"network {network(lab)}", timeout=30)
+    refused = wait.until(lambda: _make_network(lab), what=f"network {network(lab)}", timeout=30)
+    if refused:
+        raise ConfigError(
+            f"Docker refuses the lab's network {lab.subnet}: {refused}",
+            hint="invoke lab-up chooses another one, unless `network.subnet` in lab.toml names it",
+        )
 
     def fill(name: str) -> None:
         # What a killed lab-up asked of the engine may still be under way.
@@ -113,15 +113,14 @@ def prepare(lab: Lab, image: str, known: Collection[str]) -> None:
     each([name for name in names if name not in existing], fill)
 
 
-def _gone(folder: Path) -> bool:
-    """Whether there is no such folder; one that may not be looked at is there."""
-    try:
-        folder.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        return False
-    return False
+def refuse_another(lab: Lab) -> dict[str, Path]:
+    """The containers of the lab that Docker has: id -> checkout.
+
+    Raises as checkout.refuse_another.
+    """
+    roots = made_by(lab.name)
+    checkout.refuse_another(lab, roots.values())
+    return roots
 
 
 def made_by(name: str) -> dict[str, Path]:
@@ -171,27 +170,26 @@ def drop(lab: Lab, machines: Collection[str]) -> None:
     runner.run(["docker", "volume", "rm", "--force", *volumes], timeout=120)
 
 
-def name_servers(text: str) -> list[str]:
-    """The addresses in a resolv.conf that pods may ask, as vagrant/machine's `adapt` takes them.
-
-    On loopback a pod would ask itself, and two are enough.
-    """
-    lines = [line.split() for line in text.splitlines()]
-    addresses = [words[1] for words in lines if words[:1] == ["nameserver"] and len(words) > 1]
-    return [address for address in addresses if not address.startswith(("127.", "::1"))][:2]
-
-
 def former_name_servers(lab: Lab) -> list[str]:
     """Those that pods ask since their machine booted where this host asks others now; mostly none.
 
     A laptop that has come to another network, for instance.
     """
-    now = name_servers(resolver().read_text())
+    if not (now := name_servers_of_host()):
+        return []
     machine = container(lab, lab.machines[0].name)
     asked = runner.run(["docker", "exec", machine, "cat", "/run/lab/resolv.conf"]).stdout
     before = name_servers(asked)
     # Where the host has fewer, a machine knows one of Docker's as well.
     return before if before[: len(now)] != now else []
+
+
+def stop(lab: Lab) -> None:
+    """Shut all machines down at once; one that takes longer than STOP is killed."""
+    if found := _list("ps", "--format", "{{.ID}}", *_filters(lab)):
+        # Newer engines call it --timeout, older ones --time.
+        longest = ["-t", f"{wait.limit(STOP):.0f}"]
+        runner.run(["docker", "stop", *longest, *found], timeout=2 * STOP)
 
 
 def pause(lab: Lab) -> bool:
@@ -277,17 +275,25 @@ def _snapshot(lab: Lab, *words: str) -> None:
     runner.run([*command, "/snapshot.sh", *words], timeout=600)
 
 
-def _make_network(lab: Lab) -> bool:
-    """Make the lab's network; one of that name with other addresses is of a lab that is gone."""
+def _make_network(lab: Lab) -> str:
+    """Make the lab's network; one of that name with other addresses is of a lab that is gone.
+
+    Returns Docker's words where another network has the addresses, which waiting does not change.
+    """
     query = ["docker", "network", "inspect", network(lab), "--format"]
     found = runner.run([*query, "{{range .IPAM.Config}}{{.Subnet}}{{end}}"], ok=(0, 1))
     if found.stdout.strip() == str(lab.subnet):
-        return True
+        return ""
     if found.code == 0:
         runner.run(["docker", "network", "rm", network(lab)])
     options = ["--subnet", str(lab.subnet), "--gateway", lab.address(1), *_labels(lab)]
-    runner.run(["docker", "network", "create", *options, network(lab)])
-    return True
+    try:
+        runner.run(["docker", "network", "create", *options, network(lab)])
+    except CommandError as error:
+        if "overlap" not in error.output:
+            raise
+        return error.reason
+    return ""
 
 
 def _fill(lab: Lab, name: str, image: str) -> bool:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from lab.choices import MEMORY_FOR_CONTROL_PLANE, Choice
 from lab.config import Lab
+from lab.engine import LAYERS, ROOTLESS, Kind
 from lab.errors import PrerequisiteError
-from lab.host import INOTIFY_INSTANCES, Host
+from lab.host import INOTIFY_INSTANCES, LOAD_BRIDGE_NETFILTER, Host
 from lab.output import table
+from lab.prerequisites import ELSEWHERE
 from lab.virtualbox import RANGES_FILE
 
 # MiB of disk: for everything that a first lab-up makes, and for a lab whose things are there.
@@ -21,6 +24,10 @@ DISK_PER_MACHINE = 1024
 # MiB of a worker; the memory of a VM is given to it whole.
 MIN_WORKER = 400
 INOTIFY_PER_MACHINE = 40
+# Makes LF of CR LF in all that goes into machines.
+STRAIGHTEN = "find vagrant infra -type f -exec sed -i 's/\\r$//' {} +"
+# Who has a package of Vagrant where apt-get has none.
+MAKER = "releases.hashicorp.com"
 
 
 @dataclass(frozen=True)
@@ -40,14 +47,17 @@ def examine(
     packages: Sequence[str],
     sources: Mapping[str, Sequence[str]],
     states: Mapping[str, str] | None = None,
+    crooked: Sequence[str] = (),
 ) -> list[Finding]:
     """Every finding about a resolved lab on this host.
 
     `packages` are the Debian packages that lab-up would install; `sources` maps each tool to the
     sources that can make it here, best first; `states` are those of the lab's machines, which have
-    their memory already while they run, None before they were first made.
+    their memory already while they run, None before they were first made; `crooked` are the files
+    for machines that have carriage returns.
     """
     return [
+        *_line_ends(crooked),
         _system(host),
         _python(host),
         _cpus(host),
@@ -56,11 +66,14 @@ def examine(
         *_docker_disk(lab, host, states),
         *_programs(host, packages),
         _engine(lab, host),
+        *_storage(lab, host),
+        *_bridge_netfilter(lab, host),
         _virtualisation(lab, host),
         *_virtualbox(lab, host),
         _cgroup(host),
         _capabilities(host),
         _inotify(lab, host),
+        *_name_servers(lab, host),
         *_sources(sources),
     ]
 
@@ -96,6 +109,15 @@ def as_text(findings: Sequence[Finding]) -> str:
 def as_data(findings: Sequence[Finding]) -> list[dict[str, str]]:
     """The findings for JSON."""
     return [asdict(finding) for finding in findings]
+
+
+def _line_ends(crooked: Sequence[str]) -> list[Finding]:
+    if not crooked:
+        return []
+    more = f" and {len(crooked) - 1} more" if len(crooked) > 1 else ""
+    detail = f"{crooked[0]}{more} end lines with CR LF, which no machine understands"
+    fix = f"{STRAIGHTEN}; a new clone has LF"
+    return [Finding("line-ends", "line ends", "fail", detail, fix)]
 
 
 def _system(host: Host) -> Finding:
@@ -152,6 +174,37 @@ def _docker_disk(lab: Lab, host: Host, states: Mapping[str, str] | None) -> list
     return [Finding("docker-disk", "Docker's disk", "fail", detail, fix)]
 
 
+def obstacle(host: Host) -> Kind | None:
+    """Why containers of the engine that answers cannot be machines; None where they can."""
+    engine = host.docker_engine
+    if engine and not engine.kind and _is_elsewhere(host):
+        return Kind(f"it runs on `{engine.host}`, not on this host", ROOTLESS.fix)
+    return engine.kind if engine else None
+
+
+def _storage(lab: Lab, host: Host) -> list[Finding]:
+    """How the engine keeps layers, where that is not as snapshots want it."""
+    engine = host.docker_engine
+    if lab.provider != "docker" or not engine or engine.kind or engine.driver == LAYERS:
+        return []
+    detail = f"{engine.driver}: lab-snapshot needs {LAYERS}"
+    return [Finding("docker-storage", "Docker's storage", "note", detail)]
+
+
+def _bridge_netfilter(lab: Lab, host: Host) -> list[Finding]:
+    """Docker 27.3 and later leave the module alone, and a container cannot load it."""
+    if lab.provider != "docker":
+        return []
+    if host.bridge_netfilter:
+        return [Finding("bridge-netfilter", "bridge filter", "ok", "br_netfilter is in the kernel")]
+    detail = "br_netfilter is not loaded"
+    status, more, fix = "install", "lab-up loads it", ""
+    if not host.is_ours:
+        status, more = "fail", "a Service would not answer pods of its own node"
+        fix = f"sudo {shlex.join(LOAD_BRIDGE_NETFILTER)}"
+    return [Finding("bridge-netfilter", "bridge filter", status, f"{detail}: {more}", fix)]
+
+
 def _is_elsewhere(host: Host) -> bool:
     return host.docker_engine is not None and host.docker_engine.host != host.name
 
@@ -165,24 +218,25 @@ def _programs(host: Host, packages: Sequence[str]) -> list[Finding]:
     ]
     if not packages:
         return findings
-    command = f"apt-get install --yes --no-install-recommends {' '.join(packages)}"
+    names = " ".join(packages)
+    # Ubuntu 22.04 has a package of Vagrant, later ones have none.
+    by_maker = "vagrant" in packages and host.distribution == "ubuntu"
     if host.can_install:
-        return [*findings, Finding("packages", "packages", "install", " ".join(packages))]
-    detail = f"missing: {' '.join(packages)}; lab-up may not install them here"
-    return [*findings, Finding("packages", "packages", "fail", detail, f"run as root: {command}")]
+        more = f"; Vagrant from {MAKER} where apt-get has none" if by_maker else ""
+        return [*findings, Finding("packages", "packages", "install", names + more)]
+    detail = f"missing: {names}; lab-up may not install them here"
+    fix = f"run as root: apt-get install --yes --no-install-recommends {names}"
+    if by_maker:
+        fix = f"{fix}; where apt-get has no vagrant, {ELSEWHERE}"
+    return [*findings, Finding("packages", "packages", "fail", detail, fix)]
 
 
 def _engine(lab: Lab, host: Host) -> Finding:
     if engine := host.docker_engine:
-        trouble = ""
-        if _is_elsewhere(host):
-            trouble = f"it runs on `{engine.host}`, not on this host"
-        elif engine.rootless:
-            trouble = "it is rootless: its containers cannot be machines"
-        if not trouble or lab.provider != "docker":
+        kind = obstacle(host)
+        if not kind or (kind.builds and lab.provider != "docker"):
             return Finding("docker-engine", "Docker engine", "ok", engine.version)
-        fix = "unset DOCKER_HOST DOCKER_CONTEXT; docker context use default"
-        return Finding("docker-engine", "Docker engine", "fail", trouble, fix)
+        return Finding("docker-engine", "Docker engine", "fail", kind.trouble, kind.fix)
     if host.can_install:
         what = "not running: lab-up starts it"
         if "permission denied" in host.docker_trouble:
@@ -253,6 +307,20 @@ def _inotify(lab: Lab, host: Host) -> Finding:
         return Finding("inotify", "inotify", "ok", detail)
     fix = f"sudo sysctl fs.inotify.max_user_instances={INOTIFY_INSTANCES}"
     return Finding("inotify", "inotify", "warn", detail, fix)
+
+
+def _name_servers(lab: Lab, host: Host) -> list[Finding]:
+    """Of machines that are containers: others ask their hypervisor's."""
+    if lab.provider != "docker":
+        return []
+    if host.name_servers:
+        return [Finding("name-servers", "name servers", "ok", ", ".join(host.name_servers))]
+    lack = f"{host.resolver} has none that a pod can ask" if host.resolver else "no resolv.conf"
+    detail = f"{lack}: pods will find no names of the internet"
+    fix = "name the DNS server of your network in /etc/resolv.conf; then lab-down and lab-up"
+    if not host.resolver:
+        fix = "connect to a network before lab-up: the machines learn its name servers then"
+    return [Finding("name-servers", "name servers", "warn", detail, fix)]
 
 
 def _sources(sources: Mapping[str, Sequence[str]]) -> list[Finding]:

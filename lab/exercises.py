@@ -14,8 +14,9 @@ from lab.errors import NotFoundError
 class Exercise:
     """One exercise: its name is its stack and its namespace, `nodes` how many it needs.
 
-    `image` is one that has to be in the lab's registry first. `heavy` is one that keeps all of a
-    machine's processors busy: several of it at once would only be in each other's way.
+    `image` is one that has to be in the lab's registry first. `pulls` is one without a tag that
+    nodes pull from its own registry, unless their distribution brings it. `heavy` is one that keeps
+    all of a machine's processors busy: several of it at once would only be in each other's way.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Exercise:
     slide: str
     nodes: int
     image: str = ""
+    pulls: str = ""
     heavy: bool = False
 
     def data(self) -> dict[str, object]:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lab import runner, wait
+from lab import runner
 from lab.config import Lab
 from lab.errors import ChecksFailed, DeadlineExceeded, ResourceError, answered
 from lab.exercises import Exercise
@@ -140,7 +140,7 @@ def _grade(lab: Lab, tools: Path, exercise: Exercise, variables: Mapping[str, st
                 [*command, f"--junitxml={xml}", *files],
                 cwd=lab.root,
                 env={**environment(lab, tools), **variables},
-                timeout=wait.limit(LONGEST),
+                timeout=LONGEST,
                 ok=range(256),
             )
         except DeadlineExceeded as error:

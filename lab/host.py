@@ -15,11 +15,15 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from lab import kvm, runner, virtualbox
+from lab import engine, kvm, resolvers, runner, virtualbox
+from lab.engine import FOREIGN, Engine
 from lab.errors import LabError
 from lab.state import existing
 from lab.virtualbox import VirtualBox
 
+# It is there while br_netfilter is in the kernel, as a module or built in.
+BRIDGE_NETFILTER = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+LOAD_BRIDGE_NETFILTER = ("modprobe", "br_netfilter")
 # Names of the kernel's capabilities by number (linux/capability.h).
 CAPABILITY_NAMES = """
 CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP
@@ -36,18 +40,8 @@ INOTIFY_INSTANCES = 1024
 PACKAGED = ("/usr/share/rubygems-integration", "/usr/share/vagrant-plugins")
 # Where an engine that does not run yet will keep what it has.
 DOCKER_ROOT = Path("/var/lib/docker")
-# What `docker info` is asked for.
-ENGINE_FORMAT = "{{.ServerVersion}}\t{{.Name}}\t{{.DockerRootDir}}\t{{.SecurityOptions}}"
-
-
-@dataclass(frozen=True)
-class Engine:
-    """A Docker engine that answers: the name of the host it runs on, and its folder there."""
-
-    version: str
-    host: str
-    root: Path
-    rootless: bool
+# The shortest prefix of a private network, that of 10.0.0.0/8.
+WIDEST = 8
 
 
 @dataclass(frozen=True)
@@ -79,7 +73,13 @@ class Host:
     c_compiler: bool
     kvm: bool
     inotify_instances: int
-    networks: tuple[IPv4Network, ...]
+    # Whether packets between the pods of one node pass the kernel's filter, as Services need it.
+    bridge_netfilter: bool
+    # Where the host lists its name servers, and those of them that pods can ask.
+    resolver: Path | None
+    name_servers: tuple[str, ...]
+    # Networks that are taken here -> what has them.
+    networks: Mapping[IPv4Network, str]
     # Ports that containers are to have, also those that do not run -> the container's name.
     held_ports: Mapping[int, str]
 
@@ -116,7 +116,9 @@ def gather(cache: Path) -> Host:
         vagrant = pool.submit(_answer, "vagrant", "--version")
         vbox = pool.submit(virtualbox.gather, _answer)
         sudo = pool.submit(_answer, "sudo", "-n", "true")
-    engine, trouble = docker.result()
+    docker_engine, trouble = docker.result()
+    # Podman's answers to the same questions have another form.
+    asked = docker_engine is not None and docker_engine.kind is not FOREIGN
     memory, free = parse_meminfo(_read("/proc/meminfo"))
     distribution, codename = parse_os_release(_read("/etc/os-release"))
     return Host(
@@ -132,7 +134,7 @@ def gather(cache: Path) -> Host:
         memory=memory,
         memory_free=free,
         disk_free=_free(cache),
-        docker_disk_free=_free(engine.root if engine else DOCKER_ROOT),
+        docker_disk_free=_free(docker_engine.root if docker_engine else DOCKER_ROOT),
         cgroup=2 if Path("/sys/fs/cgroup/cgroup.controllers").exists() else 1,
         missing_capabilities=parse_bounding_set(
             _read("/proc/self/status"), int(_read("/proc/sys/kernel/cap_last_cap") or 40)
@@ -140,7 +142,7 @@ def gather(cache: Path) -> Host:
         is_root=os.geteuid() == 0,
         can_sudo=sudo.result() is not None,
         docker_cli=shutil.which("docker") is not None,
-        docker_engine=engine,
+        docker_engine=docker_engine,
         docker_trouble=trouble,
         vagrant=parse_version(vagrant.result()),
         vagrant_libvirt=_vagrant_libvirt(),
@@ -149,8 +151,14 @@ def gather(cache: Path) -> Host:
         c_compiler=shutil.which("gcc") is not None,
         kvm=kvm.works(cache),
         inotify_instances=int(_read("/proc/sys/fs/inotify/max_user_instances") or 128),
-        networks=parse_routes(_read("/proc/net/route")),
-        held_ports=_held_ports() if engine else {},
+        bridge_netfilter=BRIDGE_NETFILTER.exists(),
+        resolver=resolvers.resolver(),
+        name_servers=tuple(resolvers.name_servers_of_host()),
+        networks={
+            **dict.fromkeys(parse_routes(_read("/proc/net/fib_trie")), "a route of this host"),
+            **(_docker_networks() if asked else {}),
+        },
+        held_ports=_held_ports() if asked else {},
     )
 
 
@@ -186,20 +194,29 @@ def parse_version(text: str | None) -> str | None:
 
 
 def parse_routes(text: str) -> tuple[IPv4Network, ...]:
-    """The networks that /proc/net/route has routes to, the default route left out."""
-    networks = []
-    for line in text.splitlines()[1:]:
-        fields = line.split()
-        address, mask = (int.from_bytes(bytes.fromhex(fields[i]), "little") for i in (1, 7))
-        if mask:
-            networks.append(IPv4Network((address, mask.bit_count()), strict=False))
-    return tuple(dict.fromkeys(networks))
+    """The networks in /proc/net/fib_trie: the routes of all tables, those of VPNs too.
+
+    Routes wider than any private network are left out: a VPN's two halves of everything, for
+    instance, are a default route in parts.
+    """
+    networks, address = [], ""
+    for line in text.splitlines():
+        if leaf := re.match(r" *\|-- ([\d.]+)$", line):
+            address = leaf[1]
+        elif (route := re.match(r" *(/\d+) \w+ (?!THROW)[A-Z]+", line)) and address:
+            networks.append(IPv4Network(address + route[1]))
+    return tuple(dict.fromkeys(one for one in networks if one.prefixlen >= WIDEST))
 
 
-def parse_engine(text: str) -> Engine:
-    """The engine out of what `docker info` says by ENGINE_FORMAT."""
-    version, host, root, options = text.strip("\n").split("\t")
-    return Engine(version, host, Path(root), "name=rootless" in options)
+def parse_docker_networks(text: str) -> dict[IPv4Network, str]:
+    """IPv4 network -> whose it is, from lines of a Docker network's name and its subnets."""
+    lines = [line.split() for line in text.splitlines()]
+    return {
+        IPv4Network(subnet): f"Docker's network {name}"
+        for name, *subnets in filter(None, lines)
+        for subnet in subnets
+        if ":" not in subnet
+    }
 
 
 def parse_port_bindings(text: str) -> dict[int, str]:
@@ -238,12 +255,12 @@ def owner(port: int) -> str:
 def _docker() -> tuple[Engine | None, str]:
     """The engine, or None and the reason why it does not answer."""
     try:
-        # Where nobody answers some versions of `info` end well, some with a fault of the format.
-        runner.run(["docker", "version", "--format", "{{.Server.Version}}"], timeout=10)
-        answer = runner.run(["docker", "info", "--format", ENGINE_FORMAT], timeout=10)
+        # Without an engine `docker info` may end well, and `docker version` does not.
+        version = runner.run(["docker", "version", "--format", "{{json .}}"], timeout=10)
+        info = runner.run(["docker", "info", "--format", "{{json .}}"], timeout=10)
+        return engine.parse(version.stdout, info.stdout), ""
     except LabError as error:
         return None, error.reason
-    return parse_engine(answer.stdout), ""
 
 
 def _held_ports() -> dict[int, str]:
@@ -253,6 +270,16 @@ def _held_ports() -> dict[int, str]:
     query = "{{.Name}} {{json .HostConfig.PortBindings}}"
     found = runner.run(["docker", "inspect", "--format", query, *ids], timeout=10, ok=(0, 1))
     return parse_port_bindings(found.stdout)
+
+
+def _docker_networks() -> dict[IPv4Network, str]:
+    """Docker's networks: those of macvlan, or of a bridge that is down, have no route."""
+    # A network may vanish between the two questions.
+    if not (ids := (_answer("docker", "network", "ls", "--quiet") or "").split()):
+        return {}
+    query = "{{.Name}}{{range .IPAM.Config}} {{.Subnet}}{{end}}"
+    words = ["docker", "network", "inspect", "--format", query, *ids]
+    return parse_docker_networks(runner.run(words, timeout=10, ok=(0, 1)).stdout)
 
 
 def _answer(*argv: str) -> str | None:

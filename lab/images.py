@@ -155,6 +155,11 @@ LAYOUT = {
 }
 
 
+def brings(distribution: str, name: str) -> bool:
+    """Whether a distribution's nodes have an image of ours with this name, given without a tag."""
+    return any(image.name.rpartition(":")[0] == name for image in NODE_IMAGES[distribution][0])
+
+
 def dockerfile(image: Image) -> str:
     """The Dockerfile of an image: its part of Debian, its programs, its entry point.
 
@@ -192,7 +197,8 @@ def digest(*inputs: str | Path) -> str:
 class Builder:
     """Makes images with the host's Docker, out of the sources in `root`/vagrant.
 
-    `run_args` are the arguments that a machine's container needs on this host.
+    `run_args` are the arguments that a machine's container needs on this host; only nodes are made
+    by running one.
     """
 
     root: Path
@@ -221,13 +227,15 @@ class Builder:
                 return tag
             with tempfile.TemporaryDirectory() as folder:
                 archive = Path(folder) / "base.tar"
+                # This user's: root's would be shut to `docker build` where umask is 077.
+                archive.touch()
                 options = ["--variant=apt", "--include=ca-certificates"]
                 # Whether this host runs another architecture's programs is known already.
                 options += [f"--architectures={architecture}", "--skip=check/qemu"]
                 if sudo and (kept := proxy_variables()):
                     sudo.append(f"--preserve-env={','.join(kept)}")
                 runner.run(
-                    [*sudo, "mmdebstrap", *options, "trixie", archive, *_debian_mirror()],
+                    [*sudo, "mmdebstrap", *options, "trixie", archive, *host_mirror()],
                     timeout=1800,
                     on_line=self.status.note,
                 )
@@ -449,7 +457,7 @@ def _may(sudo: Sequence[str]) -> bool:
         return False
 
 
-def _debian_mirror() -> list[str]:
+def host_mirror() -> list[str]:
     """The Debian mirror that the host's apt is configured for; none when the host has none."""
     try:
         listing = runner.run(

@@ -21,6 +21,7 @@ from typing import Any
 
 from lab import (
     boxes,
+    checkout,
     cluster,
     containers,
     doctor,
@@ -36,11 +37,19 @@ from lab import (
     wait,
 )
 from lab.choices import FILE as CHOICES
-from lab.choices import Choice, announce, as_brought_up, neighbours, resolve, to_remember
+from lab.choices import (
+    Choice,
+    announce,
+    as_brought_up,
+    forget,
+    neighbours,
+    resolve,
+    to_remember,
+)
 from lab.config import Lab, cache_folder
 from lab.connection import Remote, connections
 from lab.containers import run_arguments
-from lab.distributions import distribution
+from lab.distributions import distribution, units
 from lab.errors import ConfigError, LabError, NotFoundError, PrerequisiteError
 from lab.host import Host
 from lab.images import Builder
@@ -49,9 +58,9 @@ from lab.machines import (
     Machines,
     docker_settings,
     emulated_cpus,
+    emulation,
     libvirt_settings,
     rendering,
-    slowness,
     virtualbox_settings,
 )
 from lab.output import Status
@@ -96,6 +105,11 @@ class Bringup:
         return connections(self.lab)
 
     @cached_property
+    def kubelets(self) -> units.Watch:
+        """What ends a wait for the cluster when a machine's kubelet cannot keep running."""
+        return units.Watch(self.lab, self.remotes)
+
+    @cached_property
     def versions(self) -> dict[str, str]:
         names = NODE_TOOLS[self.lab.distribution]
         return {name: self.toolchain.version(name) for name in names}
@@ -126,7 +140,9 @@ def examine_host(up: Bringup) -> None:
 def install_prerequisites(up: Bringup) -> None:
     """Debian packages that are missing, and a Docker engine that does not run."""
     if packages := missing(up.lab, up.host, up.toolchain):
-        prerequisites.install(packages, up.host, up.status)
+        # The tools of a bundle may be for another platform, this host's Vagrant is not.
+        toolchain = toolchain_of(up.lab, up.status)
+        prerequisites.install(packages, up.host, up.status, toolchain)
     if up.toolchain.foreign:
         prerequisites.allow_platform(up.toolchain.platform, up.host, up.status)
     # Docker makes the images of virtual machines as well.
@@ -136,12 +152,24 @@ def install_prerequisites(up: Bringup) -> None:
     if up.lab.provider == "libvirt":
         prerequisites.start_libvirt(up.host, up.toolchain.cache, up.status)
         prerequisites.allow("libvirt", up.host, up.status)
-    elif up.lab.provider == "docker" and up.may_install and up.host.lets_inotify_grow:
-        prerequisites.allow_inotify(up.host, up.status)
+    elif up.lab.provider == "docker" and up.may_install:
+        if up.host.lets_inotify_grow:
+            prerequisites.allow_inotify(up.host, up.status)
+        # Asked again: an engine that was just started may have loaded it.
+        if not host.BRIDGE_NETFILTER.exists():
+            prerequisites.load_bridge_netfilter(up.host, up.status)
 
 
 def remember_choices(up: Bringup) -> None:
-    """From here on the lab exists, and stays what it was chosen to be."""
+    """From here on the lab exists, and stays what it was chosen to be.
+
+    Raises ConfigError where another checkout has machines of a lab of this name: the image that
+    comes next takes minutes.
+    """
+    if up.lab.provider == "docker":
+        containers.refuse_another(up.lab)
+    elif up.lab.provider == "libvirt":
+        virsh.refuse_another(up.lab)
     with alone(up.toolchain.cache / "choosing.lock"):
         if not up.host.docker_engine or (up.lab.provider == "libvirt" and not up.host.kvm):
             # An engine that was just started knows what is taken by machines that are stopped, and
@@ -173,7 +201,7 @@ def make_node_image(up: Bringup) -> None:
     builder = Builder(
         root=up.lab.root,
         toolchain=up.toolchain,
-        run_args=run_arguments(up.host.missing_capabilities),
+        run_args=run_arguments(up.host),
         status=up.status,
     )
     up.image = builder.node(up.lab.distribution)
@@ -182,12 +210,7 @@ def make_node_image(up: Bringup) -> None:
 def render(up: Bringup) -> dict[str, Any]:
     """What the Vagrantfile is to read; for virtual machines, their box is made first."""
     if up.lab.provider == "docker":
-        settings = docker_settings(
-            up.lab,
-            image=up.image,
-            missing_capabilities=up.host.missing_capabilities,
-            cgroup_version=up.host.cgroup,
-        )
+        settings = docker_settings(up.lab, up.host, up.image)
         return rendering(up.lab, settings)
     box = boxes.make(up.lab.root, up.toolchain.cache, up.image, up.lab.provider, up.status)
     if up.lab.provider == "virtualbox":
@@ -201,7 +224,13 @@ def start_machines(up: Bringup) -> None:
     up.machines.make_key()
     up.machines.render(render(up))
     with up.status.step(f"machines ({len(up.lab.machines)}, {up.lab.provider})"):
-        up.machines.start(up.image)
+        try:
+            up.machines.start(up.image)
+        except LabError:
+            # The next lab-up must choose anew, where this one failed for an address or a port.
+            if not up.machines.known():
+                forget(up.lab)
+            raise
         up.machines.connect()
     if up.lab.provider == "docker" and (older := containers.older(up.lab, up.image)):
         what = f"{', '.join(older)} stay what they were made of, an older image"
@@ -250,10 +279,13 @@ def join_machines(up: Bringup) -> None:
 
 
 def wait_for_nodes(up: Bringup) -> None:
-    """Every node Ready, none that is no machine any more, and the cluster's DNS answering."""
+    """Every node Ready, none that is no machine any more, and the cluster's DNS answering.
+
+    Raises ResourceError as soon as a machine's kubelet cannot keep running.
+    """
     with up.status.step("nodes ready, DNS answers"):
         cluster.forget_nodes(up.lab, up.stacks.tools)
-        cluster.wait_ready(up.lab, up.stacks.tools)
+        cluster.wait_ready(up.lab, up.stacks.tools, up.kubelets)
 
 
 def deploy_baseline(up: Bringup) -> None:
@@ -268,7 +300,7 @@ def deploy_baseline(up: Bringup) -> None:
             up.baseline.result()
         elif up.lab.distribution == "kubeadm":
             up.stacks.up("cluster")
-        cluster.wait_addons(up.lab, up.stacks.tools)
+        cluster.wait_addons(up.lab, up.stacks.tools, up.kubelets)
 
 
 STEPS: Sequence[Callable[[Bringup], None]] = (
@@ -336,7 +368,7 @@ def _tell_of_another_network(lab: Lab, status: Status) -> None:
 def settle(lab: Lab, facts: Host, toolchain: Toolchain) -> Lab:
     """The lab with every `auto` replaced; from here on its machines are known to be slow or not."""
     settled = resolve_on(lab, facts, toolchain)[0]
-    wait.expect(slowness(settled, kvm=facts.kvm))
+    wait.expect(emulation(settled, kvm=facts.kvm))
     return settled
 
 
@@ -346,7 +378,7 @@ def resolve_on(lab: Lab, facts: Host, toolchain: Toolchain) -> tuple[Lab, list[C
     held = {**ports, **facts.held_ports}
     return resolve(
         lab,
-        replace(facts, networks=(*facts.networks, *networks)),
+        replace(facts, networks={**facts.networks, **networks}),
         versions={
             distribution: toolchain.version(item)
             for distribution, item in {"kubeadm": "kubernetes", "k3s": "k3s"}.items()
@@ -372,6 +404,7 @@ def examine(lab: Lab, facts: Host, toolchain: Toolchain) -> list[doctor.Finding]
         missing(lab, facts, toolchain),
         {name: toolchain.sources(name) for name in dict.fromkeys((*tools, *HOST_TOOLS))},
         _states(lab),
+        checkout.with_carriage_returns(lab.root),
     )
 
 

@@ -12,8 +12,16 @@ from lab.lifecycle import known
 from lab.output import Status
 from lab.parallel import each
 
+# k3s' containerd writes into a file of its own, others into the journal.
+K3S_CONTAINERD = "/var/lib/rancher/k3s/agent/containerd/containerd.log"
 COMMANDS = {
     "journal.log": ["journalctl", "--no-pager", "--lines", "5000"],
+    "containerd.log": [
+        "sh",
+        "-c",
+        f"if [ -f {K3S_CONTAINERD} ]; then tail -n 5000 {K3S_CONTAINERD};"
+        " else journalctl --no-pager --lines 5000 --unit containerd; fi",
+    ],
     "units.txt": ["systemctl", "--no-pager", "--failed"],
     "network.txt": ["sh", "-c", "ip -brief address; ip route; nft list ruleset | head -n 500"],
     "pods.txt": ["sh", "-c", "tail -n 200 /var/log/pods/*/*/*.log 2>/dev/null"],

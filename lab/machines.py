@@ -22,7 +22,7 @@ from lab.boxes import Box
 from lab.config import Lab, Machine
 from lab.connection import Remote, connections, ssh_config
 from lab.errors import CommandError, ConfigError, NotFoundError
-from lab.host import owner, port_is_free, vagrant_home
+from lab.host import Host, owner, port_is_free, vagrant_home
 from lab.output import Status
 from lab.state import write_aside
 
@@ -81,14 +81,11 @@ def rendering(lab: Lab, provider: Mapping[str, Any], cpus: int = 0) -> dict[str,
     }
 
 
-def docker_settings(
-    lab: Lab, *, image: str, missing_capabilities: Sequence[str], cgroup_version: int
-) -> dict[str, Any]:
-    """The Vagrantfile's settings for machines that are containers."""
-    arguments = containers.run_arguments(missing_capabilities)
+def docker_settings(lab: Lab, host: Host, image: str) -> dict[str, Any]:
+    """The Vagrantfile's settings for machines that are containers of this image."""
+    arguments = containers.run_arguments(host)
     arguments += containers.machine_arguments(lab, key_file(lab))
-    command = containers.boot_command(cgroup_version)
-    return {"docker": {"image": image, "create_args": arguments, "command": command}}
+    return {"docker": {"image": image, "create_args": arguments}}
 
 
 def libvirt_settings(lab: Lab, box: Box, *, kvm: bool) -> dict[str, Any]:
@@ -106,8 +103,8 @@ def virtualbox_settings(lab: Lab, box: Box) -> dict[str, Any]:
     return {"box": {"name": box.name, "key": box.key, "accept": key.strip()}}
 
 
-def slowness(lab: Lab, *, kvm: bool) -> float:
-    """How many times longer than usual things may take on these machines."""
+def emulation(lab: Lab, *, kvm: bool) -> float:
+    """How many times slower than their host these machines are."""
     return EMULATED if lab.provider == "libvirt" and not kvm else 1
 
 
@@ -158,7 +155,8 @@ class Machines(vagrant.Vagrant):
     """python-vagrant with the lab's environment, whose processes `lab.runner` starts."""
 
     def __init__(self, lab: Lab, status: Status) -> None:
-        super().__init__(root=str(lab.root), env=environment(lab))
+        # Ruby ends at a path that its locale cannot show, as C shows no umlaut.
+        super().__init__(root=str(lab.root), env={**environment(lab), "LC_ALL": "C.UTF-8"})
         self.lab = lab
         self.log = lab.state / "logs" / "vagrant.log"
         self._status = status
@@ -197,6 +195,9 @@ class Machines(vagrant.Vagrant):
         """Halt every machine; what is in it is kept."""
         # What is held does not hear that it shall end.
         self.release()
+        if self.lab.provider == "docker":
+            # Vagrant stops one machine after the other.
+            containers.stop(self.lab)
         self.halt()
 
     def hold(self) -> bool:

@@ -34,6 +34,8 @@ CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE---
 def exceptions(lab: Lab) -> str:
     """NO_PROXY with all that is inside the lab: loopback, machines, pods, Services, names."""
     inside = ["localhost", "127.0.0.1", "::1", HOST_ONLY, lab.pods, lab.services]
+    if lab.subnet and not lab.subnet.subnet_of(HOST_ONLY):
+        inside.append(lab.subnet)
     inside += [REGISTRY.partition(":")[0], ".svc", ".cluster.local"]
     # A mirror is in the room, on this side of a proxy.
     inside += [urlsplit(address).hostname or "" for address in (lab.mirror, lab.registry_mirror)]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lab import cluster, exercises, grading, mutants, registry, report, snapshots
+from lab import cluster, exercises, grading, images, mutants, registry, report, snapshots
 from lab.config import Lab
 from lab.errors import ConfigError, PrerequisiteError, ResourceError
 from lab.exercises import Exercise
@@ -15,6 +15,7 @@ from lab.lock import locked
 from lab.output import Status
 from lab.parallel import each
 from lab.stacks import Stacks
+from lab.toolchain.release import reachable
 
 # Every exercise. Invoke takes a flag that it does not know for the name that it misses.
 ALL = "--all"
@@ -142,7 +143,7 @@ def select(lab: Lab, names: Sequence[str], status: Status) -> Selection:
     chosen, left_out = [], {}
     for exercise in named:
         try:
-            lack, hint = lacking(resolved, exercise)
+            lack, hint = lacking(resolved, tools, exercise)
         except ResourceError as error:
             # A registry that is down is no reason to leave all the others out.
             if not every:
@@ -164,7 +165,7 @@ def _named(lab: Lab, names: Sequence[str]) -> list[Exercise]:
     return [exercises.find(lab.root, name) for name in names]
 
 
-def lacking(lab: Lab, exercise: Exercise) -> tuple[str, str]:
+def lacking(lab: Lab, tools: Path, exercise: Exercise) -> tuple[str, str]:
     """What a lab lacks for an exercise, and what to do about it; empty when it is ready for it.
 
     Raises ResourceError when the registry does not answer.
@@ -175,4 +176,18 @@ def lacking(lab: Lab, exercise: Exercise) -> tuple[str, str]:
         return lack, f"invoke lab-up --workers {exercise.nodes - 1}"
     if exercise.image and not registry.digest(lab, exercise.image):
         return f"exercise `{exercise.name}` needs the image {exercise.image}", "invoke mnist-up"
+    if exercise.pulls and not obtainable(lab, tools, exercise.pulls):
+        host = exercise.pulls.partition("/")[0]
+        lack = f"exercise `{exercise.name}` needs the image {exercise.pulls}: {lab.distribution} "
+        lack += f"does not bring it, and {host} cannot be reached"
+        return lack, "invoke lab-up --lab second --distribution kubeadm"
     return "", ""
+
+
+def obtainable(lab: Lab, tools: Path, image: str) -> bool:
+    """Whether nodes have an image, given without a tag, or can pull it."""
+    return (
+        images.brings(lab.distribution, image)
+        or cluster.has_image(lab, tools, image)
+        or reachable(f"https://{image.partition('/')[0]}")
+    )

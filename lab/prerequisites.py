@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import getpass
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from lab import groups, runner, wait
 from lab.config import Lab
 from lab.errors import CommandError, DeadlineExceeded, LabError, PrerequisiteError
-from lab.host import INOTIFY_INSTANCES, Host
+from lab.host import INOTIFY_INSTANCES, LOAD_BRIDGE_NETFILTER, Host
 from lab.output import Status
 from lab.platforms import this_platform, uname_of
+from lab.toolchain import Toolchain
 
 # What Debian's archive is verified with; Ubuntu has it not from the beginning.
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -20,8 +23,12 @@ EMULATORS = {"x86_64": "qemu-system-x86", "aarch64": "qemu-system-arm"}
 # apt-get's words for a lock that another one has, and the seconds for which that is waited for: a
 # host that has just been started updates itself.
 HELD, LONG_UPDATE = "Could not get lock", 600
-# Ubuntu has had no package of Vagrant since 24.04.
+# The way out where neither apt-get nor the lab can install Vagrant.
 ELSEWHERE = "install Vagrant as its makers say: https://developer.hashicorp.com/vagrant/install"
+# The same for other packages that an archive may lack.
+HINTS = {
+    "vagrant-libvirt": "install libvirt-dev, gcc and make; vagrant plugin install vagrant-libvirt"
+}
 # Where the kernel is told who runs which programs, and what packages have to tell it.
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
 FORMATS = Path("/usr/lib/binfmt.d")
@@ -37,11 +44,13 @@ def missing(lab: Lab, host: Host, *, compiler: bool = False, platform: str = "")
     # Debian packs the client by itself since trixie; elsewhere it comes with the engine.
     apart = host.distribution == "debian" and host.codename != "bookworm"
     engine = host.docker_engine or _has_engine()
+    # mmdebstrap works as root only: without, the published image of Debian is taken.
+    bootstraps = host.distribution in ("debian", "ubuntu") and host.is_ours
     wanted = {
         "vagrant": host.vagrant,
         "docker.io": engine and (host.docker_cli or apart),
         "docker-cli": host.docker_cli or not apart,
-        "mmdebstrap": host.mmdebstrap or host.distribution not in ("debian", "ubuntu"),
+        "mmdebstrap": host.mmdebstrap or not bootstraps,
         "debian-archive-keyring": Path(KEYRING).exists() or host.distribution != "ubuntu",
         "openssh-client": Path("/usr/bin/ssh-keygen").exists(),
     }
@@ -65,10 +74,11 @@ def missing(lab: Lab, host: Host, *, compiler: bool = False, platform: str = "")
     return [package for package, there in wanted.items() if not there]
 
 
-def install(packages: list[str], host: Host, status: Status) -> None:
+def install(packages: list[str], host: Host, status: Status, toolchain: Toolchain) -> None:
     """Install Debian packages, after saying so. Raises PrerequisiteError for one that there is not,
     and CommandError when apt-get fails.
 
+    Where the archive lacks Vagrant, `toolchain`, which is this host's, has its maker's package.
     A host that has just been started may be updating itself: that is waited for.
     """
     status.say(f"installing with apt-get: {' '.join(packages)}")
@@ -76,10 +86,10 @@ def install(packages: list[str], host: Host, status: Status) -> None:
     apt += ["apt-get", "--yes", "--quiet", "-o", f"DPkg::Lock::Timeout={LONG_UPDATE}"]
 
     command = [*apt, "update"]
-    told = False
+    waiting = False
 
     def update() -> runner.Result | None:
-        nonlocal told
+        nonlocal waiting
         try:
             done = runner.run(command, timeout=300, on_line=status.note, ok=range(256))
         except DeadlineExceeded as error:
@@ -87,30 +97,69 @@ def install(packages: list[str], host: Host, status: Status) -> None:
             return runner.Result(124, "", error.message)
         if not (done.code and HELD in done.stderr):
             return done
-        if not told:
+        if not waiting:
             status.say("another apt-get is at work here: waiting for its end")
-        told = True
+        waiting = True
         return None
 
     with status.step("prerequisites"):
         done = wait.until(update, what="the end of another apt-get", timeout=LONG_UPDATE, longest=5)
         if done.code:
             raise CommandError(command, done.code, done.stderr or done.stdout)
-        unknown = [
-            package
-            for package in packages
-            if runner.run(["apt-cache", "show", package], ok=range(256)).code
-        ]
-        if unknown:
+        told = runner.run(["apt-cache", "policy", *packages], env={"LC_ALL": "C"}).stdout
+        unknown = [package for package in packages if package not in parse_candidates(told)]
+        if lacking := [package for package in unknown if package != "vagrant"]:
             raise PrerequisiteError(
-                f"apt-get knows no package {' and no '.join(unknown)} here",
-                hint=ELSEWHERE if "vagrant" in unknown else "invoke doctor",
+                f"apt-get knows no package {' and no '.join(lacking)} here",
+                hint=HINTS.get(lacking[0], "invoke doctor"),
             )
+        wanted: list[str | Path] = [package for package in packages if package not in unknown]
+        if unknown:
+            wanted.append(vagrant_package(toolchain, status))
         runner.run(
-            [*apt, "install", "--no-install-recommends", *packages],
+            [*apt, "install", "--no-install-recommends", *wanted],
             timeout=1200 + LONG_UPDATE,
             on_line=status.note,
         )
+
+
+def parse_candidates(text: str) -> set[str]:
+    """The packages that apt can install, out of what `apt-cache policy` says in English.
+
+    It says nothing of one that it does not know, and `(none)` of one that a preference hides.
+    """
+    found = re.findall(r"^(\S+):\n +Installed: .*\n +Candidate: (.*)$", text, re.MULTILINE)
+    return {package for package, version in found if version != "(none)"}
+
+
+def vagrant_package(toolchain: Toolchain, status: Status) -> Path:
+    """Download HashiCorp's package of Vagrant, verified, after saying so.
+
+    Ubuntu has had none since 24.04. Raises PrerequisiteError where HashiCorp publishes none, and
+    where no source serves it.
+    """
+    lack = "apt-get knows no package of Vagrant here"
+    pinned = toolchain.items["vagrant"].release
+    sources = toolchain.sources("vagrant")
+    if not sources and not pinned:
+        raise PrerequisiteError(
+            f"{lack}, and HashiCorp publishes none for {toolchain.platform}",
+            hint="use Debian on this computer, or the dev container: docs/hosts.md",
+        )
+    if not sources:
+        raise PrerequisiteError(
+            f"{lack}, and no source serves HashiCorp's (source = {toolchain.source!r})",
+            hint=ELSEWHERE,
+        )
+    place = urlsplit(pinned[0].url).netloc if sources[0] == "release" else "the mirror"
+    status.say(
+        f"{lack}: installing HashiCorp's, version {toolchain.version('vagrant')}"
+        f" (Business Source License), from {place}"
+    )
+    try:
+        return toolchain.ensure(["vagrant"])["vagrant"].files["vagrant.deb"]
+    except PrerequisiteError as error:
+        raise PrerequisiteError(error.message, hint=ELSEWHERE) from error
 
 
 def start_docker(host: Host, cache: Path, status: Status) -> None:
@@ -158,6 +207,22 @@ def allow_inotify(host: Host, status: Status) -> None:
         runner.run([*host.sudo, "sysctl", "--write", setting])
     except LabError as error:
         status.say(f"the limit stays: {error.message}")
+
+
+def load_bridge_netfilter(host: Host, status: Status) -> None:
+    """Load br_netfilter until the host starts anew: machines that are containers cannot.
+
+    Raises PrerequisiteError where the kernel does not load it.
+    """
+    status.say(f"loading a module of the kernel: {LOAD_BRIDGE_NETFILTER[-1]}")
+    try:
+        runner.run([*host.sudo, *LOAD_BRIDGE_NETFILTER])
+    except LabError as error:
+        raise PrerequisiteError(
+            "this host's kernel does not load br_netfilter, without which a Service does not "
+            f"answer pods of its own node: {error.reason}",
+            hint="in a container: load it on the host around it; else: lab-up --provider libvirt",
+        ) from error
 
 
 def allow_platform(platform: str, host: Host, status: Status) -> None:

@@ -16,11 +16,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab import wait
 from lab.errors import CommandError, DeadlineExceeded, PrerequisiteError, tail
 
 # Variables of a shell by which a tool would do something else than the lab asks of it: another
-# passphrase, another form of checkpoints, another Vagrantfile, another Go than the one that is run.
+# passphrase, another form of checkpoints, another Vagrantfile, another Go than the one that is run,
+# another code than UTF-8 in what it prints.
 MISLEADING = {
+    "PYTHONIOENCODING",
     "PULUMI_CONFIG_PASSPHRASE",
     "PULUMI_SELF_MANAGED_STATE_GZIP",
     "PULUMI_SELF_MANAGED_STATE_ZSTD",
@@ -63,14 +66,15 @@ def run(
 ) -> Result:
     """Run `argv` to its end and return what it printed.
 
-    `env` is added to the caller's environment; `timeout` is in seconds; `ok` are the exit codes
-    that are no error; `on_line` is called with each line of output (both streams) as it comes, and
-    what it raises is raised at the child's end.
+    `env` is added to the caller's environment; `timeout` is in seconds of a usual host; `ok` are
+    the exit codes that are no error; `on_line` is called with each line of output (both streams) as
+    it comes, and what it raises is raised at the child's end.
 
     Raises CommandError for any other exit code, DeadlineExceeded when the limit is reached (the
     child's whole process group is ended first) and PrerequisiteError when the program is missing.
     """
     words = [str(word) for word in argv]
+    longest = wait.limit(timeout)
     collected: dict[str, list[str]] = {"stdout": [], "stderr": []}
     deaf: list[Exception] = []
 
@@ -114,7 +118,7 @@ def run(
             # A child that has ended by then tells why by its code.
             with contextlib.suppress(BrokenPipeError), child.stdin:
                 child.stdin.write(stdin)
-        code = child.wait(timeout)
+        code = child.wait(longest)
         # A daemon started by the child may keep the pipes open: its output is not waited for.
         deadline = time.monotonic() + LAST_WORDS
         for thread in drains:
@@ -123,7 +127,7 @@ def run(
         _end(child)
         said = tail("".join(collected["stderr"] or collected["stdout"]))
         raise DeadlineExceeded(
-            f"`{' '.join(words)}` did not end within {timeout:.0f} s{said}", hint=hint
+            f"`{' '.join(words)}` did not end within {longest:.0f} s{said}", hint=hint
         ) from None
     except BaseException:
         _end(child)

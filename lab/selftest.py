@@ -16,12 +16,15 @@ LAB = [*PYTHON, "pytest", "--exitfirst", "--durations=12"]
 APART = (
     "architecture",
     "bare",
+    "devcontainer",
     "firmware",
     "homework",
     "k3s",
     "offline",
     "planes",
+    "release",
     "snapshots",
+    "stock",
     "vm",
 )
 SUITES = {

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from lab import cluster, outside, runner, wait
+from lab import cluster, encoding, outside, runner, wait
 from lab.config import Lab
 from lab.connection import ssh_config
 from lab.errors import CommandError, DeadlineExceeded, NotFoundError, ResourceError
@@ -39,6 +39,7 @@ def environment(lab: Lab, tools: Path) -> dict[str, str]:
     return {
         **vagrant_environment(lab),
         **outside.environment(lab),
+        **encoding.VARIABLES,
         "PATH": f"{tools}:{python / 'bin'}:{os.environ['PATH']}",
         "VIRTUAL_ENV": str(python),
         "KUBECONFIG": str(lab.state / "kubeconfig"),
@@ -227,7 +228,7 @@ class Stacks:
                 [self.tools / "pulumi", *words, *target, "--non-interactive"],
                 cwd=self.lab.root,
                 env=environment(self.lab, self.tools),
-                timeout=wait.limit(timeout),
+                timeout=timeout,
                 on_line=lambda line: self.status.note(line.strip()),
             ).stdout
         except CommandError as error:

@@ -7,8 +7,11 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from lab import runner
+from lab import checkout, runner
 from lab.config import Lab
+
+# What the description of a machine of a lab's begins with.
+ROOT = "lab.root="
 
 
 def virsh(*words: str, ok: Sequence[int] = (0,)) -> str:
@@ -21,7 +24,7 @@ def virsh(*words: str, ok: Sequence[int] = (0,)) -> str:
 
 def description(lab: Lab) -> str:
     """What a machine is described by, which tells whose it is."""
-    return f"lab.root={lab.root}"
+    return f"{ROOT}{lab.root}"
 
 
 def remove(lab: Lab) -> bool:
@@ -29,9 +32,7 @@ def remove(lab: Lab) -> bool:
 
     Whether there were any.
     """
-    named = re.compile(rf"{re.escape(lab.name)}-(control-plane|worker)-\d+")
-    found = [name for name in virsh("list", "--all", "--name").split() if named.fullmatch(name)]
-    ours = [name for name in found if virsh("desc", name).strip() == description(lab)]
+    ours = [name for name, text in _described(lab).items() if text == description(lab)]
     for name in ours:
         undefine(name)
     runner.terminate(_forwards(lab))
@@ -41,6 +42,20 @@ def remove(lab: Lab) -> bool:
         virsh("net-destroy", network, ok=(0, 1))
         virsh("net-undefine", network)
     return bool(ours)
+
+
+def refuse_another(lab: Lab) -> None:
+    """Raises as checkout.refuse_another: all users of a host share libvirt's names of machines."""
+    texts = _described(lab).values()
+    roots = [text.removeprefix(ROOT) for text in texts if text.startswith(ROOT)]
+    checkout.refuse_another(lab, map(Path, roots))
+
+
+def _described(lab: Lab) -> dict[str, str]:
+    """The machines that are called as this lab's are -> their descriptions."""
+    named = re.compile(rf"{re.escape(lab.name)}-(control-plane|worker)-\d+")
+    found = [name for name in virsh("list", "--all", "--name").split() if named.fullmatch(name)]
+    return {name: virsh("desc", name).strip() for name in found}
 
 
 def undefine(machine: str) -> None:

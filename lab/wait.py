@@ -4,29 +4,62 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import cache
 from typing import TypeVar
 
 from lab.errors import DeadlineExceeded, LabError
 
 T = TypeVar("T")
-# How many times longer than on a usual machine everything may take.
-_slowness = 1.0
+# Additions that a processor of this century makes in USUAL seconds, by Python 3.11.
+WORK = 100_000
+USUAL = 0.003
+# A usual host beside other work counts as usual. No limit grows further than by LARGEST.
+SMALLEST, LARGEST = 2.5, 20.0
+# How many times slower than their host the lab's machines are: emulated ones are.
+_emulation = 1.0
 
 
-def expect(slowness: float) -> None:
-    """Make every limit of this process so many times longer, for machines that are slow."""
-    global _slowness
-    _slowness = slowness
+@cache
+def host_slowness() -> float:
+    """How many times slower than a usual computer this host is, from one short measurement.
+
+    The fastest of several rounds counts, so that a busy host is not taken for a slow one.
+    """
+    return slowness(min(_round() for _ in range(5)))
+
+
+def slowness(seconds: float) -> float:
+    """The factor for a host that takes so many seconds for WORK: 1, or SMALLEST to LARGEST."""
+    ratio = seconds / USUAL
+    return min(ratio, LARGEST) if ratio >= SMALLEST else 1.0
+
+
+def _round() -> float:
+    begun = time.perf_counter()
+    for _ in range(WORK):
+        pass
+    return time.perf_counter() - begun
+
+
+def expect(emulation: float) -> None:
+    """Make every limit of this process so many times longer, for machines slower than the host."""
+    global _emulation
+    _emulation = emulation
 
 
 def slow() -> bool:
     """Whether the lab's machines are slower than a usual machine."""
-    return _slowness > 1
+    return limit(1) > 1
 
 
 def limit(seconds: float) -> float:
-    """So many seconds on a usual machine, as the lab's machines are."""
-    return seconds * _slowness
+    """So many seconds on a usual machine, in seconds of this host and its machines."""
+    return seconds * host_slowness() * _emulation
+
+
+def pause(seconds: float) -> None:
+    """Do nothing for so many seconds, because a server asked for it."""
+    time.sleep(seconds)
 
 
 def until(
@@ -37,6 +70,7 @@ def until(
     interval: float = 0.1,
     longest: float = 1.0,
     silence: float | None = None,
+    unless: Callable[[], None] | None = None,
     hint: str = "",
 ) -> T:
     """Call `probe` until it returns something other than None, and return that.
@@ -45,13 +79,16 @@ def until(
     pause starts at `interval` seconds and grows by half up to `longest`.
 
     Raises DeadlineExceeded after `timeout` seconds (more on slow machines), naming `what` and the
-    last reason seen; and after `silence` seconds in which the probe did nothing but raise.
+    last reason seen; and after `silence` seconds in which the probe did nothing but raise. What
+    `unless` raises before a look ends the wait.
     """
     timeout = limit(timeout)
     deadline = time.monotonic() + timeout
     reason = "no answer yet"
     silent: float | None = None
     while True:
+        if unless:
+            unless()
         try:
             answer = probe()
             if answer is not None:

@@ -10,7 +10,7 @@ wanted=$(cat /etc/lab/kubeadm.json /etc/lab/flannel.yaml | sha256sum)
 # An initialisation that was cut off leaves files that the next one refuses.
 if [ ! -f $done ]; then
   [ -z "$(ls /etc/kubernetes/manifests)" ] || kubeadm reset --force >/dev/null 2>&1
-  kubeadm init --config /etc/lab/kubeadm.json
+  /usr/local/lib/lab/with-kubelet kubeadm init --config /etc/lab/kubeadm.json
 fi
 # Before CoreDNS' pods can run anywhere: one is enough for a lab, and it is asked every second
 # whether it is ready, not every ten.

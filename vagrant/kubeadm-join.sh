@@ -15,5 +15,5 @@ if [ -f $own ]; then
   fi
   kubeadm reset --force >/dev/null 2>&1
 fi
-kubeadm join --config /etc/lab/kubeadm.json
+/usr/local/lib/lab/with-kubelet kubeadm join --config /etc/lab/kubeadm.json
 touch $done

@@ -5,11 +5,14 @@
 #   timeline.sh stop
 #   timeline.sh read WORD SINCE         what was recorded and logged; SINCE is in seconds since 1970
 #
-# Changes of packet rules that have WORD in them go to the journal. On the control plane of kubeadm's
-# the scheduler, the controller manager and the KUBELETs (addresses) say more for as long as that.
+# Changes of packet rules that have WORD in them go to the journal. On a control plane the scheduler,
+# the controller manager and the KUBELETs (addresses) say more for as long as that. In k3s they share
+# one process, and with it how much they say.
 set -eu
 unit=lab-timeline
-pki=/etc/kubernetes/pki/apiserver-kubelet-client
+# The certificates with which an API server asks kubelets: kubeadm's, and k3s'.
+pairs='/etc/kubernetes/pki/apiserver-kubelet-client
+/var/lib/rancher/k3s/server/tls/client-kube-apiserver'
 
 start() {
   word=$1
@@ -29,10 +32,12 @@ stop() {
 level() {
   verbosity=$1
   shift
-  [ -f $pki.key ] || return 0
-  for address in 127.0.0.1:10257 127.0.0.1:10259 "$@"; do
-    curl --silent --insecure --max-time 2 --cert $pki.crt --key $pki.key --output /dev/null \
-      --request PUT --data "$verbosity" "https://$address/debug/flags/v" || true
+  for pair in $pairs; do
+    [ -f "$pair.key" ] || continue
+    for address in 127.0.0.1:10257 127.0.0.1:10259 "$@"; do
+      curl --silent --insecure --max-time 2 --cert "$pair.crt" --key "$pair.key" \
+        --output /dev/null --request PUT --data "$verbosity" "https://$address/debug/flags/v" || true
+    done
   done
 }
 

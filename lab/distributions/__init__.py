@@ -14,10 +14,12 @@ class Distribution(Protocol):
     """Installs Kubernetes on machines that are up. Every method may be called again."""
 
     def start(self, first: Remote) -> None:
-        """Make the first machine a control plane; returns when its API server answers."""
+        """Make the first machine a control plane; returns when its API server answers and has it
+        as a node, and its kubelet is healthy."""
 
     def join(self, first: Remote, others: Sequence[Remote]) -> None:
-        """Make the other machines nodes of the cluster, control planes or workers by their role."""
+        """Make the other machines nodes of the cluster, control planes or workers by their role;
+        returns when their kubelets are healthy."""
 
     def kubeconfig(self, first: Remote) -> str:
         """The administrator's kubeconfig, as it lies on the first machine."""
@@ -45,11 +47,23 @@ def distribution(lab: Lab, versions: dict[str, str]) -> Distribution:
     return Kubeadm(lab, versions)
 
 
-def wait_for_api(first: Remote, *kubectl: str) -> None:
-    """Wait until the API server says that it is ready: a machine that was stopped has one that
-    still starts. Raises DeadlineExceeded with the API server's own words."""
+def wait_for_node(remote: Remote, *kubectl: str) -> None:
+    """Wait until a control plane's API server says that it is ready, and knows the machine as a
+    node: a machine that was stopped has one that still starts. Raises DeadlineExceeded with the
+    API server's own words."""
 
-    def answers() -> str | None:
-        return first.run([*kubectl, "get", "--raw", "/readyz"], sudo=True) or None
+    def look(*words: str) -> str | None:
+        return remote.run([*kubectl, "get", *words], sudo=True) or None
 
-    wait.until(answers, what="the API server", timeout=120, hint="invoke lab-logs")
+    wait.until(
+        lambda: look("--raw", "/readyz"),
+        what="the API server",
+        timeout=120,
+        hint="invoke lab-logs",
+    )
+    wait.until(
+        lambda: look("node", remote.name, "--output", "name"),
+        what=f"node {remote.name}",
+        timeout=60,
+        hint="invoke lab-logs",
+    )

@@ -17,7 +17,7 @@ from typing import Any
 from lab import wait
 from lab.config import Lab, Machine
 from lab.connection import Remote
-from lab.distributions import by_role, machine_of, wait_for_api
+from lab.distributions import by_role, machine_of, units, wait_for_node
 from lab.images import PAUSE
 from lab.parallel import each
 from lab.registry import HOST
@@ -28,7 +28,7 @@ REGISTRIES = "/etc/rancher/k3s/registries.yaml"
 KUBECONFIG = "/etc/rancher/k3s/k3s.yaml"
 # The token with the digest of the cluster's CA in it, by which an agent knows the server.
 AGENT_TOKEN = "/var/lib/rancher/k3s/server/node-token"
-# A digest of what the unit was last started with.
+# A digest of what the unit was last started with, and had a healthy kubelet.
 STARTED = "/etc/rancher/k3s/lab-started"
 # Seconds for a unit to say that it is ready; it unpacks its images before that.
 START = 300
@@ -110,18 +110,14 @@ class K3s:
 
     def start(self, first: Remote) -> None:
         """A k3s server on the first machine."""
-        settings = server(self.lab, machine_of(self.lab, first), self._token())
-        self._run(first, settings, "k3s")
-        wait_for_api(first, "k3s", "kubectl")
+        self._serve(first)
 
     def join(self, first: Remote, others: Sequence[Remote]) -> None:
         """Servers one after the other, because etcd takes in one member at a time, then all
         agents at once."""
         planes, workers = by_role(self.lab, others)
         for plane in planes:
-            settings = server(self.lab, machine_of(self.lab, plane), self._token())
-            self._run(plane, settings, "k3s")
-            wait_for_api(plane, "k3s", "kubectl")
+            self._serve(plane)
         if not workers:
             return
         token = wait.until(
@@ -131,8 +127,7 @@ class K3s:
         )
 
         def join_one(worker: Remote) -> None:
-            settings = agent(self.lab, machine_of(self.lab, worker), token)
-            self._run(worker, settings, "k3s-agent")
+            self._run(worker, agent(self.lab, machine_of(self.lab, worker), token))
 
         each(workers, join_one)
 
@@ -141,8 +136,17 @@ class K3s:
         text = first.run(["cat", KUBECONFIG], sudo=True)
         return text.replace(": default", f": lab-{self.lab.name}")
 
-    def _run(self, remote: Remote, settings: dict[str, Any], unit: str) -> None:
-        """Start a unit with these settings, unless it runs or comes up with them already."""
+    def _serve(self, plane: Remote) -> None:
+        """A server on a control plane that answers and is a node."""
+        self._run(plane, server(self.lab, machine_of(self.lab, plane), self._token()))
+        wait_for_node(plane, "k3s", "kubectl")
+
+    def _run(self, remote: Remote, settings: dict[str, Any]) -> None:
+        """Have k3s run with these settings; returns when its kubelet is healthy.
+
+        A unit that runs or comes up with them already is not started again.
+        """
+        unit = units.unit_of(self.lab, machine_of(self.lab, remote))
         script = self.lab.root / "vagrant" / "k3s.sh"
         given = registries(self.lab)
         texts = {CONFIG: json.dumps(settings, indent=1), REGISTRIES: json.dumps(given, indent=1)}
@@ -150,11 +154,14 @@ class K3s:
         before = remote.run(["cat", STARTED], sudo=True, ok=(0, 1)).strip()
         state = remote.run(["systemctl", "is-active", unit], ok=range(256)).strip()
         if before == wanted and state in ("active", "activating"):
+            units.wait_healthy(self.lab, remote, unit)
             return
         for path, text in texts.items():
             remote.put(text, path, mode="0600")
-        # Twice, where containerd's settings are to be changed.
-        remote.script(script, unit, f"{wait.limit(START):.0f}", timeout=3 * START)
+        with units.hinted(self.lab):
+            # A release with containerd 1 may have to be started twice.
+            remote.script(script, unit, f"{wait.limit(START):.0f}", timeout=3 * START)
+        units.wait_healthy(self.lab, remote, unit)
         remote.put(wanted, STARTED)
 
     def _token(self) -> str:

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab import wait
+from lab import cgroups, wait
+from lab.cgroups import Cgroups
 from lab.config import Lab, Machine
 from lab.connection import Remote
-from lab.distributions import by_role, machine_of, wait_for_api
+from lab.distributions import by_role, machine_of, units, wait_for_node
 from lab.parallel import each
 from lab.state import remembered
 
@@ -74,7 +75,7 @@ def initial(
     token: str,
     certificate_key: str,
     versions: Mapping[str, str],
-    systemd_cgroup: bool,
+    groups: Cgroups,
 ) -> list[dict[str, Any]]:
     """The documents that `kubeadm init` reads for the first machine.
 
@@ -130,9 +131,9 @@ def initial(
         {
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",
-            "cgroupDriver": "systemd" if systemd_cgroup else "cgroupfs",
+            "cgroupDriver": groups.driver,
             # Since 1.35 the kubelet refuses cgroup v1 unless it is told otherwise.
-            **({} if systemd_cgroup else {"failCgroupV1": False}),
+            **({"failCgroupV1": False} if groups.version == 1 else {}),
             "failSwapOn": False,
             "resolvConf": "/run/lab/resolv.conf",
             # A node shares the disk of a laptop: a rather full one is no reason to evict pods.
@@ -197,19 +198,19 @@ class Kubeadm:
     def start(self, first: Remote) -> None:
         """`kubeadm init` on the first machine, then flannel."""
         machine = machine_of(self.lab, first)
-        systemd_cgroup = first.run(["stat", "-fc", "%T", "/sys/fs/cgroup"]).strip() == "cgroup2fs"
         parts = initial(
             self.lab,
             machine,
             self._token(),
             self._certificate_key(),
             self.versions,
-            systemd_cgroup,
+            cgroups.parse(first.run(["cat", cgroups.FILE])),
         )
         first.put(documents(parts), "/etc/lab/kubeadm.json", mode="0600")
         first.put(self._flannel(machine), "/etc/lab/flannel.yaml")
         first.script(self._script("kubeadm-control-plane.sh"), timeout=360)
-        wait_for_api(first, "kubectl", f"--kubeconfig={KUBECONFIG}")
+        units.wait_healthy(self.lab, first, "kubelet")
+        wait_for_node(first, "kubectl", f"--kubeconfig={KUBECONFIG}")
 
     def join(self, first: Remote, others: Sequence[Remote]) -> None:
         """`kubeadm join`: control planes one after the other, because etcd takes in one member at
@@ -228,6 +229,7 @@ class Kubeadm:
             )
             remote.put(documents(parts), "/etc/lab/kubeadm.json", mode="0600")
             remote.script(self._script("kubeadm-join.sh"), timeout=240)
+            units.wait_healthy(self.lab, remote, "kubelet")
 
         if planes:
             first.script(self._script("kubeadm-companions.sh"), timeout=120)

@@ -19,7 +19,6 @@ from pathlib import Path
 from lab import images, registry, runner
 from lab.config import Lab, cache_folder
 from lab.connection import Remote, connections
-from lab.containers import run_arguments
 from lab.errors import NotFoundError
 from lab.homework import data
 from lab.lifecycle import toolchain_of
@@ -81,7 +80,7 @@ def make_base(lab: Lab, toolchain: Toolchain, status: Status) -> str:
     platform = toolchain.platform
     tag = base_tag(lab, platform)
     if not (images.exists(tag) or images.load(tag, toolchain)):
-        debian = images.Builder(lab.root, toolchain, run_arguments(()), status).base()
+        debian = images.Builder(lab.root, toolchain, (), status).base()
         images.docker_build(tag, sources(lab) / "base", {"BASE": debian}, platform, status)
     return tag
 

@@ -176,6 +176,14 @@ def told_by_events(news: Iterable[News], control_plane: str) -> Iterator[Entry]:
             yield Entry(one.time, PROGRAMS.get(who, who), machine, what, "event")
 
 
+# A sandbox's metadata as containerd 1 prints them, and as containerd 2 does, in which one or two
+# spaces part the fields.
+SANDBOX = re.compile(
+    r"RunPodSandbox for (?:&PodSandboxMetadata{[^}]*?Namespace:(?P<old>[^,}]*),[^}]*}"
+    r'|name:"[^"]*".*? namespace:"(?P<new>[^"]*)")(?P<end>.*)'
+)
+
+
 @dataclass
 class Containers:
     """What containerd's log tells of the pods of one namespace, whose ids it learns on the way."""
@@ -186,13 +194,13 @@ class Containers:
 
     def tell(self, message: str) -> str:
         """A message in our words; empty when it is about something else."""
-        if found := re.match(r"RunPodSandbox for &PodSandboxMetadata{(.*?)}(.*)", message):
-            if f"Namespace:{self.namespace}," not in found[1]:
+        if found := SANDBOX.match(message):
+            if self.namespace != (found["old"] or found["new"]):
                 return ""
-            if identity := re.search(r'returns sandbox id "(\w+)"', found[2]):
+            if identity := re.search(r'returns sandbox id "(\w+)"', found["end"]):
                 self._sandboxes.add(identity[1])
                 return "has made the sandbox: the pod's network, held by `pause`"
-            return "" if found[2].strip() else "is asked for a sandbox"
+            return "" if "failed" in found["end"] else "is asked for a sandbox"
         if found := re.match(r'CreateContainer within sandbox "(\w+)" for (.*)', message):
             if found[1] not in self._sandboxes:
                 return ""
@@ -261,16 +269,20 @@ def rules_line(message: str) -> str:
 
 def told_by_machine(log: str, machine: str, late: float) -> Iterator[Entry]:
     """What a machine's logs tell, whose clock is `late`: its journal (JSON, a line each), logs of
-    containers after the component's name, and containerd's own file."""
+    containers after the component's name, and containerd's own file.
+
+    There the output of a CNI plugin, JSON as well, may stand before what containerd says. In the
+    journal's JSON containerd's quotes have backslashes.
+    """
     containers = Containers(NAMESPACE)
     for line in log.splitlines():
         name, _, rest = line.partition(" ")
-        if line.startswith("{"):
-            entry = _journalled(json.loads(line), containers)
-        elif name in WORDS:
+        if name in WORDS:
             entry = _contained(name, rest)
+        elif (begin := line.find('time="')) >= 0:
+            entry = _containerd(line[begin:], containers)
         else:
-            entry = _containerd(line, containers)
+            entry = _journalled(line, containers)
         if entry and entry[2]:
             when, component, what, source = entry
             yield Entry(when - late, component, machine, what, source)
@@ -289,20 +301,25 @@ def _containerd(line: str, containers: Containers) -> Said:
     return parsed and (parsed[0], "containerd", containers.tell(parsed[1]), "containerd's log")
 
 
-def _journalled(record: Object, containers: Containers) -> Said:
-    message = record.get("MESSAGE")
+def _journalled(line: str, containers: Containers) -> Said:
+    try:
+        record = json.loads(line)
+        message = record["MESSAGE"]
+    except (ValueError, TypeError, KeyError):
+        return None
     if not isinstance(message, str):
         return None
     when = float(record["__REALTIME_TIMESTAMP"]) / 1e6
     unit = record.get("_SYSTEMD_UNIT", "").removesuffix(".service")
     if unit == RULES_UNIT:
         return when, "kube-proxy", rules_line(message), "nft monitor"
-    return _containerd(message, containers) or (
-        when,
-        "kubelet",
-        logged("kubelet", message),
-        f"{unit}'s log",
-    )
+    if parsed := _containerd(message, containers):
+        return parsed
+    # k3s runs all components, and logs for all.
+    for component in WORDS if unit.startswith("k3s") else ("kubelet",):
+        if what := logged(component, message):
+            return when, component, what, f"{unit}'s log"
+    return None
 
 
 def told_by_kubectl(stderr: str, year: int) -> Iterator[Entry]:

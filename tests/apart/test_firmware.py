@@ -50,7 +50,7 @@ def up(checkout: Path, engine: None, stand_in: Path) -> Iterator[Bringup]:
     status = Status()
     up = Bringup.of(lab, lifecycle.toolchain_of(lab, status), status)
     if missing := [package for package, file in NEEDED.items() if not Path(file).exists()]:
-        prerequisites.install(missing, up.host, status)
+        prerequisites.install(missing, up.host, status, up.toolchain)
     wait.expect(machines.EMULATED)
     for step in (
         lifecycle.install_prerequisites,

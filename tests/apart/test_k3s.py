@@ -9,17 +9,29 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from lab import cgroups, wait
 from lab.distributions.k3s import CONFIG, REGISTRIES, STARTED
 from tests.e2e.support import Invoke, docker, scrub
 
 pytestmark = pytest.mark.e2e
 VERSION = "1.34.2+k3s1"
-PROGRAM = b'#!/bin/sh\necho "$1: this is not k3s" >&2\nexit 1\n'
+# It may say that it is ready, as k3s does while its kubelet cannot run yet. It unpacks itself, as
+# a k3s with containerd 2 does.
+PROGRAM = b"""\
+#!/bin/sh
+data=/var/lib/rancher/k3s/data
+mkdir -p $data/x/bin && ln -sfn x $data/current && echo config-v3.toml.tmpl >$data/x/bin/k3s
+echo "$1: invocation ${INVOCATION_ID:-unknown}" >&2
+[ ! -e /etc/lab/says-ready ] || { systemd-notify --ready; sleep 2; }
+echo "$1: this is not k3s" >&2
+exit 1
+"""
 MACHINE = "k3s-control-plane-1"
 
 
@@ -58,12 +70,40 @@ def test_a_program_that_does_not_start_is_told_with_its_words(lab: Invoke, mirro
     assert "| server: this is not k3s" in done.err
 
 
+def test_a_program_that_ends_when_it_has_said_that_it_is_ready(lab: Invoke) -> None:
+    """systemd starts it again and again: at the first time it is a step that failed."""
+    inside("touch", "/etc/lab/says-ready")
+    begun = time.monotonic()
+    try:
+        done = lab("lab-up", code=4)
+    finally:
+        inside("rm", "/etc/lab/says-ready")
+    assert time.monotonic() - begun < wait.limit(120)
+    assert f"✗ control plane (k3s {VERSION})" in done.err
+    assert "| server: this is not k3s" in done.err
+    assert "| k3s ended before kubelet was healthy" in done.err
+    assert "invoke lab-up --distribution kubeadm" in done.err
+
+
+def test_control_groups_on_the_machine(lab: Invoke) -> None:
+    """As its boot decided: k3s takes the systemd driver by the variable that its unit may lack."""
+    decided = cgroups.parse("\n".join(docker("exec", MACHINE, "cat", cgroups.FILE)))
+    said = inside("journalctl", "--unit", "k3s", "--lines", "9", "--output", "cat")
+    assert ("invocation unknown" in said) is (decided.driver == "cgroupfs")
+    told = json.loads(inside("cat", CONFIG))["kubelet-arg"]
+    own = [argument for argument in told if "cgroups=" in argument or "cgroup-root=" in argument]
+    assert bool(own) is (decided.driver == "cgroupfs")
+    if own:
+        root, *others = own
+        assert root.startswith("cgroup-root=/")
+        assert others == ["kubelet-cgroups=", "runtime-cgroups="]
+
+
 def test_settings_on_the_machine(lab: Invoke) -> None:
     settings = json.loads(inside("cat", CONFIG))
     assert settings["flannel-iface"] == "eth0"
     assert settings["node-ip"] in inside("ip", "-4", "address", "show", "eth0")
     assert not [word for word in json.dumps(settings).split('"') if word.startswith("@")]
-    assert settings["kubelet-arg"][0].startswith("cgroup-root=/")
     # No archive of images came with it: what every pod begins with is in the lab's registry.
     registry, _, image = settings["pause-image"].partition("/")
     name, _, tag = image.rpartition(":")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import config, host, prerequisites
+from lab import config, host, lifecycle, prerequisites
 from lab.output import Status
 from tests.e2e import kills, virtual
 from tests.e2e.support import NAME, Invoke, copy_checkout, leftovers, scrub
@@ -27,7 +27,7 @@ def engine(checkout: Path) -> None:
     status = Status()
     facts = host.gather(config.cache_folder())
     if missing := prerequisites.missing(lab, facts):
-        prerequisites.install(missing, facts, status)
+        prerequisites.install(missing, facts, status, lifecycle.toolchain_of(lab, status))
     if not facts.docker_engine:
         prerequisites.start_docker(facts, config.cache_folder(), status)
 

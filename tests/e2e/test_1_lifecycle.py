@@ -19,11 +19,11 @@ from typing import Any
 import pytest
 import yaml
 
-from lab import config, exercises, lock, wait
-from lab.containers import name_servers, resolver
+from lab import cgroups, config, exercises, lock, wait
 from lab.host import vagrant_home
 from lab.machines import LOCKED
 from lab.output import Status
+from lab.resolvers import name_servers_of_host
 from lab.toolchain import Toolchain
 from tests.e2e.support import KEPT, ROOT, Invoke, containers, docker, names, ready
 
@@ -307,7 +307,7 @@ def test_a_lab_that_came_from_another_network(invoke: Invoke) -> None:
     docker("exec", f"{invoke.lab}-control-plane-1", "sh", "-c", away)
     told = "which ask 192.0.2.9: lab-down and lab-up bring them" in invoke("lab-up").err
     # A host that asks nobody but itself has none to bring.
-    assert told is bool(name_servers(resolver().read_text()))
+    assert told is bool(name_servers_of_host())
 
 
 @contextmanager
@@ -337,6 +337,9 @@ def test_down_and_up_keep_everything(invoke: Invoke) -> None:
     assert process.wait(120) == 0
     assert not containers(invoke.lab)
     stopped = states(invoke)
+    # systemd has shut them down; they were not killed.
+    made = [f"{invoke.lab}-{machine}" for machine in names(stopped["machines"])]
+    assert "137" not in docker("inspect", "--format", "{{.State.ExitCode}}", *made)
     assert all(machine["state"] != "running" for machine in stopped["machines"])
     assert "invoke lab-up" in invoke("exercise-up", "pod", code=4).err
     by_hand = invoke.shell("pulumi up --stack pod --yes --non-interactive --skip-preview", code=1)
@@ -353,8 +356,9 @@ def test_down_and_up_keep_everything(invoke: Invoke) -> None:
     assert report["score"] == report["points"], report
     # All pods of a machine are below its own control group, after every boot.
     for machine in containers(invoke.lab):
-        settings = docker("exec", machine, "cat", "/run/lab/kubelet.env")
-        assert settings[0].startswith("LAB_KUBELET_ARGS=--cgroup-root=/"), settings
+        settings = docker("exec", machine, "cat", cgroups.FILE)
+        groups = cgroups.parse("\n".join(settings))
+        assert ("LAB_KUBELET_ARGS=" in settings) == (groups.version == 2), settings
 
 
 def test_logs(invoke: Invoke) -> None:

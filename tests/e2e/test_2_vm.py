@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from lab import runner, wait
+from lab import cgroups, runner, wait
 from lab.boxes import POOL, Box
 from lab.connection import Remote
 from lab.host import port_is_free
 from lab.platforms import this_platform
 from lab.virsh import virsh
 from tests.e2e.conftest import Beside
+from tests.e2e.nested import ANSWER, MEMORY
 from tests.e2e.support import ROOT, Invoke
 from tests.e2e.virtual import BUSYBOX, QUESTIONS, VirtualMachine, asked
 from tests.unit.test_docs import rows
@@ -67,6 +68,20 @@ def test_how_it_differs_from_a_container(virtual: VirtualMachine, invoke: Invoke
     }
     extra = set(answers[0]["packages"].split("\n")) - set(answers[1]["packages"].split("\n"))
     assert not extra
+
+
+def test_a_node_in_a_container_on_cgroup_v2(virtual: VirtualMachine) -> None:
+    """On a host like those of students: its systemd and kubelet share a tree of their own."""
+    told = dict(virtual.nested)
+    assert told["pod"] == ANSWER
+    assert (told["state"], told["failed"], told["restarts"]) == ("running", "", "0"), told
+    groups = cgroups.parse(told["groups"])
+    assert groups == cgroups.Cgroups(2, "systemd")
+    assert "LAB_KUBELET_ARGS=" in told["groups"].splitlines()
+    # Pods lie below the container's group, with their limits, and go with it.
+    assert "No such file" in told["outside"]
+    assert str(MEMORY) in told["memory"].split()
+    assert told["left"] == ""
 
 
 @pytest.mark.skipif(this_platform() != "linux-amd64", reason="the timers of a PC")

@@ -11,6 +11,7 @@ from lab import config, lifecycle, runner
 from lab.connection import Remote
 from lab.machines import Machines
 from lab.output import Status
+from tests.e2e.nested import run_a_node
 from tests.e2e.support import scrub_virtual
 
 # Of lab-up, all but Kubernetes: emulated, that alone takes minutes (tests/apart/test_vm.py).
@@ -70,13 +71,14 @@ class VirtualMachine:
     """A lab of one virtual machine, the connection to it, and what it answered.
 
     `busybox` is what was printed in the lecture's image, by Docker and by Singularity; `answers`
-    are those to QUESTIONS.
+    are those to QUESTIONS, `nested` those about a node in a container on this machine.
     """
 
     machines: Machines
     remote: Remote
     busybox: Mapping[str, str]
     answers: Mapping[str, str]
+    nested: Mapping[str, str]
 
 
 def boot(checkout: Path) -> VirtualMachine:
@@ -96,7 +98,8 @@ def boot(checkout: Path) -> VirtualMachine:
             name: remote.run([*command, "echo", "from", name], timeout=240)
             for name, command in BUSYBOX.items()
         }
-        return VirtualMachine(up.machines, remote, busybox, asked(remote))
+        answers = asked(remote)
+        return VirtualMachine(up.machines, remote, busybox, answers, run_a_node(up, remote))
     except BaseException:
         if (lab.state / "machines.json").exists():
             up.machines.remove()

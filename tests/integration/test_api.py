@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from tests.integration.conftest import ROOT
 from tests.integration.test_runner import gone
 
 # Stands for `kubectl proxy --unix-socket=PATH`: the socket is there before anybody listens.
-LATE = """#!{python}
+LATE = """
 import http.server, socket, sys, time
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -42,6 +43,13 @@ while True:
 """
 
 
+def late(folder: Path) -> str:
+    """A script that runs LATE: the interpreter's path may have a blank, which no `#!` takes."""
+    source = folder / "late.py"
+    source.write_text(LATE)
+    return f'#!/bin/sh\nexec {shlex.join([sys.executable, str(source)])} "$@"\n'
+
+
 def kubectl(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Put a program called kubectl first in PATH."""
     program = folder / "kubectl"
@@ -53,7 +61,7 @@ def kubectl(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     """Questions to the late kubectl."""
-    kubectl(tmp_path, LATE.format(python=sys.executable), monkeypatch)
+    kubectl(tmp_path, late(tmp_path), monkeypatch)
     proxy = Proxy()
     asks = Api(proxy.socket)
     yield asks
@@ -85,7 +93,7 @@ def test_a_cluster_that_is_away_is_not_waited_for(
 
 
 def test_processes_share_a_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kubectl(tmp_path, LATE.format(python=sys.executable), monkeypatch)
+    kubectl(tmp_path, late(tmp_path), monkeypatch)
     proxy = Proxy()
     kubectl(tmp_path, "#!/bin/sh\necho a second one >&2; exit 1\n", monkeypatch)
     monkeypatch.setenv(SOCKET, str(proxy.socket))
@@ -112,7 +120,7 @@ def test_a_proxy_ends_with_whoever_started_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It lets in everybody who reaches its socket, and nobody would know of it any more."""
-    kubectl(tmp_path, LATE.format(python=sys.executable), monkeypatch)
+    kubectl(tmp_path, late(tmp_path), monkeypatch)
     folders = tmp_path / "folders"
     folders.mkdir()
     monkeypatch.setenv("TMPDIR", str(folders))

@@ -5,23 +5,28 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import shutil
 import subprocess
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
 
-from lab import runner
+from lab import logs, runner
+from lab.config import Lab
+from lab.distributions import k3s
 from lab.errors import ConfigError, PrerequisiteError
 from lab.images import Builder
 from lab.output import Status
 from lab.toolchain import Toolchain
 from lab.toolchain.lock import Download, Item
 from tests.integration.conftest import ROOT, Web
+from tests.integration.machine import Folder
 
 VAGRANT = ROOT / "vagrant"
 SYSTEMD = Path("/usr/lib/systemd/system")
@@ -226,3 +231,145 @@ def restricted(text: str) -> str:
 def test_a_containerd_of_an_unknown_format_is_an_error() -> None:
     with pytest.raises(Exception, match="containerd has no section for its CRI"):
         restricted("version = 9\n")
+
+
+CONTAINERD = "var/lib/rancher/k3s/agent/etc/containerd"
+CONFIG = "etc/rancher/k3s/config.yaml"
+DROP_IN = "etc/systemd/system/k3s.service.d/lab-cgroups.conf"
+# The process tables of CAP_SYS_RESOURCE: of a host that has it, and of one that lacks it.
+HAS, LACKS = "CapBnd:\t000001ffffffffff\n", "CapBnd:\t000001fffeffffff\n"
+
+
+def machine(tmp_path: Path, groups: tuple[str, str], capabilities: str = HAS) -> Folder:
+    """A machine with k3s' settings, before k3s is started; `groups` are what `cgroups` reads."""
+    made = Folder(tmp_path)
+    kind, listing = groups
+    script = VAGRANT / "machine/rootfs/usr/local/lib/lab/cgroups"
+    made.write("run/lab/cgroups.env", runner.run([script, kind], stdin=listing.encode()).stdout)
+    made.write("proc/self/status", capabilities)
+    lab = Lab(root=tmp_path, workers=0, subnet=IPv4Network("192.168.56.0/24"), kubernetes=VERSION)
+    made.write(CONFIG, json.dumps(k3s.server(lab, lab.machines[0], "secret"), indent=1))
+    made.stand_in("ip", "echo '2: eth1 inet 192.168.56.11/24 brd 192.168.56.255 scope global eth1'")
+    made.stand_in("k3s", "exit 1")
+    return made
+
+
+CONTAINER_V1 = ("tmpfs", "9:name=systemd:/docker/12/init.scope\n4:memory:/docker/12\n")
+OWN_TREE = ("cgroup2fs", "0::/init.scope\n")
+
+
+@pytest.mark.parametrize(
+    ("groups", "arguments", "drop_in"),
+    [
+        # k3s' kubelet takes the driver of the machine, and stays with its containerd in its group.
+        (
+            CONTAINER_V1,
+            ["cgroup-root=/docker/12", "kubelet-cgroups=", "runtime-cgroups="],
+            "[Service]\nUnsetEnvironment=INVOCATION_ID\n",
+        ),
+        # A container on v2, or a virtual machine: k3s' own choices are right.
+        (OWN_TREE, [], ""),
+    ],
+)
+def test_k3s_has_the_control_groups_of_the_machine(
+    tmp_path: Path, groups: tuple[str, str], arguments: list[str], drop_in: str
+) -> None:
+    made = machine(tmp_path, groups)
+    # As left by another boot.
+    made.write(DROP_IN, "[Service]\n")
+    done = made.run("k3s.sh", "k3s", "30")
+    assert (done.returncode, done.stderr) == (0, "")
+    settings = json.loads(made.read(CONFIG))
+    told = settings["kubelet-arg"]
+    assert told[: len(arguments)] == arguments
+    assert told[len(arguments)] == "fail-swap-on=false"
+    assert settings["flannel-iface"] == "eth1"
+    assert made.read(DROP_IN) == drop_in
+    assert made.calls() == ["daemon-reload", "enable --quiet k3s", "restart k3s"]
+
+
+def test_a_k3s_that_does_not_start_is_told_with_its_words(tmp_path: Path) -> None:
+    made = machine(tmp_path, OWN_TREE)
+    made.started("exit 1")
+    done = made.run("k3s.sh", "k3s", "30")
+    assert (done.returncode, done.stderr) == (1, "the last words\nk3s does not start\n")
+
+
+# What k3s' program has in it, by the way in which its containerd takes a further file.
+PROGRAMS = {
+    "import": "config-v3.toml.tmpl config.toml.tmpl imports = [.../config-v3.toml.d/*.toml]",
+    "template": "config-v3.toml.tmpl config.toml.tmpl",
+    "second start": "config.toml.tmpl",
+}
+RUNTIME = '[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]\n  b = 1\n'
+
+
+@pytest.mark.parametrize("way", PROGRAMS)
+def test_one_start_is_enough_for_containerd_2(tmp_path: Path, way: str) -> None:
+    """On a host where nothing may lower an OOM score."""
+    made = machine(tmp_path, CONTAINER_V1, LACKS)
+    made.write("var/lib/rancher/k3s/data/x/bin/k3s", f"\0{PROGRAMS[way]}\0")
+    # k3s unpacks itself when it is called, here too.
+    data = "@var/lib/rancher/k3s/data"
+    made.stand_in("k3s", f"ln -sfn x {data}/current; exit 1")
+    made.started(f"[ -e @{CONTAINERD}/config.toml ] || cp @rendered @{CONTAINERD}/config.toml")
+    made.write("rendered", V2 + RUNTIME)
+    scripts = VAGRANT / "k3s/rootfs/usr/local/lib/lab"
+    shutil.copytree(scripts, made.root / "usr/local/lib/lab")
+    # Left by an earlier start, of another release for instance.
+    for name in ("config-v3.toml.tmpl", "config.toml.tmpl", "config-v3.toml.d/lab.toml"):
+        made.write(f"{CONTAINERD}/{name}", "old")
+    done = made.run("k3s.sh", "k3s", "30")
+    assert (done.returncode, done.stderr) == (0, "")
+    starts = [call for call in made.calls() if call.startswith("restart")]
+    assert len(starts) == (2 if way == "second start" else 1)
+    files = {
+        "import": "config-v3.toml.d/lab.toml",
+        "template": "config-v3.toml.tmpl",
+        "second start": "config.toml.tmpl",
+    }
+    texts = {name: made.read(f"{CONTAINERD}/{file}") for name, file in files.items()}
+    assert [name for name, text in texts.items() if text] == [way]
+    oom = {"io.containerd.cri.v1.runtime": {"restrict_oom_score_adj": True}}
+    expected = {"version": 3, "plugins": oom}
+    if way == "second start":
+        cri = tomllib.loads(texts[way])["plugins"]["io.containerd.grpc.v1.cri"]
+        assert cri["restrict_oom_score_adj"] is True and cri["a"] == 1
+    elif way == "import":
+        assert tomllib.loads(texts[way]) == expected
+    else:
+        first, second = texts[way].splitlines()
+        assert second == '{{ template "base" . }}'
+        (file,) = tomllib.loads(first)["imports"]
+        assert tomllib.loads(Path(file).read_text()) == expected
+
+
+def test_an_old_k3s_that_ends_before_its_second_start(tmp_path: Path) -> None:
+    made = machine(tmp_path, CONTAINER_V1, LACKS)
+    made.started("echo activating >@active")
+    done = made.run("k3s.sh", "k3s", "300")
+    words, why = done.stderr.splitlines()
+    assert (done.returncode, words) == (1, "the last words")
+    assert why.startswith("k3s ended before it wrote ")
+
+
+def test_a_host_with_all_capabilities_leaves_containerd_as_it_is(tmp_path: Path) -> None:
+    made = machine(tmp_path, OWN_TREE, HAS)
+    made.write(f"{CONTAINERD}/config-v3.toml.tmpl", "old")
+    assert made.run("k3s.sh", "k3s", "30").returncode == 0
+    assert not list((made.root / CONTAINERD).rglob("*.toml*"))
+    assert made.calls().count("restart k3s") == 1
+
+
+def test_logs_of_a_machine_have_those_of_its_containerd(tmp_path: Path) -> None:
+    """k3s' writes a file of its own; of others the journal has it."""
+    made = Folder(tmp_path)
+    shell, option, line = (made.moved(word) for word in logs.COMMANDS["containerd.log"])
+
+    def told() -> str:
+        path = f"{made.programs}:{os.environ['PATH']}"
+        return runner.run([shell, option, line], env={"PATH": path}).stdout
+
+    assert told() == "the last words\n"
+    made.write(logs.K3S_CONTAINERD.removeprefix("/"), "level=error\n")
+    assert told() == "level=error\n"

@@ -52,6 +52,15 @@ def test_machines_are_asked_for_again_after_a_race(lab: Lab, status: Status, tol
     assert asked.read_text() == "up --provider=libvirt\n" * 2
 
 
+def test_vagrant_can_read_any_path(lab: Lab, status: Status) -> None:
+    """With LC_ALL=C it ended in a checkout whose path has an umlaut."""
+    told, script = lab.root / "told", lab.root / "vagrant"
+    script.write_text(f'#!/bin/sh\necho "$LC_ALL" >"{told}"\n')
+    script.chmod(0o755)
+    Machines(lab, status).halt()
+    assert told.read_text() == "C.UTF-8\n"
+
+
 def test_any_other_refusal_is_told_at_once(lab: Lab, status: Status) -> None:
     asked = vagrant(lab.root, "the disk is full")
     with pytest.raises(CommandError, match="the disk is full"):

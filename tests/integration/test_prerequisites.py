@@ -11,6 +11,7 @@ import pytest
 
 from lab import host, lock, prerequisites
 from lab.config import Lab
+from lab.errors import PrerequisiteError
 from lab.output import Status
 
 # Each stands for a daemon of the same name, and answers as `virsh` once both are there.
@@ -53,3 +54,22 @@ def test_libvirts_daemons_do_not_hold_the_labs_lock(
     finally:
         for pid in programs.glob("*.pid"):
             os.kill(int(pid.read_text()), signal.SIGTERM)
+
+
+@pytest.mark.parametrize("loads", [True, False])
+def test_the_module_that_services_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: Status, loads: bool
+) -> None:
+    """Docker has not loaded it since 27.3; a kernel in a container has no modules at all."""
+    asked, program = tmp_path / "asked", tmp_path / "modprobe"
+    refusal = "" if loads else "echo modprobe: FATAL: Module br_netfilter not found >&2; exit 1\n"
+    program.write_text(f'#!/bin/sh\necho "$@" >>"{asked}"\n{refusal}')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    facts = replace(host.gather(tmp_path), is_root=True)
+    if loads:
+        prerequisites.load_bridge_netfilter(facts, status)
+    else:
+        with pytest.raises(PrerequisiteError, match=r"does not load br_netfilter.*not found"):
+            prerequisites.load_bridge_netfilter(facts, status)
+    assert asked.read_text() == "br_netfilter\n"

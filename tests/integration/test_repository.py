@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 
-from lab.images import _debian_mirror
+from lab.images import host_mirror
 from tests.integration.conftest import ROOT
 
 
@@ -25,7 +25,7 @@ def matches(pattern: str) -> str:
 
 def test_no_registry_has_its_name_in_a_file() -> None:
     """Registries are those that the host's own clients are set up for."""
-    settings = [output(sys.executable, "-m", "pip", "config", "list"), *_debian_mirror()]
+    settings = [output(sys.executable, "-m", "pip", "config", "list"), *host_mirror()]
     settings += [output("go", "env", "GOPROXY", "GOSUMDB")]
     hosts = set(re.findall(r"https?://([a-z0-9.-]+)", " ".join(settings)))
     assert not hosts or matches("|".join(re.escape(host) for host in hosts)) == ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -85,16 +85,40 @@ def chosen_ssh(invoke: Invoke) -> int:
 
 
 @pytest.fixture
-def held_port(invoke: Invoke) -> Iterator[int]:
-    """A port that a container is to have that was never started: nobody listens on it."""
-    port = chosen_ssh(invoke)
+def create(invoke: Invoke) -> Iterator[Callable[..., None]]:
+    """Make the container e2e-held, which is never started, with these options."""
     # What a run that was cut off has left.
     docker("rm", "--force", "e2e-held")
     subprocess.run("tar -cT /dev/null | docker import - e2e-held", shell=True, check=True)
-    docker("create", "--name", "e2e-held", "--publish", f"127.0.0.1:{port}:22", "e2e-held", "none")
-    yield port
+
+    def make(*options: str) -> None:
+        docker("create", "--name", "e2e-held", *options, "e2e-held", "none")
+
+    yield make
     docker("rm", "e2e-held")
     docker("rmi", "e2e-held")
+
+
+@pytest.fixture
+def held_port(invoke: Invoke, create: Callable[..., None]) -> int:
+    """A port that a container is to have that was never started: nobody listens on it."""
+    port = chosen_ssh(invoke)
+    create("--publish", f"127.0.0.1:{port}:22")
+    return port
+
+
+def test_a_lab_of_this_name_that_another_user_has(
+    invoke: Invoke, create: Callable[..., None]
+) -> None:
+    """It is told before the minutes in which the image is made."""
+    create("--label", f"lab.name={invoke.lab}", "--label", "lab.root=/root")
+    done = invoke("lab-up", code=2)
+    assert f"error: /root has a lab `{invoke.lab}` on this host already" in done.err
+    assert "hint: choose another name: invoke lab-up --lab NAME" in done.err
+    assert not (invoke.state / "choices.json").exists()
+    # Nor does this user's lab-destroy touch the other's machines.
+    invoke("lab-destroy")
+    assert docker("ps", "--all", "--quiet", "--filter", "name=^/e2e-held$")
 
 
 def test_port_of_a_stopped_container(invoke: Invoke, held_port: int, tmp_path: Path) -> None:
@@ -105,14 +129,19 @@ def test_port_of_a_stopped_container(invoke: Invoke, held_port: int, tmp_path: P
     assert f"ports.ssh: {held_port} is in use by e2e-held" in done.err
 
 
-def test_taken_network_is_named(invoke: Invoke, tmp_path: Path) -> None:
+@pytest.mark.parametrize("driver", ["bridge", "macvlan"])
+def test_taken_network_is_named(invoke: Invoke, tmp_path: Path, driver: str) -> None:
+    """Also one that no route leads to, as those of macvlan are."""
     if docker("network", "ls", "--quiet", "--filter", "name=^e2e-taken$"):
         docker("network", "rm", "e2e-taken")
-    docker("network", "create", "--subnet", "192.168.63.0/24", "e2e-taken")
+    options = ["--opt", "parent=docker0"] if driver == "macvlan" else []
+    options += ["--driver", driver, "--subnet", "192.168.63.0/24"]
+    docker("network", "create", *options, "e2e-taken")
     try:
         file = tmp_path / "lab.toml"
         file.write_text('[network]\nsubnet = "192.168.63.0/24"\n')
         done = invoke("lab-up", code=2, LAB_CONFIG=str(file))
     finally:
         docker("network", "rm", "e2e-taken")
-    assert "network.subnet: 192.168.63.0/24 is taken" in done.err
+    holder = "Docker's network e2e-taken has 192.168.63.0/24"
+    assert f"network.subnet: 192.168.63.0/24 is taken: {holder}" in done.err

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from lab import machines
+from lab import containers, machines
 from lab.boxes import Box
 from lab.config import HOST_ONLY, Forward, Lab, Ports
 from lab.keys import public
 from tests.e2e.support import ROOT
+from tests.unit.conftest import HEALTHY
 
 pytestmark = pytest.mark.e2e
 # HashiCorp's packages bring a Ruby of their own.
@@ -101,9 +102,7 @@ def test_docker_has_the_same_machines(lab: Lab, tmp_path: Path) -> None:
     """Names, ports, keys and sizes are the machine's; only the provider's own settings differ."""
     file = tmp_path / "machines.json"
     key = lab.state / "id_ed25519"
-    docker = machines.docker_settings(
-        lab, image="node:1", missing_capabilities=(), cgroup_version=2
-    )
+    docker = machines.docker_settings(lab, HEALTHY, "node:1")
     rendered = machines.rendering(lab, {**docker, "box": {"name": "lecture-lab/box"}})
     file.write_text(json.dumps(rendered))
     virtual = evaluated(lab.root, "virtualbox", file)
@@ -111,6 +110,7 @@ def test_docker_has_the_same_machines(lab: Lab, tmp_path: Path) -> None:
         settings = machine.pop("provider")
         assert settings["image"] == "node:1" and settings["has_ssh"]
         assert not settings["privileged"]
+        assert settings["stop_timeout"] == containers.STOP
         words = " ".join(settings["create_args"])
         (private,) = (item for item in other["networks"] if item["kind"] == "private_network")
         assert f"--ip {private['ip']} " in words and "--memory 3072m" in words
@@ -125,13 +125,52 @@ def test_a_clone_has_one_machine(lab: Lab, tmp_path: Path, provider: str) -> Non
     """As the homework: 2 processors, 2 GiB, port 8001, the folder, parts to provision."""
     (machine,) = evaluated(lab.root, provider, tmp_path / "none")
     assert forwarded(8001, 8001) in machine["networks"]
-    assert not machine["folders"]["/vagrant"]["disabled"]
     assert [item["name"] for item in machine["provisioners"]] == ["docker", "singularity"]
     assert machine["key"] is None
     if provider == "virtualbox":
+        assert not machine["folders"]["/vagrant"]["disabled"]
         assert machine["box"] == "debian/trixie64"
         assert machine["provider"]["default_nic_type"] is None
         sizes = [words[2:] for _, words in machine["provider"]["customizations"]]
         assert sizes == [["--cpus", 2], ["--memory", "2048"]]
     else:
-        assert machine["provider"]["create_args"] == ["--memory", "2048m"]
+        assert machine["folders"]["/vagrant"]["disabled"]
+        folder = ["--volume", f"{lab.root}:/vagrant"]
+        assert machine["provider"]["create_args"] == ["--memory", "2048m", *folder]
+
+
+# Notes what it is asked, and fails where a machine is to be made.
+DOCKER = """#!/bin/sh
+printf '%s\\n' "$@" >>"$NOTES"
+[ "$1" != run ]
+"""
+
+
+def test_a_clone_on_wsl(lab: Lab, tmp_path: Path) -> None:
+    """Vagrant takes WSL for Windows: it refuses a synced folder, or cuts its path's first slash."""
+    programs, notes = tmp_path / "programs", tmp_path / "notes"
+    programs.mkdir()
+    # In place of the image of a machine there is none.
+    for name, text in {"docker": DOCKER, "python3": "#!/bin/sh\n"}.items():
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    (tmp_path / "version").write_text("Linux version 6.6.87.2-microsoft-standard-WSL2\n")
+    line = 'mount --bind "$0" /proc/version && exec vagrant up --provider=docker'
+    rootless = ["--map-root-user"] if os.geteuid() else []
+    done = subprocess.run(
+        ["unshare", "--mount", *rootless, "sh", "-c", line, tmp_path / "version"],
+        cwd=lab.root,
+        env={
+            **os.environ,
+            "LAB_MACHINES_FILE": str(tmp_path / "none"),
+            "NOTES": str(notes),
+            "PATH": f"{programs}:{os.environ['PATH']}",
+            "VAGRANT_DOTFILE_PATH": str(tmp_path / "vagrant"),
+            "VAGRANT_HOME": str(tmp_path / "home"),
+        },
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert f"{lab.root}:/vagrant" in notes.read_text().splitlines(), done.stdout + done.stderr

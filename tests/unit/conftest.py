@@ -12,11 +12,48 @@ from typing import Any
 
 import pytest
 
+from lab import wait
 from lab.config import Lab, Ports
 from lab.connection import Remote
-from lab.host import Engine, Host
+from lab.engine import Engine
+from lab.host import Host
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+# A Debian host without a hypervisor.
+HEALTHY = Host(
+    name="laptop",
+    system="Linux",
+    architecture="x86_64",
+    distribution="debian",
+    codename="bookworm",
+    python=(3, 11),
+    cpus=4,
+    memory=16000,
+    memory_free=12000,
+    disk_free=50 * 1024,
+    docker_disk_free=50 * 1024,
+    cgroup=2,
+    missing_capabilities=(),
+    is_root=False,
+    can_sudo=True,
+    docker_cli=True,
+    docker_engine=Engine("26.1.5", "laptop", Path("/var/lib/docker")),
+    docker_trouble="",
+    vagrant="2.3.4",
+    vagrant_libvirt=False,
+    virtualbox=None,
+    mmdebstrap=True,
+    c_compiler=True,
+    kvm=False,
+    inotify_instances=512,
+    bridge_netfilter=True,
+    resolver=Path("/etc/resolv.conf"),
+    name_servers=("192.0.2.53",),
+    networks={},
+    held_ports={},
+)
 
 
 class Scripted(Remote):
@@ -45,6 +82,8 @@ def nothing_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: Any, **kwargs: Any) -> None:
         raise AssertionError(f"a unit test reached outside: {args}")
 
+    # Limits are those of a usual host, however slow this one is.
+    monkeypatch.setattr(wait, "host_slowness", lambda: 1.0)
     monkeypatch.setattr(subprocess, "Popen", refuse)
     monkeypatch.setattr(socket.socket, "connect", refuse)
 
@@ -66,36 +105,7 @@ def lab(tmp_path: Path) -> Lab:
 @pytest.fixture
 def host() -> Callable[..., Host]:
     """A healthy Debian host without a hypervisor; keywords change it."""
-    healthy = Host(
-        name="laptop",
-        system="Linux",
-        architecture="x86_64",
-        distribution="debian",
-        codename="bookworm",
-        python=(3, 11),
-        cpus=4,
-        memory=16000,
-        memory_free=12000,
-        disk_free=50 * 1024,
-        docker_disk_free=50 * 1024,
-        cgroup=2,
-        missing_capabilities=(),
-        is_root=False,
-        can_sudo=True,
-        docker_cli=True,
-        docker_engine=Engine("26.1.5", "laptop", Path("/var/lib/docker"), rootless=False),
-        docker_trouble="",
-        vagrant="2.3.4",
-        vagrant_libvirt=False,
-        virtualbox=None,
-        mmdebstrap=True,
-        c_compiler=True,
-        kvm=False,
-        inotify_instances=512,
-        networks=(),
-        held_ports={},
-    )
-    return lambda **changes: replace(healthy, **changes)
+    return lambda **changes: replace(HEALTHY, **changes)
 
 
 @pytest.fixture

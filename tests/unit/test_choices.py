@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from lab import config
+from lab import config, containers, lifecycle
 from lab.choices import FILE, announce, neighbours, resolve, to_remember
 from lab.config import Forward, Lab, Ports
 from lab.errors import ConfigError
@@ -35,6 +36,18 @@ def settle(lab: Lab, host: Host, versions: Any = ONE, busy: Any = ()) -> Lab:
         port_is_free=lambda port: port not in busy,
         owner=lambda port: "nginx (process 7)",
     )[0]
+
+
+# A host that has of 10.88.0.0 to 10.100.0.0 only what a lab has inside.
+ALL_BUT_INSIDE = [
+    *("192.168.0.0/16", "172.16.0.0/12", "10.0.0.0/10", "10.64.0.0/12", "10.80.0.0/13"),
+    *("10.90.0.0/15", "10.92.0.0/14", "10.97.0.0/16", "10.98.0.0/15", "10.128.0.0/9"),
+]
+
+
+def taken(*networks: str) -> dict[IPv4Network, str]:
+    """Networks that a host has already."""
+    return dict.fromkeys(map(IPv4Network, networks), "a VPN")
 
 
 @pytest.fixture
@@ -76,19 +89,47 @@ def test_workers_by_memory(
 
 
 def test_first_free_network(open_lab: Lab, host: Callable[..., Host]) -> None:
-    taken = (IPv4Network("192.168.56.0/24"), IPv4Network("192.168.57.128/25"))
-    assert str(settle(open_lab, host(networks=taken)).subnet) == "192.168.58.0/24"
+    networks = taken("192.168.56.0/24", "192.168.57.128/25")
+    assert str(settle(open_lab, host(networks=networks)).subnet) == "192.168.58.0/24"
+
+
+@pytest.mark.parametrize("provider", ["auto", "docker", "libvirt"])
+@pytest.mark.parametrize(
+    ("networks", "subnet"),
+    [
+        # A home, a school or a VPN with all of it.
+        (["192.168.0.0/16"], "172.30.56.0/24"),
+        (["192.168.0.0/16", "172.16.0.0/12"], "10.156.56.0/24"),
+        (["192.168.0.0/16", "10.0.0.0/8"], "172.30.56.0/24"),
+        (["192.168.0.0/16", "172.16.0.0/12", "10.156.0.0/16"], "10.0.0.0/24"),
+        # What the lab itself has inside is no way out: pods, Services, Docker in the machines.
+        (ALL_BUT_INSIDE, "10.100.0.0/24"),
+        (["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"], "198.18.0.0/24"),
+        (["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "198.18.0.0/30"], "198.18.1.0/24"),
+    ],
+)
+def test_a_way_out_of_networks_that_are_taken(
+    open_lab: Lab, host: Callable[..., Host], provider: str, networks: list[str], subnet: str
+) -> None:
+    lab = replace(open_lab, provider=provider)
+    assert str(settle(lab, host(networks=taken(*networks))).subnet) == subnet
 
 
 def test_no_free_network(open_lab: Lab, host: Callable[..., Host]) -> None:
+    """VirtualBox allows one range only."""
+    wide = host(networks=taken("192.168.0.0/16"), virtualbox=VIRTUALBOX)
     with pytest.raises(ConfigError, match=r"every /24 of 192\.168\.56\.0/21 is taken"):
-        settle(open_lab, host(networks=(IPv4Network("192.168.0.0/16"),)))
+        settle(replace(open_lab, provider="virtualbox"), wide)
+    everything = taken("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "198.18.0.0/15")
+    with pytest.raises(ConfigError, match="every /24 that is private is taken"):
+        settle(open_lab, host(networks=everything))
 
 
 def test_a_taken_network_is_refused(open_lab: Lab, host: Callable[..., Host]) -> None:
     wanted = replace(open_lab, subnet=IPv4Network("192.168.57.0/24"))
-    with pytest.raises(ConfigError, match=r"network\.subnet: 192\.168\.57\.0/24 is taken"):
-        settle(wanted, host(networks=(IPv4Network("192.168.57.0/24"),)))
+    with pytest.raises(ConfigError, match=r"network\.subnet: 192\.168\.57\.0/24 is taken: a VPN"):
+        settle(wanted, host(networks=taken("192.168.57.0/24")))
+    assert settle(wanted, host(networks=taken("192.168.56.0/24"))).subnet == wanted.subnet
 
 
 def test_next_free_ports(open_lab: Lab, host: Callable[..., Host]) -> None:
@@ -111,9 +152,7 @@ def test_a_lab_keeps_its_choices(open_lab: Lab, host: Callable[..., Host]) -> No
     first = settle(open_lab, host(), busy={8080})
     open_lab.state.mkdir(parents=True)
     (open_lab.state / FILE).write_text(json.dumps(to_remember(first)))
-    later = host(
-        virtualbox=VIRTUALBOX, memory_free=1000, networks=(IPv4Network("192.168.56.0/24"),)
-    )
+    later = host(virtualbox=VIRTUALBOX, memory_free=1000, networks=taken("192.168.56.0/24"))
     again = settle(open_lab, later, BOTH, busy={8081, 6443, 5000, 2222})
     assert again == first
     # Its own ports are in use by itself when they are also in the file.
@@ -170,18 +209,20 @@ def test_what_another_lab_has_chosen_is_taken(
     cache, root = tmp_path / "cache", tmp_path / checkout
     first = bring_up(settle(replace(open_lab, root=root, name="first"), host()), cache)
     networks, ports = neighbours(open_lab, cache)
-    assert networks == (first.subnet,)
-    assert ports[6443] == ports[2227] == ("lab first" + (f" of {root}" if checkout else ""))
+    owner = "lab first" + (f" of {root}" if checkout else "")
+    assert networks == {first.subnet: owner}
+    assert ports[6443] == ports[2227] == owner
     second = settle(open_lab, host(networks=networks), busy=ports)
     assert str(second.subnet) == "192.168.57.0/24"
     assert second.ports == Ports(api=6444, http=8081, registry=5001, ssh=2228)
-    assert neighbours(first, cache) == ((), {})
+    assert neighbours(first, cache) == ({}, {})
 
 
 def test_labs_that_begin_at_once_do_not_choose_the_same(
-    open_lab: Lab, host: Callable[..., Host], tmp_path: Path
+    open_lab: Lab, host: Callable[..., Host], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both look at the host, and install what it lacks; then each writes down its choice."""
+    monkeypatch.setattr(containers, "made_by", lambda name: {})
     tools: Any = SimpleNamespace(
         cache=tmp_path / "cache",
         version=lambda item: "1.35.4",
@@ -196,6 +237,42 @@ def test_labs_that_begin_at_once_do_not_choose_the_same(
     assert both[0].lab.ports != both[1].lab.ports
     for up in both:
         assert json.loads((up.lab.state / FILE).read_text()) == to_remember(up.lab)
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_a_choice_that_failed_is_not_kept(
+    open_lab: Lab,
+    host: Callable[..., Host],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    made: bool,
+) -> None:
+    """Docker has a network of that range since the host was looked at, or a program a port."""
+    first = bring_up(settle(replace(open_lab, mirror="usb"), host(), busy={8080}), tmp_path)
+    monkeypatch.setattr(lifecycle, "render", lambda up: {})
+
+    def refuse(image: str) -> None:
+        raise ConfigError("Pool overlaps with other one on this address space")
+
+    machines = SimpleNamespace(
+        make_key=lambda: None,
+        render=lambda settings: None,
+        start=refuse,
+        known=lambda: {"control-plane-1": "12ab"} if made else {},
+    )
+    up: Any = SimpleNamespace(lab=first, machines=machines, status=Status(io.StringIO()), image="")
+    with pytest.raises(ConfigError, match="Pool overlaps"):
+        lifecycle.start_machines(up)
+    later = host(networks=taken("192.168.56.0/24"))
+    again = settle(replace(open_lab, mirror=""), later, busy={8081})
+    if made:
+        assert again == first
+    else:
+        assert str(again.subnet) == "192.168.57.0/24"
+        assert again.ports.http == 8080
+        # All else that lab-up was told of stays.
+        assert again.mirror == first.mirror
+        assert neighbours(replace(open_lab, name="second"), tmp_path) == ({}, {})
 
 
 def test_checkouts_that_are_there_are_announced_once(open_lab: Lab, tmp_path: Path) -> None:
@@ -282,4 +359,4 @@ def test_a_torn_record_of_another_lab_takes_nothing(open_lab: Lab) -> None:
     folder = open_lab.state.parent / "torn"
     folder.mkdir(parents=True)
     (folder / FILE).write_text('{"subnet": "192.1')
-    assert neighbours(open_lab, open_lab.root) == ((), {})
+    assert neighbours(open_lab, open_lab.root) == ({}, {})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from lab import config
 from lab.config import Forward, Lab
 from lab.errors import ConfigError
+from tests.unit.conftest import ROOT
 
 
 def load(root: Path, text: str | None = None, environ: Any = None, **flags: Any) -> Lab:
@@ -83,8 +86,11 @@ def test_every_problem_with_its_line(tmp_path: Path) -> None:
         ("name = 3", "name: 3 must be"),
         ("version = 2", "version: 2 must be 1, the version"),
         ('kubernetes = "latest"', "kubernetes: 'latest' must be"),
-        ('[network]\nsubnet = "10.0.0.0/24"', "must be a /24 inside 192.168.56.0/21"),
+        ('[network]\nsubnet = "8.8.8.0/24"', "must be a /24 inside one of 10.0.0.0/8, 172.16"),
         ('[network]\nsubnet = "192.168.56.0/23"', "must be a /24 inside"),
+        ('[network]\nsubnet = "nothing"', "must be a network such as"),
+        ('[network]\nsubnet = "10.89.3.0/24"', "10.89.3.0/24 overlaps 10.88.0.0/15, which Docker"),
+        ('[network]\npods = "10.80.0.0/12"', "network.pods: 10.80.0.0/12 overlaps 10.88.0.0/15"),
         ('[network]\npods = "10.244.0.0/24"', "must have a prefix from /12 to /20"),
         ('[network]\npods = "10.244.0.1/16"', "must be a network such as"),
         ("[ports]\nhttp = 80", "ports.http: 80 must be a whole number from 1024"),
@@ -100,6 +106,21 @@ def test_every_problem_with_its_line(tmp_path: Path) -> None:
 )
 def test_rules(tmp_path: Path, text: str, expected: str) -> None:
     assert any(expected in problem for problem in problems(tmp_path, text + "\n"))
+
+
+@pytest.mark.parametrize("subnet", ["10.1.2.0/24", "172.30.56.0/24", "192.168.1.0/24"])
+def test_any_private_network_will_do(tmp_path: Path, subnet: str) -> None:
+    assert str(load(tmp_path, "", {"LAB_SUBNET": subnet}).subnet) == subnet
+    assert load(tmp_path, "", {"LAB_SUBNET": "auto"}).subnet is None
+
+
+def test_what_machines_have_inside() -> None:
+    """Docker's settings there, and podman's own network."""
+    file = ROOT / "vagrant/machine/rootfs/etc/docker/daemon.json"
+    settings = json.loads(file.read_text())
+    pools = [pool["base"] for pool in settings["default-address-pools"]]
+    for text in (settings["bip"], *pools, "10.88.0.0/16"):
+        assert IPv4Network(text, strict=False).subnet_of(config.WITHIN_MACHINES)
 
 
 def test_networks_must_not_overlap(tmp_path: Path) -> None:

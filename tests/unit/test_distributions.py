@@ -11,22 +11,22 @@ from typing import Any
 
 import pytest
 
-from lab import wait
+from lab import cgroups, wait
+from lab.cgroups import Cgroups
 from lab.config import Lab
-from lab.distributions import distribution, k3s, kubeadm
+from lab.distributions import distribution, k3s, kubeadm, units
 from lab.distributions.k3s import K3s
 from lab.distributions.kubeadm import Kubeadm
-from lab.errors import CommandError
+from lab.errors import CommandError, DeadlineExceeded, ResourceError
 from tests.unit import k3s_keys
 from tests.unit.conftest import Scripted
 
 VERSIONS = {"kubernetes": "1.35.4", "coredns": "1.14.4", "etcd": "3.6.14", "flannel": "0.27.4"}
+V1, V2 = Cgroups(1, "cgroupfs"), Cgroups(2, "systemd")
 
 
-def kinds(lab: Lab, systemd_cgroup: bool = True) -> dict[str, dict[str, Any]]:
-    parts = kubeadm.initial(
-        lab, lab.machines[0], "abcdef.0123456789abcdef", "0f", VERSIONS, systemd_cgroup
-    )
+def kinds(lab: Lab, groups: Cgroups = V2) -> dict[str, dict[str, Any]]:
+    parts = kubeadm.initial(lab, lab.machines[0], "abcdef.0123456789abcdef", "0f", VERSIONS, groups)
     return {str(part["kind"]): part for part in parts}
 
 
@@ -49,13 +49,13 @@ def test_control_plane(lab: Lab) -> None:
 
 
 def test_cgroup_driver(lab: Lab) -> None:
-    assert kinds(lab, True)["KubeletConfiguration"]["cgroupDriver"] == "systemd"
-    assert kinds(lab, False)["KubeletConfiguration"]["cgroupDriver"] == "cgroupfs"
+    assert kinds(lab, V2)["KubeletConfiguration"]["cgroupDriver"] == "systemd"
+    assert kinds(lab, V1)["KubeletConfiguration"]["cgroupDriver"] == "cgroupfs"
 
 
 def test_a_kubelet_refuses_cgroup_v1_unless_it_is_told(lab: Lab) -> None:
-    assert kinds(lab, False)["KubeletConfiguration"]["failCgroupV1"] is False
-    assert "failCgroupV1" not in kinds(lab, True)["KubeletConfiguration"]
+    assert kinds(lab, V1)["KubeletConfiguration"]["failCgroupV1"] is False
+    assert "failCgroupV1" not in kinds(lab, V2)["KubeletConfiguration"]
 
 
 def test_worker(lab: Lab) -> None:
@@ -181,16 +181,22 @@ def three(lab: Lab, name: str) -> tuple[Lab, list[str], list[Talked]]:
 def test_k3s_joins_servers_first_and_agents_by_what_the_server_signs(lab: Lab) -> None:
     lab, order, machines = three(lab, "k3s")
     K3s(lab).join(machines[0], machines[1:])
-    assert order == [
-        "k3s.sh control-plane-2 k3s 300",
-        "k3s.sh control-plane-3 k3s 300",
-        "k3s.sh worker-1 k3s-agent 300",
+    healthy = [
+        "kubelet.sh control-plane-2 k3s 300",
+        "kubelet.sh control-plane-3 k3s 300",
+        "kubelet.sh worker-1 k3s-agent 300",
     ]
+    started = [line.replace("kubelet.sh", "k3s.sh") for line in healthy]
+    # Each is healthy before the next one is begun.
+    assert order == [line for pair in zip(started, healthy, strict=True) for line in pair]
     token = json.loads(machines[3].files[k3s.CONFIG])["token"]
     assert token == "K10ab::server:secret"
-    # Again, as every lab-up does on a lab that was changed: what runs is left alone.
+    # Again, as every lab-up does on a lab that was changed: what runs is left alone, and only has
+    # to be healthy, since a unit that restarts again and again is "activating" as well.
+    order.clear()
     K3s(lab).join(machines[0], machines[1:])
-    assert len(order) == 3
+    assert order == healthy
+    order.clear()
     (lab.root / "vagrant" / "k3s.sh").write_text("start otherwise")
     K3s(lab).join(machines[0], machines[1:])
     assert len(order) == 6
@@ -203,8 +209,11 @@ def test_kubeadm_joins_control_planes_one_by_one(lab: Lab) -> None:
         "kubeadm-discovery.sh control-plane-1",
         "kubeadm-companions.sh control-plane-1",
         "kubeadm-join.sh control-plane-2",
+        "kubelet.sh control-plane-2 kubelet 60",
         "kubeadm-join.sh control-plane-3",
+        "kubelet.sh control-plane-3 kubelet 60",
         "kubeadm-join.sh worker-1",
+        "kubelet.sh worker-1 kubelet 60",
     ]
     assert "controlPlane" not in machines[3].files["/etc/lab/kubeadm.json"]
 
@@ -217,6 +226,10 @@ class Restarted(Scripted):
         self.refusals = refusals
 
     def answer(self, argv: Sequence[str]) -> str:
+        if cgroups.FILE in argv:
+            return "LAB_CGROUP_VERSION=2\nLAB_CGROUP_DRIVER=systemd\n"
+        if "node" in argv:
+            return f"node/{self.name}"
         if "/readyz" not in argv:
             return ""
         self.refusals -= 1
@@ -244,7 +257,7 @@ def test_start_ends_when_the_api_server_answers(lab: Lab, name: str) -> None:
 def test_the_only_control_plane_is_not_elected(lab: Lab) -> None:
     def arguments(planes: int) -> dict[str, str]:
         made = replace(lab, control_planes=planes)
-        parts = kubeadm.initial(made, made.machines[0], "token", "key", VERSIONS, True)
+        parts = kubeadm.initial(made, made.machines[0], "token", "key", VERSIONS, V2)
         told = [parts[1][name]["extraArgs"] for name in ("controllerManager", "scheduler")]
         assert told[0] == told[1]
         return {one["name"]: one["value"] for one in told[0]}
@@ -258,7 +271,112 @@ def test_components_are_patient_on_slow_machines(monkeypatch: pytest.MonkeyPatch
     usual = kubeadm.limits(kubeadm.SERVER_LIMITS)
     assert {"name": "etcd-healthcheck-timeout", "value": "2s"} in usual
     assert {"name": "election-timeout", "value": "1000"} in kubeadm.limits(kubeadm.ETCD_LIMITS, "")
-    monkeypatch.setattr(wait, "_slowness", 6.0)
+    monkeypatch.setattr(wait, "_emulation", 6.0)
     slow = {one["name"]: one["value"] for one in kubeadm.limits(kubeadm.LEADER_LIMITS)}
     assert slow["leader-elect-lease-duration"] == "90s"
     assert slow["leader-elect-renew-deadline"] == "60s"
+
+
+class Fails(Restarted):
+    """A machine on which this script fails."""
+
+    def __init__(self, script: str) -> None:
+        super().__init__(0)
+        self.failing = script
+        self.written: list[str] = []
+
+    def put(self, content: str | bytes, path: str, mode: str = "0644", owner: str = "root") -> None:
+        self.written.append(path)
+
+    def script(self, path: Path, *arguments: str, timeout: int = 60) -> str:
+        if path.name == self.failing:
+            said = "kubelet exited: invalid configuration\nk3s ended"
+            raise CommandError([path.name], 1, said, where=self.name, hint="invoke lab-logs")
+        return ""
+
+
+@pytest.mark.parametrize(
+    ("name", "script"), [("k3s", "k3s.sh"), ("k3s", "kubelet.sh"), ("kubeadm", "kubelet.sh")]
+)
+def test_a_unit_that_ends_is_a_control_plane_that_failed(lab: Lab, name: str, script: str) -> None:
+    """Although the API server answers: between two starts it does."""
+    (lab.root / "vagrant").mkdir()
+    for file in ("flannel.yaml", "k3s.sh"):
+        (lab.root / "vagrant" / file).write_text("")
+    made = distribution(replace(lab, distribution=name), VERSIONS)
+    machine = Fails(script)
+    with pytest.raises(CommandError, match="invalid configuration") as caught:
+        made.start(machine)
+    # The next lab-up starts it anew.
+    assert k3s.STARTED not in machine.written
+    # k3s is not the only way to a cluster.
+    assert ("lab-up --distribution kubeadm" in caught.value.hint) is (name == "k3s")
+    assert "invoke lab-logs" in caught.value.hint
+
+
+def shown(active: str, restarts: int) -> str:
+    return f"ActiveState={active}\nNRestarts={restarts}\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "runs"),
+    [
+        (shown("active", 0), shown("active", 0), True),
+        # One election that was lost on a busy host.
+        (shown("active", 3), shown("activating", 4), True),
+        (shown("active", 3), shown("active", 5), False),
+        (shown("active", 3), shown("activating", 5), False),
+        (shown("active", 0), shown("failed", 0), False),
+        # Started by hand, which counts from the beginning.
+        (shown("active", 7), shown("active", 0), True),
+    ],
+)
+def test_whether_a_unit_keeps_running(before: str, now: str, runs: bool) -> None:
+    assert units.keeps_running(units.parse(before), units.parse(now)) is runs
+
+
+class Looping(Scripted):
+    """A machine whose unit is restarted once between two looks, and has these last words."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.restarts = -1
+        self.asked: set[str] = set()
+
+    def answer(self, argv: Sequence[str]) -> str:
+        if argv[0] == "journalctl":
+            return "level=fatal kubelet exited: invalid configuration\n"
+        self.restarts += 1
+        self.asked.add(argv[-1])
+        return shown("active", self.restarts)
+
+
+class Gone(Scripted):
+    def answer(self, argv: Sequence[str]) -> str:
+        raise DeadlineExceeded("it is busy")
+
+
+def test_a_unit_that_ends_again_and_again_ends_the_wait(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = replace(lab, distribution="k3s")
+    plane, worker = Gone("control-plane-1"), Looping("worker-1")
+    monkeypatch.setattr(units, "INTERVAL", 0.0)
+    watch = units.Watch(lab, [plane, worker])
+
+    def not_ready() -> None:
+        raise ResourceError("worker-1 is not Ready")
+
+    with pytest.raises(ResourceError, match="k3s-agent on worker-1 ends again") as caught:
+        wait.until(not_ready, what="every node", timeout=60, interval=0.001, unless=watch)
+    assert "| level=fatal kubelet exited: invalid configuration" in caught.value.message
+    assert "--distribution kubeadm" in caught.value.hint
+    assert (worker.restarts, worker.asked) == (units.MOST_RESTARTS, {"k3s-agent"})
+
+
+def test_units_are_not_asked_at_every_look(lab: Lab) -> None:
+    worker = Looping("worker-1")
+    watch = units.Watch(lab, [worker])
+    for _ in range(5):
+        watch()
+    assert (worker.restarts, worker.asked) == (0, {"kubelet"})

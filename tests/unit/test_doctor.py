@@ -9,14 +9,17 @@ from typing import Any
 
 import pytest
 
-from lab import doctor
+from lab import doctor, engine
 from lab.choices import Choice
 from lab.config import Lab
+from lab.engine import Engine, Kind
 from lab.errors import PrerequisiteError
-from lab.host import Engine, Host
+from lab.host import Host
 
-ELSEWHERE = Engine("28.0.1", "docker-desktop", Path("/nowhere"), rootless=False)
-ROOTLESS = Engine("28.0.1", "laptop", Path("/home/kim/.local/share/docker"), rootless=True)
+ROOT = Path("/var/lib/docker")
+ELSEWHERE = Engine("28.0.1", "server", Path("/nowhere"))
+ROOTLESS = Engine("28.0.1", "laptop", Path("/home/kim/.local/share/docker"), kind=engine.ROOTLESS)
+KINDS = (engine.FOREIGN, engine.DESKTOP, engine.SNAP_PACKAGE, engine.ROOTLESS, engine.REMAPPED)
 SOURCES = {"kubectl": ("release", "modules"), "pulumi": ("modules",)}
 
 
@@ -50,7 +53,12 @@ def test_a_healthy_host_has_no_fault(lab: Lab, host: Callable[..., Host]) -> Non
         ({"memory_free": 1900}, "memory", "fail", "1900 MiB free, 3 machine(s) need 2000"),
         ({"disk_free": 5000}, "disk", "fail", "4 GiB free"),
         ({"docker_disk_free": 5000}, "docker-disk", "fail", "4 GiB free for containers, 8 are"),
-        ({"docker_engine": ELSEWHERE}, "docker-engine", "fail", "it runs on `docker-desktop`"),
+        (
+            {"docker_engine": ELSEWHERE},
+            "docker-engine",
+            "fail",
+            "it runs on `server`, not",
+        ),
         ({"docker_engine": ROOTLESS}, "docker-engine", "fail", "rootless"),
         ({"docker_engine": None}, "docker-engine", "install", "lab-up starts it"),
         (
@@ -72,6 +80,23 @@ def test_a_healthy_host_has_no_fault(lab: Lab, host: Callable[..., Host]) -> Non
             "120 may be used",
         ),
         ({"system": "Darwin"}, "system", "warn", "Darwin"),
+        ({"bridge_netfilter": True}, "bridge-netfilter", "ok", "in the kernel"),
+        ({"bridge_netfilter": False}, "bridge-netfilter", "install", "lab-up loads it"),
+        (
+            {"bridge_netfilter": False, "is_root": False, "can_sudo": False},
+            "bridge-netfilter",
+            "fail",
+            "a Service would not answer pods of its own node",
+        ),
+        (
+            {"docker_engine": Engine("29.0.2", "laptop", ROOT, "overlayfs")},
+            "docker-storage",
+            "note",
+            "overlayfs: lab-snapshot needs overlay2",
+        ),
+        ({"name_servers": ("192.0.2.9",)}, "name-servers", "ok", "192.0.2.9"),
+        ({"name_servers": ()}, "name-servers", "warn", "/etc/resolv.conf has none that a pod can"),
+        ({"name_servers": (), "resolver": None}, "name-servers", "warn", "no resolv.conf"),
     ],
 )
 def test_probe(
@@ -104,14 +129,27 @@ def test_what_runs_has_its_memory_and_what_is_made_its_disk(
     assert (found["memory"].status, found["disk"].status) == ("fail", "fail")
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_engine_whose_containers_cannot_be_machines(
+    lab: Lab, host: Callable[..., Host], kind: Kind
+) -> None:
+    """Each is named with the way out; virtual machines need an engine for their images only."""
+    facts = host(docker_engine=Engine("28.0.1", "laptop", ROOT, kind=kind))
+    found = findings(lab, facts)["docker-engine"]
+    assert (found.status, found.detail, found.fix) == ("fail", kind.trouble, kind.fix)
+    other = findings(replace(lab, provider="libvirt"), facts)["docker-engine"]
+    assert other.status == ("ok" if kind.builds else "fail")
+
+
 @pytest.mark.parametrize("engine", [ELSEWHERE, ROOTLESS])
 def test_virtual_machines_do_not_mind_whose_docker_it_is(
     lab: Lab, host: Callable[..., Host], engine: Engine
 ) -> None:
     """It makes their images only."""
-    found = findings(replace(lab, provider="libvirt"), host(docker_engine=engine))
+    facts = host(docker_engine=engine, bridge_netfilter=False)
+    found = findings(replace(lab, provider="libvirt"), facts)
     assert found["docker-engine"].status == "ok"
-    assert "docker-disk" not in found
+    assert not {"docker-disk", "docker-storage", "bridge-netfilter", "name-servers"} & set(found)
 
 
 def test_another_hosts_disk_is_not_looked_at(lab: Lab, host: Callable[..., Host]) -> None:
@@ -131,6 +169,26 @@ def test_packages_are_installed_or_asked_for(lab: Lab, host: Callable[..., Host]
     assert "apt-get install --yes --no-install-recommends vagrant" in forbidden.fix
     elsewhere = findings(lab, host(distribution="fedora", is_root=True), ["vagrant"])["packages"]
     assert elsewhere.status == "fail"
+
+
+def test_files_that_no_machine_runs(lab: Lab, host: Callable[..., Host]) -> None:
+    bent = ["vagrant/machine.sh", "vagrant/registry.sh", "vagrant/snapshot.sh"]
+    found = doctor.examine(lab, host(), (), SOURCES, crooked=bent)[0]
+    assert (found.id, found.status) == ("line-ends", "fail")
+    assert found.detail.startswith("vagrant/machine.sh and 2 more end lines with CR LF")
+    (one, *_) = doctor.examine(lab, host(), (), SOURCES, crooked=bent[:1])
+    assert one.detail.startswith("vagrant/machine.sh end")
+
+
+def test_ubuntu_has_vagrant_from_its_maker(lab: Lab, host: Callable[..., Host]) -> None:
+    ubuntu = host(vagrant=None, distribution="ubuntu")
+    allowed = findings(lab, ubuntu, ["vagrant", "docker.io"])["packages"]
+    assert allowed.detail == (
+        "vagrant docker.io; Vagrant from releases.hashicorp.com where apt-get has none"
+    )
+    forbidden = findings(lab, replace(ubuntu, can_sudo=False), ["vagrant"])["packages"]
+    assert "developer.hashicorp.com/vagrant/install" in forbidden.fix
+    assert findings(lab, ubuntu, ["docker.io"])["packages"].detail == "docker.io"
 
 
 def test_tools_without_a_source(lab: Lab, host: Callable[..., Host]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -42,7 +43,7 @@ def take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
 
 
 def test_a_group_that_the_shell_has_not(take: Start) -> None:
-    expected = ["sg", "docker", "-c", f"{sys.executable} -m invoke lab-ssh 'a b'"]
+    expected = ["sg", "docker", "-c", f"{shlex.quote(sys.executable)} -m invoke lab-ssh 'a b'"]
     assert take(["bob", "ada"]) == [expected]
     # sg may give it to nobody: it is not tried for ever.
     assert take(["bob", "ada"]) == []

@@ -408,10 +408,10 @@ def test_the_registry(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_exercise_that_needs_an_image(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     exercise = Exercise("mnist", Path(), "", 1, "", 1, image.IMAGE)
     monkeypatch.setattr(registry, "digest", lambda *_: "")
-    assert "needs the image" in practice.lacking(lab, exercise)[0]
+    assert "needs the image" in practice.lacking(lab, Path(), exercise)[0]
     monkeypatch.setattr(registry, "digest", lambda *_: "sha256:1")
-    assert practice.lacking(lab, exercise) == ("", "")
-    assert "needs 9 machines" in practice.lacking(lab, replace(exercise, nodes=9))[0]
+    assert practice.lacking(lab, Path(), exercise) == ("", "")
+    assert "needs 9 machines" in practice.lacking(lab, Path(), replace(exercise, nodes=9))[0]
 
 
 def test_all_is_without_what_a_registry_that_is_down_may_have(

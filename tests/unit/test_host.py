@@ -49,25 +49,51 @@ def test_versions(text: str | None, expected: str | None) -> None:
     assert host.parse_version(text) == expected
 
 
-def test_routes() -> None:
-    heading = "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n"
-    text = heading + (
-        "eth0 00000000 0102A8C0 0003 0 0 0 00000000 0 0 0\n"
-        "eth0 0002A8C0 00000000 0001 0 0 0 00FFFFFF 0 0 0\n"
-        "br-1 0038A8C0 00000000 0001 0 0 0 00FFFFFF 0 0 0\n"
-    )
-    expected = (IPv4Network("192.168.2.0/24"), IPv4Network("192.168.56.0/24"))
-    assert host.parse_routes(text) == expected
+# A host in 192.168.0.0/16 with a VPN: its networks are in a table of their own (52), the rest of
+# everything goes through it in two halves, and one network is thrown back to the usual table.
+TRIE = """Id 52:
+  |-- 192.168.58.0
+     /24 link UNICAST
+Id 53:
+  +-- 10.8.0.0/14 2 0 2
+     |-- 10.9.0.0
+        /16 universe UNREACHABLE
+     |-- 10.10.0.0
+        /16 universe THROW
+Main:
+  +-- 0.0.0.0/0 2 0 2
+     |-- 0.0.0.0
+        /1 link UNICAST
+        /0 link UNICAST
+     |-- 192.168.0.0
+        /16 link UNICAST
+Local:
+  +-- 0.0.0.0/0 2 0 2
+     +-- 127.0.0.0/8 2 0 2
+        |-- 127.0.0.0
+           /8 host LOCAL
+     +-- 192.168.0.0/16 2 0 2
+        |-- 192.168.1.5
+           /32 host LOCAL
+        |-- 192.168.255.255
+           /32 link BROADCAST
+"""
+
+
+def test_routes_of_all_tables() -> None:
+    expected = ["192.168.58.0/24", "10.9.0.0/16", "192.168.0.0/16", "127.0.0.0/8"]
+    expected += ["192.168.1.5/32", "192.168.255.255/32"]
+    assert list(map(str, host.parse_routes(TRIE))) == expected
     assert host.parse_routes("") == ()
 
 
-def test_an_engine() -> None:
-    text = "20.10.24\tlaptop\t/var/lib/docker\t[name=apparmor name=seccomp,profile=default]\n"
-    assert host.parse_engine(text) == host.Engine(
-        "20.10.24", "laptop", Path("/var/lib/docker"), rootless=False
-    )
-    found = host.parse_engine("28.0\tlaptop\t/home/kim/docker\t[name=seccomp name=rootless]\n")
-    assert found.rootless
+def test_networks_of_docker() -> None:
+    """One of each driver: some have no addresses, some two kinds, and one was just removed."""
+    text = "bridge 172.17.0.0/16\nhost\nprinters 192.168.56.0/24 fd00::/64\n\nnone\n"
+    assert host.parse_docker_networks(text) == {
+        IPv4Network("172.17.0.0/16"): "Docker's network bridge",
+        IPv4Network("192.168.56.0/24"): "Docker's network printers",
+    }
 
 
 def test_port_bindings() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from lab import images, wait
+from lab import images, runner, wait
 from lab.output import Status
 from lab.toolchain import NODE_TOOLS
 from lab.toolchain.lock import read_lock
@@ -109,6 +110,31 @@ def test_what_an_image_is_made_of_can_be_read_by_everybody(tmp_path: Path) -> No
     images.copy_readable(source, target)
     modes = {path.name: path.stat().st_mode & 0o777 for path in target.rglob("*")}
     assert modes == {"etc": 0o755, "program": 0o755, "file": 0o644}
+
+
+def test_what_root_makes_for_an_ordinary_user_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With umask 077 an archive that root had made was shut to `docker build`, which is no root."""
+    there: list[bool] = []
+    built: list[bool] = []
+
+    def run(argv: Sequence[Any], **_: Any) -> runner.Result:
+        if "trixie" in argv:
+            archive = next(word for word in argv if isinstance(word, Path))
+            assert argv[:3] == ["sudo", "-n", "mmdebstrap"]
+            there.append(archive.exists())
+        return runner.Result(0, "", "")
+
+    monkeypatch.setattr(images.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(images.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(images, "exists", lambda tag: False)
+    monkeypatch.setattr(images, "proxy_variables", lambda: [])
+    monkeypatch.setattr(images, "host_mirror", lambda: [])
+    monkeypatch.setattr(images, "docker_build", lambda *_: built.append(True))
+    monkeypatch.setattr(runner, "run", run)
+    tools: Any = SimpleNamespace(platform="linux-amd64")
+    builder = images.Builder(ROOT, tools, (), Status(io.StringIO()))
+    assert builder.base() == "lecture-lab/debian:trixie-amd64"
+    assert there == built == [True]
 
 
 def test_debian_mirrors() -> None:

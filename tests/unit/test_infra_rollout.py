@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -167,3 +168,37 @@ def test_a_further_pod_is_asked_for_nothing_but_its_readiness(
     (kept,) = made[0]["spec"]["containers"]
     assert kept == {"readinessProbe": container["readinessProbe"], "command": ["sleep", "60"]}
     assert "livenessProbe" in container
+
+
+class Judged(Cluster):
+    """A further pod whose event `Unhealthy` comes before the status that has its address."""
+
+    looks = 0
+
+    def get(self, kind: str, name: str) -> Object:
+        self.looks += kind == "pod"
+        status = {"podIP": "10.244.1.9"} if self.looks > 5 else {}
+        return {"metadata": {"uid": name}, "spec": {"containers": []}, "status": status}
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "right"),
+    [({"10.244.1.9": False}, True), ({"10.244.1.9": True}, False), ({}, False)],
+)
+def test_an_event_comes_before_the_pods_address(
+    monkeypatch: pytest.MonkeyPatch, endpoints: dict[str, bool], right: bool
+) -> None:
+    monkeypatch.setenv("LAB_PATIENCE", "0.05")
+    one = {"metadata": {"name": "web-1"}, "status": {"podIP": "10.244.1.2"}}
+    known = {"10.244.1.2": True}
+    cluster = Judged("rollout")
+    monkeypatch.setattr(test_rollout, "ready_pods", lambda *_: [one])
+    monkeypatch.setattr(
+        test_rollout, "endpoints", lambda _: known | (endpoints if cluster.looks else {})
+    )
+    monkeypatch.setattr(test_rollout, "one_more", lambda *_: nullcontext("check-ready"))
+    monkeypatch.setattr(test_rollout, "happened", lambda *_: True)
+    monkeypatch.setattr(test_rollout, "first_probe", lambda _: 1.0)
+    wrong = pytest.raises(AssertionError, match="which is not ready, and to send nothing there")
+    with nullcontext() if right else wrong:
+        test_rollout.test_no_requests_before_it_answers(cluster)

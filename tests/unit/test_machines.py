@@ -10,17 +10,19 @@ from typing import Any
 import pytest
 import vagrant
 
-from lab import cluster, containers, machines, runner
+from lab import cluster, containers, machines, resolvers, runner
 from lab.boxes import EMULATED, Box
 from lab.config import Forward, Lab
 from lab.connection import Remote
 from lab.errors import ConfigError, NotFoundError
+from lab.host import Engine
 from lab.output import Status
+from tests.name_servers import TEXTS
+from tests.unit.conftest import HEALTHY
 
 
-def render(lab: Lab, **changes: Any) -> dict[str, Any]:
-    given = {"image": "node:1", "missing_capabilities": (), "cgroup_version": 2, **changes}
-    return machines.rendering(lab, machines.docker_settings(lab, **given))
+def render(lab: Lab) -> dict[str, Any]:
+    return machines.rendering(lab, machines.docker_settings(lab, HEALTHY, "node:1"))
 
 
 def write_key(lab: Lab) -> None:
@@ -48,6 +50,47 @@ def test_a_checkout_that_may_not_be_looked_at_is_there(
         containers.prepare(lab, "node:1", ())
 
 
+@pytest.mark.parametrize("name", TEXTS)
+def test_whom_pods_may_ask(name: str) -> None:
+    text, expected = TEXTS[name]
+    assert resolvers.name_servers(text) == expected
+
+
+@pytest.fixture
+def lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """The places where a host may have its list; neither file is there yet."""
+    usual, systemd = tmp_path / "etc.conf", tmp_path / "systemd.conf"
+    monkeypatch.setattr(resolvers, "RESOLVERS", (usual, systemd))
+    return usual, systemd
+
+
+def test_a_host_without_a_list_of_name_servers(
+    lab: Lab, lists: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Missing, or a link that leads nowhere: lab-up failed, or Docker made a folder of it."""
+    usual, _ = lists
+    for _ in range(2):
+        assert resolvers.resolver() is None
+        assert resolvers.name_servers_of_host() == []
+        assert containers.former_name_servers(lab) == []
+        given = containers.access_arguments(tmp_path / "key")
+        assert not any("resolv.conf" in word for word in given)
+        usual.unlink(missing_ok=True)
+        usual.symlink_to(tmp_path / "nowhere")
+
+
+def test_the_list_that_has_something_for_pods_is_taken(lists: tuple[Path, Path]) -> None:
+    usual, systemd = lists
+    usual.write_text("nameserver 127.0.0.53\n")
+    assert resolvers.resolver() == usual
+    systemd.write_text("nameserver 192.0.2.7\n")
+    assert resolvers.resolver() == systemd
+    assert resolvers.name_servers_of_host() == ["192.0.2.7"]
+    # What systemd has left there is old, where another program has the usual one.
+    usual.write_bytes(b"# M\xfcller\nnameserver 192.0.2.8\n")
+    assert resolvers.name_servers_of_host() == ["192.0.2.8"]
+
+
 @pytest.mark.parametrize(
     ("host", "machine", "former"),
     [
@@ -70,7 +113,7 @@ def test_name_servers_of_another_network(
 ) -> None:
     own = tmp_path / "resolv.conf"
     own.write_text(host)
-    monkeypatch.setattr(containers, "resolver", lambda: own)
+    monkeypatch.setattr(resolvers, "RESOLVERS", (own,))
     said = runner.Result(0, machine, "")
     monkeypatch.setattr(runner, "run", lambda _: said)
     assert containers.former_name_servers(lab) == former
@@ -191,16 +234,40 @@ def test_k3s_has_its_ingress_at_port_80(lab: Lab) -> None:
     assert {"guest": 80, "host": 8080} in first["ports"]
 
 
-def test_old_cgroups_are_told_to_systemd(lab: Lab) -> None:
-    assert render(lab)["docker"]["command"] == ["/sbin/init"]
-    command = render(lab, cgroup_version=1)["docker"]["command"]
-    assert "systemd.unified_cgroup_hierarchy=0" in command
+def test_cgroups_of_version_2_are_the_machines_own() -> None:
+    """Kubelet's systemd driver needs a root that systemd made; the host's tree stays untouched."""
+    arguments = containers.run_arguments(replace(HEALTHY, cgroup=2))
+    assert "--cgroupns private" in " ".join(arguments)
+    assert not [word for word in arguments if "/sys/fs/cgroup" in word]
 
 
-def test_capabilities_that_the_host_lacks_are_not_asked_for() -> None:
-    arguments = containers.run_arguments(("SYS_RESOURCE", "SYSLOG"))
+def test_cgroups_of_version_1_are_the_hosts() -> None:
+    arguments = " ".join(containers.run_arguments(replace(HEALTHY, cgroup=1)))
+    assert "--cgroupns host --volume /sys/fs/cgroup:/sys/fs/cgroup:rw" in arguments
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ("20.10.24+dfsg1", ["SYS_RESOURCE", "SYSLOG"]),
+        # It adds what there is, and refuses to drop what there is not.
+        ("23.0.0", []),
+        ("28.0.1", []),
+        ("", ["SYS_RESOURCE", "SYSLOG"]),
+    ],
+)
+def test_capabilities_that_the_host_lacks_are_not_asked_for(
+    version: str, expected: list[str]
+) -> None:
+    engine = Engine(version, "laptop", Path("/var/lib/docker"))
+    lacking = replace(
+        HEALTHY,
+        missing_capabilities=("SYS_RESOURCE", "SYSLOG"),
+        docker_engine=engine if version else None,
+    )
+    arguments = containers.run_arguments(lacking)
     dropped = [arguments[i + 1] for i, word in enumerate(arguments) if word == "--cap-drop"]
-    assert dropped == ["SYS_RESOURCE", "SYSLOG"]
+    assert dropped == expected
     assert "--privileged" not in arguments
 
 
@@ -254,3 +321,20 @@ def test_a_machine_is_held_before_it_goes_back(
         monkeypatch.setattr(one, name, vagrant)
     one.restore("before")
     assert done == expected
+
+
+def test_containers_shut_down_in_order_and_all_at_once(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Vagrant by itself would kill each after a second."""
+    ran: list[str] = []
+    running = ["a1", "b2"]
+    monkeypatch.setattr(containers, "_list", lambda *_: running)
+    monkeypatch.setattr(
+        containers.runner, "run", lambda argv, **_: ran.append(" ".join(map(str, argv)))
+    )
+    containers.stop(lab)
+    assert ran == ["docker stop -t 60 a1 b2"]
+    running.clear()
+    containers.stop(lab)
+    assert len(ran) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 from dataclasses import replace
+from ipaddress import IPv4Network
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -56,6 +57,12 @@ def test_what_is_inside_needs_no_proxy(proxied: Lab) -> None:
     assert {"registry.lab", ".svc", ".cluster.local"} <= set(found)
     again = replace(proxied, proxies=Proxies(PROXY, PROXY, ",".join(found)))
     assert outside.exceptions(again).split(",") == found
+
+
+def test_a_lab_in_another_network_needs_no_proxy_either(proxied: Lab) -> None:
+    assert "192.168.56.0/24" not in outside.exceptions(proxied).split(",")
+    moved = replace(proxied, subnet=IPv4Network("172.30.56.0/24"))
+    assert "172.30.56.0/24" in outside.exceptions(moved).split(",")
 
 
 def test_a_mirror_in_the_room_needs_no_proxy(proxied: Lab) -> None:

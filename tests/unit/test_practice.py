@@ -76,6 +76,52 @@ def test_what_cannot_be_deployed_can_be_taken_away(
     assert set(gone) == {exercise.name for exercise in exercises.discover(ROOT)}
 
 
+NODE = {"status": {"images": [{"names": ["registry.k8s.io/kube-scheduler@sha256:12"]}, {}]}}
+
+
+@pytest.mark.parametrize(
+    ("distribution", "nodes", "outside", "ready"),
+    [
+        # kubeadm runs its own scheduler of this image.
+        ("kubeadm", [], False, True),
+        ("k3s", [{"status": {}}], True, True),
+        # Pulled earlier, or imported by hand.
+        ("k3s", [{"status": {}}, NODE], False, True),
+        ("k3s", [{"status": {}}], False, False),
+    ],
+)
+def test_an_image_that_nobody_can_pull(
+    alone: Lab,
+    monkeypatch: pytest.MonkeyPatch,
+    distribution: str,
+    nodes: list[dict[str, Any]],
+    outside: bool,
+    ready: bool,
+) -> None:
+    """Its pod would wait until the deployment gives up."""
+    lab = replace(alone, distribution=distribution, workers=1)
+    asked: list[str] = []
+
+    def reachable(url: str) -> bool:
+        asked.append(url)
+        return outside
+
+    monkeypatch.setattr(practice.cluster, "get", lambda *_: nodes)
+    monkeypatch.setattr(practice, "reachable", reachable)
+    story = io.StringIO()
+    chosen = practice.select(lab, [practice.ALL], Status(story))
+    named = "exercise `scheduling` needs the image registry.k8s.io/kube-scheduler: k3s does not "
+    named += "bring it, and registry.k8s.io cannot be reached"
+    assert ("scheduling" in {one.name for one in chosen.exercises}) is ready
+    assert chosen.left_out.get("scheduling", named) == named
+    assert (f"left out: {named}" in story.getvalue()) is not ready
+    assert set(asked) <= {"https://registry.k8s.io"}
+    if not ready:
+        with pytest.raises(PrerequisiteError, match="cannot be reached") as caught:
+            practice.select(lab, ["scheduling"], Status(story))
+        assert caught.value.hint == "invoke lab-up --lab second --distribution kubeadm"
+
+
 def test_what_was_cut_off_is_taken_away_with_the_stack(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,7 @@ from invoke.exceptions import CommandTimedOut
 
 from infra.workloads import checks
 from lab import (
+    checkout,
     cluster,
     errors,
     exercises,
@@ -134,6 +135,7 @@ def test_the_environment_means_this_lab_only(lab: Lab) -> None:
     assert f"--cache-dir={lab.state}/kube-cache" in cluster.client(lab, Path("/tools"))
     assert variables["PULUMI_BACKEND_URL"] == f"file://{lab.state}/pulumi"
     assert variables["PATH"].startswith("/tools:")
+    assert variables["PYTHONUTF8"] == "1"
     assert variables["LAB_ADDRESS_POOL"] == "192.168.56.200-192.168.56.239"
     assert variables["LAB_API_ADDRESS"] == "192.168.56.11"
 
@@ -163,7 +165,7 @@ def test_programs_and_checks_are_as_patient_as_the_machines_are_slow(
 
     monkeypatch.delenv("LAB_PATIENCE", raising=False)
     assert found() == ("1", 1)
-    monkeypatch.setattr(wait, "_slowness", 6.0)
+    monkeypatch.setattr(wait, "_emulation", 6.0)
     assert found() == ("6", 6)
     monkeypatch.setenv("LAB_PATIENCE", "2")
     assert found() == ("6", 2)
@@ -396,6 +398,31 @@ def test_what_a_workload_lacks() -> None:
     assert cluster.lacking({**web, "status": {}}) == "0 of 1 pods ready"
 
 
+def test_an_ingress_controller_needs_an_address() -> None:
+    service = {"kind": "Service", "status": {"loadBalancer": {}}}
+    assert cluster.lacking(service) == "no address yet"
+    service["status"] = {"loadBalancer": {"ingress": [{"ip": "192.168.56.11"}]}}
+    assert cluster.lacking(service) == ""
+
+
+@pytest.mark.parametrize("distribution", ["k3s", "kubeadm"])
+def test_a_baseline_is_there_when_ingresses_can_be_reached(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, distribution: str
+) -> None:
+    """k3s' load balancer has pods of its own, which come last."""
+    asked: list[str] = []
+
+    def available(lab: Lab, tools: Path, namespace: str, workload: str) -> bool:
+        asked.append(workload)
+        return True
+
+    monkeypatch.setattr(cluster, "available", available)
+    monkeypatch.setattr(cluster, "metrics_served", lambda *_: True)
+    cluster.wait_addons(replace(lab, distribution=distribution), Path())
+    assert ("service/traefik" in asked) is (distribution == "k3s")
+    assert "deployment/traefik" in asked
+
+
 def test_a_wait_returns_what_it_waited_for() -> None:
     answers = iter([None, None, "there"])
     assert wait.until(lambda: next(answers), what="it", timeout=5, interval=0.001) == "there"
@@ -571,16 +598,30 @@ def test_suites_that_run_beside_each_other(
 
 
 def test_slow_machines_have_longer(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wait, "_slowness", 1.0)
+    monkeypatch.setattr(wait, "_emulation", 1.0)
     monkeypatch.setattr(wait.time, "sleep", lambda _: None)
     emulated = replace(lab, provider="libvirt")
-    assert machines.slowness(lab, kvm=False) == machines.slowness(emulated, kvm=True) == 1
-    wait.expect(machines.slowness(emulated, kvm=False))
+    assert machines.emulation(lab, kvm=False) == machines.emulation(emulated, kvm=True) == 1
+    wait.expect(machines.emulation(emulated, kvm=False))
     assert wait.limit(10) == 60
     clock = iter([0.0, *range(5, 100)])
     monkeypatch.setattr(wait.time, "monotonic", lambda: next(clock))
     with pytest.raises(DeadlineExceeded, match="did not happen within 6 s"):
         wait.until(lambda: None, what="it", timeout=1)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "factor"),
+    [(0.002, 1), (wait.USUAL, 1), (0.007, 1), (0.0075, 2.5), (0.03, 10), (0.9, 20)],
+)
+def test_limits_grow_on_slow_hosts_alone(
+    seconds: float, factor: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A usual host, also beside other work, keeps its limits; none of them grows without bound."""
+    assert wait.slowness(seconds) == pytest.approx(factor)
+    monkeypatch.setattr(wait, "host_slowness", lambda: wait.slowness(seconds))
+    assert wait.limit(10) == pytest.approx(10 * factor)
+    assert wait.slow() == (factor > 1)
 
 
 def test_a_probe_that_says_nothing_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -597,3 +638,21 @@ def test_a_probe_that_says_nothing_any_more(monkeypatch: pytest.MonkeyPatch) -> 
 
     with pytest.raises(DeadlineExceeded, match="it cannot be seen for 20 s: gone"):
         wait.until(probe, what="it", timeout=500, silence=20)
+
+
+def test_files_for_machines_with_carriage_returns(tmp_path: Path) -> None:
+    texts = {
+        "vagrant/machine/install": b"#!/bin/sh\r\ntrue\r\n",
+        "vagrant/machine.sh": b"#!/bin/sh\ntrue\n",
+        "infra/workloads/mnist/app/main.py": b"import os\r\n",
+        "infra/workloads/pod/manifests/pod.yaml": b"kind: Pod\r\n",
+        "docs/ci.md": b"text\r\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(text)
+    assert checkout.with_carriage_returns(tmp_path) == [
+        "infra/workloads/mnist/app/main.py",
+        "vagrant/machine/install",
+    ]
+    assert checkout.with_carriage_returns(ROOT) == []

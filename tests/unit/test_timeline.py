@@ -113,36 +113,49 @@ def test_events_by_their_arrival() -> None:
 
 
 METADATA = "&PodSandboxMetadata{Name:web-1,Uid:u,Namespace:machinery-timeline,Attempt:0,}"
-OTHERS = METADATA.replace("machinery-timeline", "default")
-CONTAINER = "&ContainerMetadata{Name:web,Attempt:0,}"
+# containerd 1 and 2; what the latter prints has one space or two between fields, as it likes.
+PODS = {
+    "1": METADATA,
+    "2": 'name:"web-1" uid:"u" namespace:"machinery-timeline"',
+    "2, a second attempt": 'name:"web-1"  uid:"u"  namespace:"machinery-timeline"  attempt:1',
+}
+CONTAINERS = {"1": "&ContainerMetadata{Name:web,Attempt:0,}", "2": 'name:"web"'}
 
 
+@pytest.mark.parametrize("version", PODS)
 @pytest.mark.parametrize(
     ("message", "expected"),
     [
-        (f"RunPodSandbox for {METADATA}", "is asked for a sandbox"),
-        (f'RunPodSandbox for {METADATA} returns sandbox id "5a"', "has made the sandbox"),
-        (f'CreateContainer within sandbox "5a" for container {CONTAINER}', "is asked for the cont"),
+        ("RunPodSandbox for POD", "is asked for a sandbox"),
+        ('RunPodSandbox for POD returns sandbox id "5a"', "has made the sandbox"),
+        ("RunPodSandbox for POD failed, error", ""),
+        ('CreateContainer within sandbox "5a" for container CONTAINER', "is asked for the cont"),
         (
-            f'CreateContainer within sandbox "5a" for {CONTAINER} returns container id "c0"',
+            'CreateContainer within sandbox "5a" for CONTAINER returns container id "c0"',
             "has made the container",
         ),
         ('StartContainer for "c0"', ""),
         ('StartContainer for "c0" returns successfully', "has started the container"),
-        (f"RunPodSandbox for {OTHERS}", ""),
-        (f'RunPodSandbox for {OTHERS} returns sandbox id "5b"', ""),
-        (f'CreateContainer within sandbox "5b" for container {CONTAINER}', ""),
+        ("RunPodSandbox for OTHER", ""),
+        ('RunPodSandbox for OTHER returns sandbox id "5b"', ""),
+        ('CreateContainer within sandbox "5b" for container CONTAINER', ""),
         ('StartContainer for "c1" returns successfully', ""),
         ("ImageCreate event name:...", ""),
     ],
 )
-def test_containerd_by_its_ids(message: str, expected: str) -> None:
+def test_containerd_by_its_ids(version: str, message: str, expected: str) -> None:
+    def written(text: str) -> str:
+        pod, container = PODS[version], CONTAINERS[version[0]]
+        other = pod.replace("machinery-timeline", "default").replace("web-1", "machinery-timeline")
+        text = text.replace("POD", pod).replace("OTHER", other)
+        return text.replace("CONTAINER", container)
+
     containers = Containers("machinery-timeline")
-    containers.tell(f'RunPodSandbox for {METADATA} returns sandbox id "5a"')
+    containers.tell(written('RunPodSandbox for POD returns sandbox id "5a"'))
     containers.tell(
-        f'CreateContainer within sandbox "5a" for {CONTAINER} returns container id "c0"'
+        written('CreateContainer within sandbox "5a" for CONTAINER returns container id "c0"')
     )
-    said = containers.tell(message)
+    said = containers.tell(written(message))
     assert said.startswith(expected) if expected else said == ""
 
 
@@ -255,6 +268,36 @@ def test_a_machines_journal_on_our_clock() -> None:
         (1.4, "kube-controller-manager"),
     ]
     assert {one.machine for one in found} == {"worker-1"}
+
+
+@pytest.mark.parametrize(
+    "before", ["", '{"cniVersion":"1.0.0","ips":[]}', '{"cniVersion":"1.0.0"}\n{"cniVersion":\n']
+)
+def test_a_cni_plugin_writes_into_k3s_log_of_containerd(before: str) -> None:
+    said = f"RunPodSandbox for {PODS['2']}".replace('"', r"\"")
+    line = f'{before}time="1970-01-01T00:00:05.5Z" level=info msg="{said}"'
+    (found,) = witnesses.told_by_machine(line, "worker-1", 0.0)
+    assert (found.time, found.component) == (5.5, "containerd")
+    assert found.what == "is asked for a sandbox"
+
+
+def test_k3s_logs_for_all_components() -> None:
+    pod = 'pod="machinery-timeline/web-1"'
+    log = "\n".join(
+        [
+            record("k3s", f'I1130 22:00:00.1 7 s.go:1] "Attempting to schedule pod" {pod}', 1),
+            record("k3s", 'I1130 22:00:00.1 7 c.go:1] "Too few replicas" replicaSet="x"', 2),
+            record("k3s", f'"Too few replicas" {pod.replace("pod", "replicaSet")}', 3),
+            record("k3s-agent", f'I1130 22:00:00.1 7 k.go:1] "SyncLoop ADD" source="api" {pod}', 4),
+            record("kubelet", f'"Attempting to schedule pod" {pod}', 5),
+        ]
+    )
+    found = list(witnesses.told_by_machine(log, PLANE, 0.0))
+    assert [(one.component, one.source) for one in found] == [
+        ("kube-scheduler", "k3s's log"),
+        ("kube-controller-manager", "k3s's log"),
+        ("kubelet", "k3s-agent's log"),
+    ]
 
 
 def test_entries_are_merged_and_told_once() -> None:

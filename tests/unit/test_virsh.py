@@ -9,6 +9,7 @@ import pytest
 
 from lab import runner, virsh
 from lab.config import Lab
+from lab.errors import ConfigError
 
 
 class Libvirt:
@@ -55,3 +56,18 @@ def test_without_machines_nothing_goes(lab: Lab, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(runner, "run", known.run)
     assert not virsh.remove(lab)
     assert not known.asked
+
+
+@pytest.mark.parametrize(("root", "refused"), [("/usr", True), ("/nowhere", False), ("", False)])
+def test_a_lab_of_this_name_that_another_user_has(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, root: str, refused: bool
+) -> None:
+    """Vagrant said that a domain of this name is there, after the minutes of making its box."""
+    text = f"lab.root={root}" if root else "No description for domain: lab-worker-1"
+    machines = {"lab-control-plane-1": virsh.description(lab), "lab-worker-1": text}
+    monkeypatch.setattr(runner, "run", Libvirt(machines).run)
+    if refused:
+        with pytest.raises(ConfigError, match="/usr has a lab `lab` on this host already"):
+            virsh.refuse_another(lab)
+    else:
+        virsh.refuse_another(lab)

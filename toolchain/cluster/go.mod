@@ -14,7 +14,6 @@ require (
 	go.universe.tf/metallb v0.15.2
 	k8s.io/kubernetes v1.35.4
 	sigs.k8s.io/controller-runtime v0.22.5 // the newest one that MetalLB knows
-	sigs.k8s.io/metrics-server v0.8.0 // 0.9 is for Kubernetes 1.36, and would be a set of its own
 )
 
 replace (

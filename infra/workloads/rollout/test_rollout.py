@@ -276,11 +276,16 @@ def test_no_requests_before_it_answers(cluster: Cluster) -> None:
             "not to pass its readiness probe, saw that it does, or has none\n"
             f"{cluster.look('describe deployment web')}"
         )
-        address = cluster.get("pod", name)["status"]["podIP"]
-        seen = eventually(lambda: {a: v for a, v in endpoints(cluster).items() if a == address})
-        assert seen == {address: False}, (
-            f"expected the service `web` to know the pod at {address}, which is not ready, and to "
-            f"send nothing there, saw {seen}\n{cluster.look('get service web -o yaml')}"
+
+        def listed() -> dict[str, bool]:
+            # Kubelet's event may arrive before the status that has the pod's address.
+            address = cluster.get("pod", name)["status"].get("podIP")
+            return {one: visited for one, visited in endpoints(cluster).items() if one == address}
+
+        seen = eventually(listed) or {}
+        assert list(seen.values()) == [False], (
+            f"expected the service `web` to know the pod `{name}`, which is not ready, and to send "
+            f"nothing there, saw {seen}\n{cluster.look('get service web -o yaml')}"
         )
 
 

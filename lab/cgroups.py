@@ -1,0 +1,21 @@
+"""What a machine's boot decided on control groups (vagrant/machine's `cgroups`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FILE = "/run/lab/cgroups.env"
+
+
+@dataclass(frozen=True)
+class Cgroups:
+    """The version of a machine's control groups (1 or 2) and kubelet's driver for them."""
+
+    version: int
+    driver: str
+
+
+def parse(text: str) -> Cgroups:
+    """The decision out of FILE's text. Raises KeyError when a line is missing."""
+    found = dict(line.split("=", 1) for line in text.splitlines())
+    return Cgroups(int(found["LAB_CGROUP_VERSION"]), found["LAB_CGROUP_DRIVER"])

@@ -1,0 +1,115 @@
+"""The systemd unit that runs a machine's kubelet: whether it keeps running.
+
+With kubeadm this is kubelet itself, with k3s the unit of all of k3s. systemd restarts a unit that
+ended, and an API server answers between two starts: only the unit tells that it cannot run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from lab import wait
+from lab.config import Lab, Machine
+from lab.connection import Remote
+from lab.errors import CommandError, DeadlineExceeded, LabError, ResourceError, tail
+from lab.parallel import each
+
+# Seconds within which a kubelet is healthy once its unit has started; k3s unpacks its images first.
+HEALTHY = {"kubeadm": 60, "k3s": 300}
+# So many restarts mean that a unit cannot run. One may happen: k3s ends when it loses an election.
+MOST_RESTARTS = 2
+# Seconds between two looks at the units of all machines.
+INTERVAL = 3.0
+PROPERTIES = "ActiveState,NRestarts"
+# Distribution -> the next command when its unit cannot run.
+HINTS = {
+    "kubeadm": "invoke lab-logs",
+    "k3s": "invoke lab-logs, or try the other distribution: "
+    "invoke lab-destroy, then invoke lab-up --distribution kubeadm",
+}
+
+
+def unit_of(lab: Lab, machine: Machine) -> str:
+    """The name of the unit that runs this machine's kubelet."""
+    if lab.distribution == "kubeadm":
+        return "kubelet"
+    return "k3s" if machine.role == "control-plane" else "k3s-agent"
+
+
+@contextmanager
+def hinted(lab: Lab) -> Iterator[None]:
+    """Give the errors of a unit that does not start the hint of the lab's distribution."""
+    try:
+        yield
+    except (CommandError, DeadlineExceeded) as error:
+        error.hint = HINTS[lab.distribution]
+        raise
+
+
+def wait_healthy(lab: Lab, remote: Remote, unit: str) -> None:
+    """Wait until a machine's kubelet is healthy.
+
+    Raises CommandError with the unit's last words when it ends meanwhile or takes too long.
+    """
+    seconds = HEALTHY[lab.distribution]
+    script = lab.root / "vagrant" / "kubelet.sh"
+    # The script has the shorter limit, so that it is the one that tells why.
+    with hinted(lab):
+        remote.script(script, unit, f"{wait.limit(seconds):.0f}", timeout=2 * seconds)
+
+
+@dataclass(frozen=True)
+class State:
+    """What systemd says of a unit: active, activating, failed, ..., and its count of restarts."""
+
+    active: str
+    restarts: int
+
+
+def parse(text: str) -> State:
+    """The state out of `systemctl show`. Raises ValueError or KeyError for other text."""
+    found = dict(line.split("=", 1) for line in text.splitlines())
+    return State(found["ActiveState"], int(found["NRestarts"]))
+
+
+def keeps_running(before: State, now: State) -> bool:
+    """Whether a unit may still come right: it has not failed for good, nor restarted repeatedly."""
+    return now.active != "failed" and now.restarts - before.restarts < MOST_RESTARTS
+
+
+class Watch:
+    """Looks at the units of all machines while something else is waited for."""
+
+    def __init__(self, lab: Lab, remotes: Sequence[Remote]) -> None:
+        machines = {machine.name: machine for machine in lab.machines}
+        self._units = [(remote, unit_of(lab, machines[remote.name])) for remote in remotes]
+        self._hint = HINTS[lab.distribution]
+        self._before: dict[str, State] = {}
+        self._next = 0.0
+
+    def __call__(self) -> None:
+        """Look, unless the last look was a moment ago.
+
+        Raises ResourceError with the last words of a unit that cannot run.
+        """
+        if time.monotonic() < self._next:
+            return
+        each(self._units, lambda pair: self._look(*pair))
+        self._next = time.monotonic() + wait.limit(INTERVAL)
+
+    def _look(self, remote: Remote, unit: str) -> None:
+        try:
+            state = parse(remote.run(["systemctl", "show", "--property", PROPERTIES, unit]))
+        except LabError:
+            # A machine that is too busy to answer tells nothing about its unit.
+            return
+        if keeps_running(self._before.setdefault(remote.name, state), state):
+            return
+        words = ["journalctl", "--unit", unit, "--lines", "14", "--no-pager", "--output", "cat"]
+        said = remote.run(words, sudo=True, ok=range(256))
+        raise ResourceError(
+            f"{unit} on {remote.name} ends again and again{tail(said)}", hint=self._hint
+        )

@@ -1,0 +1,111 @@
+"""Whose Docker answers: what engines of each kind print, shortened to what is read and some more.
+
+Those of Debian's Docker, with and without `userns-remap`, and of Debian's podman were recorded;
+the others are as their users show them (docker/for-mac#7402, kubernetes/minikube#10878,
+moby/moby#46757, canonical/docker-snap).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab import engine
+from lab.engine import Engine, Kind
+
+DEBIAN: dict[str, Any] = {
+    "ID": "FXC3:L3BC:GU4N",
+    "Driver": "overlay2",
+    "DriverStatus": [["Backing Filesystem", "extfs"], ["Supports d_type", "true"]],
+    "CgroupVersion": "1",
+    "OperatingSystem": "Debian GNU/Linux 12 (bookworm)",
+    "DockerRootDir": "/var/lib/docker",
+    "Name": "laptop",
+    "ServerVersion": "20.10.24+dfsg1",
+    "SecurityOptions": ["name=seccomp,profile=default"],
+    "Warnings": None,
+}
+ENGINE = [{"Name": "Engine", "Version": "20.10.24"}, {"Name": "containerd", "Version": "1.6.20"}]
+# Debian 13's package podman-docker. It also writes to standard error that it emulates Docker.
+PODMAN_VERSION = {"Client": {"APIVersion": "5.4.2", "Version": "5.4.2", "BuildOrigin": "Debian"}}
+PODMAN_INFO = {
+    "host": {"hostname": "laptop", "cgroupVersion": "v2", "security": {"rootless": False}},
+    "store": {"graphDriverName": "overlay", "graphRoot": "/var/lib/containers/storage"},
+    "version": {"APIVersion": "5.4.2", "Version": "5.4.2"},
+}
+# Docker's client at podman's socket: the client adds the component Engine.
+PODMAN_SERVER = [{"Name": "Podman Engine", "Version": "5.4.2"}, {"Name": "Engine"}]
+
+
+def parsed(components: list[dict[str, str]] = ENGINE, **changes: Any) -> Engine:
+    version = {"Client": {"Version": "28.2.2"}, "Server": {"Components": components}}
+    return engine.parse(json.dumps(version), json.dumps(DEBIAN | changes))
+
+
+def test_dockers_own_engine() -> None:
+    root = Path("/var/lib/docker")
+    assert parsed() == Engine("20.10.24+dfsg1", "laptop", root, "overlay2", None)
+    # What older and newer ones leave out.
+    assert parsed(SecurityOptions=None).kind is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        (
+            {
+                "SecurityOptions": ["name=seccomp,profile=default", "name=userns"],
+                "DockerRootDir": "/var/lib/docker/100000.100000",
+            },
+            engine.REMAPPED,
+        ),
+        (
+            {
+                "SecurityOptions": ["name=seccomp,profile=builtin", "name=rootless"],
+                "DockerRootDir": "/home/kim/.local/share/docker",
+                "CgroupDriver": "none",
+            },
+            engine.ROOTLESS,
+        ),
+        (
+            {
+                "OperatingSystem": "Docker Desktop",
+                "Name": "docker-desktop",
+                "Driver": "overlayfs",
+                "SecurityOptions": ["name=seccomp,profile=unconfined", "name=cgroupns"],
+            },
+            engine.DESKTOP,
+        ),
+        (
+            {
+                "DockerRootDir": "/var/snap/docker/common/var-lib-docker",
+                "OperatingSystem": "Ubuntu Core 22",
+            },
+            engine.SNAP_PACKAGE,
+        ),
+    ],
+    ids=["userns-remap", "rootless", "desktop", "snap"],
+)
+def test_engines_of_another_kind(changes: dict[str, Any], kind: Kind) -> None:
+    assert parsed(**changes).kind is kind
+
+
+def test_the_store_of_docker_29() -> None:
+    status = [["driver-type", "io.containerd.snapshotter.v1"]]
+    found = parsed(Driver="overlayfs", DriverStatus=status, ServerVersion="29.0.2")
+    assert (found.driver, found.kind) == ("overlayfs", None)
+
+
+def test_podman_in_dockers_place() -> None:
+    found = engine.parse(json.dumps(PODMAN_VERSION), json.dumps(PODMAN_INFO))
+    assert found.kind is engine.FOREIGN
+    root = "/var/lib/containers/storage"
+    assert parsed(PODMAN_SERVER, Driver="overlay", DockerRootDir=root).kind is engine.FOREIGN
+
+
+@pytest.mark.parametrize("text", ["", "null", "{}", "[]", '{"Server": null}', "Client: 1.2"])
+def test_what_answers_in_no_known_form(text: str) -> None:
+    assert engine.parse(text, text) == engine.UNKNOWN
