@@ -24,6 +24,7 @@ from lab.virsh import virsh
 MAKE = Path(__file__).with_name("make-docker-disk")
 # What is stored beside the box of a virtual machine.
 DISK, WHOLE = "docker.qcow2", "docker.whole"
+OVERLAY = f"{boxes.REPOSITORY}-docker-run.qcow2"
 NODE = "node"
 PORT = 8765
 MEMORY = 48 << 20
@@ -53,14 +54,15 @@ QUESTIONS = {
 
 def run_a_node(up: Bringup, remote: Remote) -> Mapping[str, str]:
     """Run a node and a pod on a virtual machine; its answers to QUESTIONS, and the pod's."""
-    disk = _disk(up)
     domain = f"{up.lab.name}-{remote.name}"
+    disk = _overlay(_disk(up))
     virsh("attach-disk", domain, disk, "vdb", "--driver", "qemu", "--subdriver", "qcow2")
     try:
         return _run(up, remote)
     finally:
         _engine(remote, "umount /var/lib/docker")
         virsh("detach-disk", domain, "vdb")
+        virsh("vol-delete", OVERLAY, "--pool", boxes.POOL)
 
 
 def _run(up: Bringup, remote: Remote) -> Mapping[str, str]:
@@ -129,6 +131,14 @@ def _engine(remote: Remote, change: str) -> None:
         ["systemctl", "start", "docker.socket", "docker.service"],
     ):
         remote.run(line, sudo=True, timeout=120)
+
+
+def _overlay(disk: str) -> str:
+    """A disk with the content of `disk`, which itself stays as it is for the next run."""
+    virsh("vol-delete", OVERLAY, "--pool", boxes.POOL, ok=(0, 1))
+    behind = ["--backing-vol", Path(disk).name, "--backing-vol-format", "qcow2"]
+    virsh("vol-create-as", boxes.POOL, OVERLAY, "12GiB", "--format", "qcow2", *behind)
+    return virsh("vol-path", OVERLAY, "--pool", boxes.POOL).strip()
 
 
 def _disk(up: Bringup) -> str:
