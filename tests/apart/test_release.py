@@ -74,7 +74,8 @@ def internet(engine: None) -> Iterator[Internet]:
         if item in files:
             return files[item][name]
         script = folder / name
-        script.write_bytes(PROGRAM)
+        # Files of other names have other digests.
+        script.write_bytes(PROGRAM + f"# {name}\n".encode())
         return script
 
     # Machines are told of the proxy, so it is not on a loopback.
