@@ -88,8 +88,8 @@ def make(root: Path, cache: Path, image: str, provider: str, status: Status) -> 
 
     Raises CommandError with the words of the tool that failed.
     """
-    key = image_tag(root, image).rpartition(":")[2]
-    name = f"{REPOSITORY}/{key}"
+    name = name_of(root, image)
+    key = name.rpartition("/")[2]
     waits = partial(status.say, "waiting: the box is being made already")
     with alone(cache / "boxes" / f"{key}.lock", waits):
         if not (box := find(name, provider)):
@@ -122,6 +122,11 @@ def image_tag(root: Path, image: str) -> str:
     return f"{REPOSITORY}/vm:{digest(root / 'vagrant' / 'vm', image, str(DISK))}"
 
 
+def name_of(root: Path, image: str) -> str:
+    """What the box of a machine's image is called."""
+    return f"{REPOSITORY}/{image_tag(root, image).rpartition(':')[2]}"
+
+
 def make_image(root: Path, image: str, status: Status) -> str:
     """A machine's image with a kernel added, built where the host has it not yet; its tag."""
     tag = image_tag(root, image)
@@ -138,9 +143,9 @@ def unpacked(name: str, provider: str) -> Path | None:
 
 
 def volumes(name: str) -> dict[str, str]:
-    """Kernel and initrd of a box in libvirt's storage: file name -> path."""
+    """The files of a box in libvirt's storage, its kernel for instance: file name -> path."""
     listing = virsh("vol-list", POOL, ok=(0, 1)).split()
-    prefix = f"{name.replace('/', '-')}-"
+    prefix = _volume(name, "")
     places = {word for word in listing if word.startswith("/") and f"/{prefix}" in word}
     return {place.rpartition(prefix)[2]: place for place in places}
 
@@ -173,7 +178,7 @@ def _make_libvirt(name: str, tag: str, folder: Path, status: Status) -> None:
     (folder / "metadata.json").write_text(json.dumps(metadata))
     _add(name, "libvirt", folder, ("metadata.json", "box.img"), status)
     for file in BOOT:
-        store(folder / file, f"{name.replace('/', '-')}-{file}")
+        store(folder / file, name)
 
 
 def _make_virtualbox(name: str, tag: str, root: Path, folder: Path, status: Status) -> None:
@@ -216,8 +221,14 @@ def _add(name: str, provider: str, folder: Path, members: Sequence[str], status:
     runner.run([*add, archive], timeout=600, on_line=status.note)
 
 
-def store(path: Path, volume: str) -> None:
-    """Upload a file to libvirt's storage: its guests may not read what lies in a home folder."""
+def _volume(name: str, file: str) -> str:
+    """What a file of a box is called in libvirt's storage."""
+    return f"{name.replace('/', '-')}-{file}"
+
+
+def store(path: Path, name: str) -> None:
+    """Upload a file of a box to libvirt's storage: guests may not read from a home folder."""
+    volume = _volume(name, path.name)
     if POOL not in virsh("pool-list", "--all", "--name").split():
         virsh("pool-define-as", POOL, "dir", "--target", POOL_FOLDER)
         virsh("pool-autostart", POOL)

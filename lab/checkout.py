@@ -26,7 +26,7 @@ def with_carriage_returns(root: Path) -> list[str]:
 def refuse_another(lab: Lab, roots: Iterable[Path]) -> None:
     """Raises ConfigError where another checkout, of another user perhaps, has a lab of this name.
 
-    `roots` are the checkouts of the machines that there are; of one that is gone nobody needs them.
+    `roots` are the checkouts of the existing machines. A checkout that was deleted does not count.
     """
     for root in roots:
         if root != lab.root and not _gone(root):

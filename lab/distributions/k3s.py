@@ -146,7 +146,7 @@ class K3s:
 
         A unit that runs or comes up with them already is not started again.
         """
-        unit = units.unit_of(self.lab, machine_of(self.lab, remote))
+        unit = units.unit_of(self.lab, remote)
         script = self.lab.root / "vagrant" / "k3s.sh"
         given = registries(self.lab)
         texts = {CONFIG: json.dumps(settings, indent=1), REGISTRIES: json.dumps(given, indent=1)}
@@ -154,14 +154,14 @@ class K3s:
         before = remote.run(["cat", STARTED], sudo=True, ok=(0, 1)).strip()
         state = remote.run(["systemctl", "is-active", unit], ok=range(256)).strip()
         if before == wanted and state in ("active", "activating"):
-            units.wait_healthy(self.lab, remote, unit)
+            units.wait_healthy(self.lab, remote)
             return
         for path, text in texts.items():
             remote.put(text, path, mode="0600")
         with units.hinted(self.lab):
             # A release with containerd 1 may have to be started twice.
             remote.script(script, unit, f"{wait.limit(START):.0f}", timeout=3 * START)
-        units.wait_healthy(self.lab, remote, unit)
+        units.wait_healthy(self.lab, remote)
         remote.put(wanted, STARTED)
 
     def _token(self) -> str:

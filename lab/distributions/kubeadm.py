@@ -209,7 +209,7 @@ class Kubeadm:
         first.put(documents(parts), "/etc/lab/kubeadm.json", mode="0600")
         first.put(self._flannel(machine), "/etc/lab/flannel.yaml")
         first.script(self._script("kubeadm-control-plane.sh"), timeout=360)
-        units.wait_healthy(self.lab, first, "kubelet")
+        units.wait_healthy(self.lab, first)
         wait_for_node(first, "kubectl", f"--kubeconfig={KUBECONFIG}")
 
     def join(self, first: Remote, others: Sequence[Remote]) -> None:
@@ -229,7 +229,7 @@ class Kubeadm:
             )
             remote.put(documents(parts), "/etc/lab/kubeadm.json", mode="0600")
             remote.script(self._script("kubeadm-join.sh"), timeout=240)
-            units.wait_healthy(self.lab, remote, "kubelet")
+            units.wait_healthy(self.lab, remote)
 
         if planes:
             first.script(self._script("kubeadm-companions.sh"), timeout=120)

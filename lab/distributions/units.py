@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from lab import wait
-from lab.config import Lab, Machine
+from lab.config import Lab
 from lab.connection import Remote
+from lab.distributions import machine_of
 from lab.errors import CommandError, DeadlineExceeded, LabError, ResourceError, tail
 from lab.parallel import each
 
@@ -32,11 +33,11 @@ HINTS = {
 }
 
 
-def unit_of(lab: Lab, machine: Machine) -> str:
-    """The name of the unit that runs this machine's kubelet."""
+def unit_of(lab: Lab, remote: Remote) -> str:
+    """The name of the unit that runs a machine's kubelet."""
     if lab.distribution == "kubeadm":
         return "kubelet"
-    return "k3s" if machine.role == "control-plane" else "k3s-agent"
+    return "k3s" if machine_of(lab, remote).role == "control-plane" else "k3s-agent"
 
 
 @contextmanager
@@ -49,12 +50,12 @@ def hinted(lab: Lab) -> Iterator[None]:
         raise
 
 
-def wait_healthy(lab: Lab, remote: Remote, unit: str) -> None:
+def wait_healthy(lab: Lab, remote: Remote) -> None:
     """Wait until a machine's kubelet is healthy.
 
     Raises CommandError with the unit's last words when it ends meanwhile or takes too long.
     """
-    seconds = HEALTHY[lab.distribution]
+    unit, seconds = unit_of(lab, remote), HEALTHY[lab.distribution]
     script = lab.root / "vagrant" / "kubelet.sh"
     # The script has the shorter limit, so that it is the one that tells why.
     with hinted(lab):
@@ -84,8 +85,7 @@ class Watch:
     """Looks at the units of all machines while something else is waited for."""
 
     def __init__(self, lab: Lab, remotes: Sequence[Remote]) -> None:
-        machines = {machine.name: machine for machine in lab.machines}
-        self._units = [(remote, unit_of(lab, machines[remote.name])) for remote in remotes]
+        self._units = [(remote, unit_of(lab, remote)) for remote in remotes]
         self._hint = HINTS[lab.distribution]
         self._before: dict[str, State] = {}
         self._next = 0.0

@@ -265,7 +265,7 @@ def _refuse_page(url: str, content_type: str) -> None:
 
 
 def _discard(part: Path, reason: str, *, final: bool) -> None:
-    """Remove what is not the file, and raise why."""
+    """Remove a part whose content is wrong, and raise Refused with the reason."""
     part.unlink()
     raise Refused(reason, f"report it, and take {OTHER_SOURCE}", final=final)
 

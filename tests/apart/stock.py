@@ -10,7 +10,7 @@ import os
 import shlex
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +54,7 @@ class Guest:
     console: Path
 
     def run(self, line: str, timeout: float = 300) -> str:
-        """What a line of shell prints, typed by the student; `timeout` in seconds as it is.
+        """What a line of shell prints, typed by the student; `timeout` in seconds of a usual host.
 
         Raises CommandError with the end of its output when it fails.
         """
@@ -101,8 +101,8 @@ def booted(folder: Path, stick: Path, memory: int) -> Iterator[Guest]:
 def _answers(machine: subprocess.Popen[bytes], guest: Guest) -> bool | None:
     assert machine.poll() is None, guest.console.read_text(errors="replace")[-2000:]
     with contextlib.suppress(CommandError):
-        # A service that failed, and one that still starts, are not waited for.
-        return guest.run("true", timeout=90) == "" or None
+        guest.run("true", timeout=90)
+        return True
     return None
 
 
@@ -127,7 +127,7 @@ def _system(folder: Path, key: Path) -> tuple[Path, Path, Path]:
     return folder / "vmlinuz", folder / "initrd.img", disk
 
 
-def _file_system(image: Path, content: Path, sudo: tuple[str, ...] | list[str] = ()) -> Path:
+def _file_system(image: Path, content: Path, sudo: Sequence[str] = ()) -> Path:
     """An ext4 file system of 32 GiB with these files; what is empty takes no space."""
     # Its owner is who starts QEMU.
     image.touch()

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 from paramiko import AuthenticationException, AutoAddPolicy, SSHClient, SSHConfig
 
-from lab import boxes, config, lifecycle, machines, prerequisites, wait
+from lab import boxes, config, lifecycle, machines, wait
 from lab.connection import Remote, ssh_config
 from lab.lifecycle import Bringup
 from lab.output import Status
 from tests.apart import vboxmanage
+from tests.e2e.support import install
 
 pytestmark = pytest.mark.e2e
 NEEDED = {
@@ -49,8 +50,7 @@ def up(checkout: Path, engine: None, stand_in: Path) -> Iterator[Bringup]:
     lab = config.load(checkout, asked, environ={})
     status = Status()
     up = Bringup.of(lab, lifecycle.toolchain_of(lab, status), status)
-    if missing := [package for package, file in NEEDED.items() if not Path(file).exists()]:
-        prerequisites.install(missing, up.host, status, up.toolchain)
+    install(NEEDED)
     wait.expect(machines.EMULATED)
     for step in (
         lifecycle.install_prerequisites,

@@ -6,19 +6,15 @@ Emulated, so it takes an hour. The tests build on each other.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lab import prerequisites
-from lab.config import cache_folder
-from lab.host import gather
-from lab.output import Status
-from lab.toolchain import Toolchain
 from tests.apart.stock import Guest, booted
-from tests.e2e.support import ROOT, Invoke, copy_checkout
+from tests.e2e.support import Invoke, copy_checkout, install
 
 pytestmark = pytest.mark.e2e
 NEEDED = {
@@ -48,10 +44,7 @@ def stick(maker: Invoke, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def guest(stick: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
-    facts = gather(cache_folder())
-    if missing := [package for package, file in NEEDED.items() if not Path(file).exists()]:
-        toolchain = Toolchain(ROOT, cache_folder(), Status())
-        prerequisites.install(missing, facts, Status(), toolchain)
+    install(NEEDED)
     with booted(tmp_path_factory.mktemp("stock"), stick, 8192) as machine:
         yield machine
 
@@ -108,7 +101,7 @@ def test_docker_and_singularity_on_a_machine(guest: Guest) -> None:
         "APPTAINER_TMPDIR=/var/tmp singularity --quiet exec --no-https"
         " docker://registry.lab:5000/mine cat /hello",
     )
-    there = f"ssh -F .lab/lab/ssh_config control-plane-1 {json.dumps(' && '.join(lines))}"
+    there = f"ssh -F .lab/lab/ssh_config control-plane-1 {shlex.quote(' && '.join(lines))}"
     assert student(guest, there).split() == ["Hello", "Hello"]
 
 

@@ -144,7 +144,7 @@ def _overlay(disk: str) -> str:
 def _disk(up: Bringup) -> str:
     """The disk with the node's image in an engine's data, in libvirt's storage; made once."""
     tag = boxes.make_image(up.lab.root, up.image, up.status)
-    box = f"{boxes.REPOSITORY}/{tag.rpartition(':')[2]}"
+    box = boxes.name_of(up.lab.root, up.image)
     there = boxes.volumes(box)
     # The second file is stored last: a killed test leaves half of the first.
     if there.keys() >= {DISK, WHOLE}:
@@ -165,5 +165,5 @@ def _disk(up: Bringup) -> str:
             if volume.startswith(boxes.REPOSITORY) and volume.endswith((DISK, WHOLE)):
                 virsh("vol-delete", volume, "--pool", boxes.POOL)
         for file in (DISK, WHOLE):
-            boxes.store(folder / file, f"{box.replace('/', '-')}-{file}")
+            boxes.store(folder / file, box)
     return boxes.volumes(box)[DISK]

@@ -8,13 +8,17 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from lab import host, prerequisites
+from lab.config import cache_folder
 from lab.errors import LabError
+from lab.output import Status
+from lab.toolchain import Toolchain
 from lab.virsh import undefine, virsh
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,6 +117,14 @@ class Invoke:
         )
         assert done.returncode == code, f"{line}:\n{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
+
+
+def install(needed: Mapping[str, str]) -> None:
+    """Install the packages of Debian that a test lacks; `needed` is package -> a file of it."""
+    if missing := [package for package, file in needed.items() if not Path(file).exists()]:
+        status, cache = Status(), cache_folder()
+        toolchain = Toolchain(ROOT, cache, status)
+        prerequisites.install(missing, host.gather(cache), status, toolchain)
 
 
 def docker(*words: str) -> list[str]:

@@ -111,7 +111,7 @@ def test_pinned_files_are_verified_one_by_one(
     official.play(proxy, lock, files, official.stand_ins(lock, PLATFORMS, program))
     wheels: list[str] = []
     monkeypatch.setattr(wheel, "fetch", lambda one, *_: wheels.append(one.package))
-    pins = releases.pins(lock)
+    pins = releases.pinned_files(lock)
     assert releases.verify(lock, tmp_path / "cache", status) == len(pins)
     assert story.getvalue().count("✓") == len(pins) and len(wheels) >= 4
     etcd = next(pin for pin in pins if pin.items == ("etcd",))

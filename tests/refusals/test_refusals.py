@@ -101,7 +101,7 @@ def create(invoke: Invoke) -> Iterator[Callable[..., None]]:
 
 @pytest.fixture
 def held_port(invoke: Invoke, create: Callable[..., None]) -> int:
-    """A port that a container is to have that was never started: nobody listens on it."""
+    """The port of a container that was created and never started: no program listens on it."""
     port = chosen_ssh(invoke)
     create("--publish", f"127.0.0.1:{port}:22")
     return port

