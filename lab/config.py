@@ -37,6 +37,8 @@ PRIVATE = tuple(
 WITHIN_MACHINES = IPv4Network("10.88.0.0/15")
 PODS = IPv4Network("10.244.0.0/16")
 SERVICES = IPv4Network("10.96.0.0/16")
+# The lab's image registry: its name on machines and in the cluster.
+REGISTRY = "registry.lab:5000"
 
 
 @dataclass(frozen=True)

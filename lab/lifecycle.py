@@ -25,7 +25,6 @@ from lab import (
     cluster,
     containers,
     doctor,
-    exercises,
     host,
     images,
     lock,
@@ -294,8 +293,8 @@ def deploy_baseline(up: Bringup) -> None:
     While its pods start, every exercise gets an empty stack, so that `pulumi up` finds it.
     """
     with up.status.step("baseline"):
-        for exercise in exercises.discover(up.lab.root):
-            up.stacks.create(exercise.name)
+        for exercise in up.stacks.exercises():
+            up.stacks.create(exercise)
         if up.baseline:
             up.baseline.result()
         elif up.lab.distribution == "kubeadm":

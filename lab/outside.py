@@ -17,10 +17,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from lab.config import HOST_ONLY, Lab, cache_folder
+from lab.config import HOST_ONLY, REGISTRY, Lab, cache_folder
 from lab.connection import Remote
 from lab.errors import ConfigError, Problem
-from lab.registry import HOST as REGISTRY
 from lab.state import write_aside
 
 # What programs read to find the authorities that they trust: OpenSSL and Go, Python's packages,

@@ -5,11 +5,9 @@ from __future__ import annotations
 import http.client
 import json
 
-from lab.config import Lab
+from lab.config import REGISTRY, Lab
 from lab.errors import ResourceError
 
-# Its name on machines and in the cluster.
-HOST = "registry.lab:5000"
 # Kinds of manifest that it may answer with.
 ACCEPT = ", ".join(
     (
@@ -53,7 +51,7 @@ def _manifest(
     lab: Lab, method: str, image: str, tag: str
 ) -> tuple[http.client.HTTPResponse, bytes]:
     """What the registry answers for an image's manifest, and the body of it."""
-    name = image.removeprefix(f"{HOST}/")
+    name = image.removeprefix(f"{REGISTRY}/")
     connection = http.client.HTTPConnection(address(lab), timeout=10)
     try:
         connection.request(method, f"/v2/{name}/manifests/{tag}", headers={"Accept": ACCEPT})

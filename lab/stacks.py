@@ -168,6 +168,11 @@ class Stacks:
         """Whether the stack was created."""
         return self._checkpoint(name).exists()
 
+    def exercises(self) -> list[str]:
+        """The stacks of the exercises: infra/__main__.py finds their programs in the same way."""
+        programs = sorted(self.lab.root.glob("infra/workloads/*/program.py"))
+        return [path.parent.name.replace("_", "-") for path in programs]
+
     def create(self, name: str) -> None:
         """Create a stack without deploying it, so that `pulumi up --stack NAME` finds it."""
         remembered(passphrase_file(self.lab), lambda: secrets.token_urlsafe(24))

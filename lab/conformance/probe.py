@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from lab import registry
+from lab.config import REGISTRY
 
 NAMESPACE = "conformance"
-IMAGE = f"{registry.HOST}/library/busybox"
+IMAGE = f"{REGISTRY}/library/busybox"
 TAG = "1.37"
 # The port of the LoadBalancer: of every node, where k3s has its own.
 PORT = 8899

@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from lab import wait
-from lab.config import Lab, Machine
+from lab.config import REGISTRY, Lab, Machine
 from lab.connection import Remote
 from lab.distributions import by_role, machine_of, units, wait_for_node
 from lab.images import PAUSE
 from lab.parallel import each
-from lab.registry import HOST
 from lab.state import remembered
 
 CONFIG = "/etc/rancher/k3s/config.yaml"
@@ -44,7 +43,7 @@ def common(lab: Lab, machine: Machine, token: str) -> dict[str, Any]:
         "node-name": machine.name,
         "node-ip": machine.address,
         "flannel-iface": "@CARD@",
-        "pause-image": f"{HOST}/{PAUSE.name}",
+        "pause-image": f"{REGISTRY}/{PAUSE.name}",
         "kubelet-arg": [
             "@KUBELET_ARGS@",
             "fail-swap-on=false",
@@ -91,9 +90,9 @@ def address(first: Machine) -> str:
 def registries(lab: Lab) -> dict[str, Any]:
     """The lab's registry, which is also asked first, and the room's second, for what is said to be
     on Docker Hub."""
-    own = f"http://{HOST}"
+    own = f"http://{REGISTRY}"
     both = [address for address in (own, lab.registry_mirror) if address]
-    return {"mirrors": {HOST: {"endpoint": [own]}, "docker.io": {"endpoint": both}}}
+    return {"mirrors": {REGISTRY: {"endpoint": [own]}, "docker.io": {"endpoint": both}}}
 
 
 def minor(version: str) -> int:

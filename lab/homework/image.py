@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lab import images, registry, runner
-from lab.config import Lab, cache_folder
+from lab.config import REGISTRY, Lab, cache_folder
 from lab.connection import Remote, connections
 from lab.errors import NotFoundError
 from lab.homework import data
@@ -28,8 +28,8 @@ from lab.practice import running
 from lab.state import write_aside
 from lab.toolchain import Toolchain
 
-BASE = f"{registry.HOST}/pytorch"
-IMAGE = f"{registry.HOST}/mnist"
+BASE = f"{REGISTRY}/pytorch"
+IMAGE = f"{REGISTRY}/mnist"
 # On the first machine: the build's context, the SIF, and a folder for every run.
 USER = "vagrant"
 HOME = "/home/vagrant/mnist"
