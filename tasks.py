@@ -2,82 +2,23 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import shlex
-import signal
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from invoke import Collection, Context, Task
 from invoke.exceptions import Exit
 
-from lab import config, encoding
-from lab.errors import LabBug, LabError, refusal
-from lab.output import Status, document, silence_broken, table
+from lab import config
+from lab.cli.task import ROOT, load, task
+from lab.cli.words import Words
+from lab.output import Status, document, table
 from lab.state import write_aside
-from lab.words import Words, WordsTask
 
-ROOT = Path(__file__).resolve().parent
 # Invoke keeps nothing compiled of what is imported after a file like this one, which is a lot here.
 sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
-
-
-def task(body: Callable[..., Any]) -> Task[Any]:
-    """An Invoke task whose errors become one message and a code of the table in lab/errors.py."""
-
-    @functools.wraps(body)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        encoding.insist()
-        # Being ended is like being interrupted: children are ended too (lab/runner.py).
-        for sign in (signal.SIGTERM, signal.SIGHUP):
-            # But `nohup` ignores one of them.
-            if signal.getsignal(sign) is not signal.SIG_IGN:
-                signal.signal(sign, signal.default_int_handler)
-        try:
-            answer = body(*args, **kwargs)
-            if sys.stdout:
-                sys.stdout.flush()
-            return answer
-        except Exit:
-            raise
-        except BaseException as error:
-            from lab import runner
-
-            # Threads wait for their children, and Python for its threads: minutes, for a build.
-            runner.end_children()
-            if isinstance(error, BrokenPipeError) and silence_broken():
-                # Whoever reads has seen enough, `head` for instance.
-                raise Exit(code=128 + signal.SIGPIPE) from None
-            known: LabError
-            if isinstance(error, LabError):
-                known = error
-            elif refused := refusal(error):
-                known = refused
-            elif isinstance(error, Exception) and os.environ.get("LAB_LOG") != "debug":
-                known = LabBug.wrap(error, ROOT / ".lab")
-            else:
-                raise
-            if kwargs.get("json_") and not known.answered:
-                failure = {"code": known.exit_code, "id": known.id, "message": known.message}
-                print(document({"error": {**failure, "hint": known.hint}}))
-            raise Exit(str(known), known.exit_code) from None
-
-    several = [name for name, kind in body.__annotations__.items() if kind == "list[str]"]
-    return WordsTask(call, auto_shortflags=False, iterable=several)
-
-
-def load(**flags: Any) -> config.Lab:
-    """The lab that flags, LAB_* variables and lab.toml describe; children know its way outside."""
-    from lab import groups, outside
-
-    groups.take()
-    lab = config.load(ROOT, flags)
-    os.environ.update(outside.environment(lab))
-    return lab
 
 
 @task
@@ -85,9 +26,9 @@ def doctor(
     c: Context, lab: str | None = None, provider: str | None = None, json_: bool = False
 ) -> None:
     """Look at this host: what it has, what it lacks, what lab-up would choose and why."""
-    from lab import lifecycle
+    from lab.lifecycle import operations
 
-    findings, text = lifecycle.diagnose(load(name=lab, provider=provider))
+    findings, text = operations.diagnose(load(name=lab, provider=provider))
     print(document({"findings": findings}) if json_ else text)
 
 
@@ -103,52 +44,52 @@ def lab_up(
     install: bool = True,
 ) -> None:
     """Bring up machines, cluster and baseline; what is there already is left alone."""
-    from lab import lifecycle
+    from lab.lifecycle import bringup
 
     given = {"name": lab, "provider": provider, "distribution": distribution, "source": source}
     wanted = load(**given, mirror=mirror, **{"machines.workers": workers})
-    lifecycle.up(wanted, Status(), may_install=install)
+    bringup.up(wanted, Status(), may_install=install)
 
 
 @task
 def lab_status(c: Context, lab: str | None = None, json_: bool = False) -> None:
     """Show machines, nodes, add-ons, stacks and exercises."""
-    from lab import overview
+    from lab.observe import status
 
-    state = overview.look(load(name=lab))
-    print(document(state) if json_ else overview.text(state))
+    state = status.look(load(name=lab))
+    print(document(state) if json_ else status.text(state))
 
 
 @task
 def lab_down(c: Context, lab: str | None = None) -> None:
     """Stop the machines; the next lab-up brings everything back."""
-    from lab import lifecycle
+    from lab.lifecycle import operations
 
-    lifecycle.down(load(name=lab), Status())
+    operations.down(load(name=lab), Status())
 
 
 @task
 def lab_suspend(c: Context, lab: str | None = None) -> None:
     """Hold the machines where they are; lab-resume lets them go on."""
-    from lab import lifecycle
+    from lab.lifecycle import operations
 
-    lifecycle.suspend(load(name=lab), Status())
+    operations.suspend(load(name=lab), Status())
 
 
 @task
 def lab_resume(c: Context, lab: str | None = None) -> None:
     """Let machines go on that lab-suspend held, and wait until the nodes are Ready."""
-    from lab import lifecycle
+    from lab.lifecycle import operations
 
-    lifecycle.resume(load(name=lab), Status())
+    operations.resume(load(name=lab), Status())
 
 
 @task
 def lab_snapshot(c: Context, action: Words, lab: str | None = None, json_: bool = False) -> None:
     """Snapshots of machines and cluster: save NAME, restore NAME, delete NAME, or list."""
-    from lab import lifecycle
+    from lab.lifecycle import operations
 
-    found = lifecycle.snapshot(load(name=lab), action, Status())
+    found = operations.snapshot(load(name=lab), action, Status())
     rows = [(item.name, item.saved, ", ".join(item.machines)) for item in found]
     print(
         document({"snapshots": [asdict(item) for item in found]})
@@ -160,17 +101,19 @@ def lab_snapshot(c: Context, action: Words, lab: str | None = None, json_: bool 
 @task
 def lab_destroy(c: Context, lab: str | None = None, cache: bool = False) -> None:
     """Remove everything of a lab; --cache also clears what labs share."""
-    from lab import lifecycle
+    from lab.lifecycle import operations
 
-    lifecycle.destroy(load(name=lab), Status(), cache=cache)
+    operations.destroy(load(name=lab), Status(), cache=cache)
 
 
 @task
 def lab_env(c: Context, lab: str | None = None) -> None:
     """Print what a shell needs to work on the lab by hand: eval "$(invoke lab-env)"."""
-    from lab import practice, runner, stacks
+    from lab import runner
+    from lab.cluster import stacks
+    from lab.lifecycle.opened import opened
 
-    resolved, tools = practice.opened(load(name=lab))
+    resolved, tools = opened(load(name=lab))
     stacks.link_plugins(resolved, tools)
     for name in sorted(runner.MISLEADING & os.environ.keys()):
         print(f"unset {name}")
@@ -181,17 +124,18 @@ def lab_env(c: Context, lab: str | None = None) -> None:
 @task
 def lab_ssh(c: Context, machine: str, lab: str | None = None) -> None:
     """Open a shell on a machine."""
-    from lab import lifecycle, machines
+    from lab.lifecycle.opened import known
+    from lab.machines import driver
 
-    resolved = lifecycle.known(load(name=lab))
-    name = machines.find(resolved, machine).name
+    resolved = known(load(name=lab))
+    name = driver.find(resolved, machine).name
     os.execvp("ssh", ["ssh", "-F", str(resolved.state / "ssh_config"), name])
 
 
 @task
 def lab_logs(c: Context, lab: str | None = None, output: str = "lab-logs") -> None:
     """Collect the logs of machines, cluster and stacks into a folder."""
-    from lab import logs
+    from lab.observe import logs
 
     print(logs.collect(load(name=lab), Path(output), Status()))
 
@@ -199,9 +143,9 @@ def lab_logs(c: Context, lab: str | None = None, output: str = "lab-logs") -> No
 @task
 def exercise_list(c: Context, json_: bool = False) -> None:
     """List the exercises in the lecture's order."""
-    from lab import exercises
+    from lab.exercises import catalogue
 
-    found = exercises.discover(ROOT)
+    found = catalogue.discover(ROOT)
     rows = [(item.name, item.title, item.slide) for item in found]
     print(
         document({"exercises": [item.data() for item in found]})
@@ -213,7 +157,7 @@ def exercise_list(c: Context, json_: bool = False) -> None:
 @task
 def exercise_up(c: Context, names: Words, lab: str | None = None) -> None:
     """Deploy these exercises, or --all: `pulumi up --stack NAME`, unasked."""
-    from lab import practice
+    from lab.exercises import practice
 
     status = Status()
     practice.deploy(load(name=lab), names, status)
@@ -223,7 +167,7 @@ def exercise_up(c: Context, names: Words, lab: str | None = None) -> None:
 @task
 def exercise_preview(c: Context, name: str, lab: str | None = None) -> None:
     """Show what exercise-up would change."""
-    from lab import practice
+    from lab.exercises import practice
 
     print(practice.preview(load(name=lab), name, Status()))
 
@@ -231,7 +175,7 @@ def exercise_preview(c: Context, name: str, lab: str | None = None) -> None:
 @task
 def exercise_down(c: Context, names: Words, lab: str | None = None) -> None:
     """Delete everything that these exercises, or --all, deployed."""
-    from lab import practice
+    from lab.exercises import practice
 
     practice.withdraw(load(name=lab), names, Status())
 
@@ -246,7 +190,7 @@ def check(
     junit: str | None = None,
 ) -> None:
     """Check these exercises, or --all: what works, what does not, and why; --hint 1 to 3."""
-    from lab import practice
+    from lab.exercises import practice
 
     report = practice.check(load(name=lab), names, Status())
     if junit:
@@ -260,7 +204,7 @@ def grade(
     c: Context, name: str, lab: str | None = None, output: str = "grade", student: str = ""
 ) -> None:
     """Check one exercise, or --all, and write the report in every form into a folder."""
-    from lab import practice
+    from lab.exercises import practice
 
     report, files = practice.grade(load(name=lab), name, Path(output), student, Status())
     print("\n".join([report.text(), *map(str, files)]))
@@ -270,8 +214,8 @@ def grade(
 @task
 def mutants(c: Context, names: Words, lab: str | None = None, json_: bool = False) -> None:
     """Try wrong answers to these exercises, or --all: each must fail its check."""
-    from lab import mutants as laboratory
-    from lab import practice
+    from lab.exercises import mutants as laboratory
+    from lab.exercises import practice
 
     outcomes = practice.try_mutants(load(name=lab), names, Status())
     rows = list(laboratory.table(outcomes))
@@ -401,9 +345,9 @@ def lint(
     json_: bool = False,
 ) -> None:
     """Find mistakes in manifests: files, folders, quoted patterns, or - for stdin."""
-    from lab import manifests
+    from lab import lint as linter
 
-    report = manifests.lint(load(name=lab), paths, Status(), fix=fix, server=server)
+    report = linter.lint(load(name=lab), paths, Status(), fix=fix, server=server)
     print(document(report.data()) if json_ else report.text())
     report.raise_for_status()
 
@@ -411,7 +355,7 @@ def lint(
 @task
 def timeline(c: Context, lab: str | None = None, json_: bool = False) -> None:
     """Deploy something small, and tell what every component of Kubernetes did for it, and when."""
-    from lab.machinery import timeline as measured
+    from lab.observe import timeline as measured
 
     told = measured.run(load(name=lab), Status())
     print(document({"timeline": told.data()}) if json_ else told.text())
@@ -420,7 +364,7 @@ def timeline(c: Context, lab: str | None = None, json_: bool = False) -> None:
 @task
 def experiment(c: Context, name: str, lab: str | None = None, json_: bool = False) -> None:
     """Stop a component, see what goes on: scheduler, controller-manager, kubelet or kube-proxy."""
-    from lab.machinery import experiment as bench
+    from lab.faults import experiment as bench
 
     outcome = bench.run(load(name=lab), name, Status())
     print(document({"experiment": outcome.data()}) if json_ else outcome.text())
@@ -438,7 +382,7 @@ def smoke(
     output: str = "smoke",
 ) -> None:
     """For CI: up, the conformance list, every --exercise (or all), reports left, all removed."""
-    from lab import smoke as smoke_run
+    from lab.conformance import smoke as smoke_run
 
     given = {"name": lab, "distribution": distribution, "source": source, "mirror": mirror}
     found = smoke_run.run(load(**given), exercise, Path(output), Status())
@@ -460,7 +404,7 @@ def bundle(
     json_: bool = False,
 ) -> None:
     """Write a folder with all that this lab needs, for hosts without the internet; --archive."""
-    from lab import bundle as bundles
+    from lab.offline import bundle as bundles
 
     wanted = load(name=lab, provider=provider, distribution=distribution)
     made = bundles.make(
@@ -478,7 +422,7 @@ def bundle(
 @task
 def bundle_verify(c: Context, folder: str, json_: bool = False) -> None:
     """Compare every file of a bundle with its manifest."""
-    from lab import bundle as bundles
+    from lab.offline import bundle as bundles
 
     verdict = bundles.verify(Path(folder), Status())
     print(document({"bundle": verdict.data()}) if json_ else verdict.text())
@@ -495,27 +439,27 @@ def mirror_serve(
     images_port: int = 8444,
 ) -> None:
     """Serve a bundle to the room until Ctrl-C; --images REGISTRY pulls images through as well."""
-    from lab import room
+    from lab.offline import serve
 
-    place = room.Place(address, port, images_port)
-    room.serve(ROOT, Path(folder), place, images, Status())
+    place = serve.Place(address, port, images_port)
+    serve.serve(ROOT, Path(folder), place, images, Status())
 
 
 @task
 def pins(c: Context, json_: bool = False) -> None:
     """For maintainers: what the lock file pins, the newest versions, and which pins are behind."""
-    from lab import lifecycle
-    from lab import pins as comparison
+    from lab.lifecycle.opened import toolchain_of
+    from lab.toolchain import pins as comparison
 
     status = Status()
-    found = comparison.look(lifecycle.toolchain_of(load(), status), ROOT, status)
+    found = comparison.look(toolchain_of(load(), status), ROOT, status)
     print(document({"pins": [pin.data() for pin in found]}) if json_ else comparison.text(found))
 
 
 @task
 def pins_verify(c: Context) -> None:
     """For maintainers: download every pinned file for every platform and verify it; keep none."""
-    from lab import releases
+    from lab.toolchain import releases
 
     lab = load()
     number = releases.verify(lab.root / "toolchain" / "lock.toml", config.cache_folder(), Status())

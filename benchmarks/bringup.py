@@ -24,12 +24,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from lab import cgroups, config, containers, host, lifecycle, runner, wait  # noqa: E402
+from lab import config, runner, wait  # noqa: E402
 from lab.config import Lab  # noqa: E402
 from lab.distributions.kubeadm import documents, initial, new_token  # noqa: E402
 from lab.errors import LabError, ResourceError  # noqa: E402
-from lab.host import Host  # noqa: E402
-from lab.images import Builder  # noqa: E402
+from lab.host import facts  # noqa: E402
+from lab.host.facts import Host  # noqa: E402
+from lab.images.builder import Builder  # noqa: E402
+from lab.lifecycle import opened  # noqa: E402
+from lab.machines import cgroups, containers  # noqa: E402
 from lab.output import Status  # noqa: E402
 from lab.toolchain import NODE_TOOLS  # noqa: E402
 
@@ -64,10 +67,10 @@ def answered(kubectl: Callable[..., str], start: float) -> float:
     return time.monotonic() - start
 
 
-def floor(lab: Lab, image: str, facts: Host) -> float:
+def floor(lab: Lab, image: str, host: Host) -> float:
     """The bare script."""
     machine = lab.machines[0]
-    toolchain = lifecycle.toolchain_of(lab, Status())
+    toolchain = opened.toolchain_of(lab, Status())
     versions = {name: toolchain.version(name) for name in NODE_TOOLS["kubeadm"]}
     flannel = (ROOT / "vagrant" / "flannel.yaml").read_text()
     for name, value in {
@@ -91,7 +94,7 @@ def floor(lab: Lab, image: str, facts: Host) -> float:
     try:
         run = ["docker", "run", "--detach", "--name", FLOOR, "--network", FLOOR, "--tty"]
         run += ["--ip", machine.address, "--hostname", machine.name]
-        run += ["--volume", containers.STORE, *containers.run_arguments(facts)]
+        run += ["--volume", containers.STORE, *containers.run_arguments(host)]
         runner.run([*run, image], timeout=120)
         wait.until(
             lambda: inside("systemctl", "is-active", "containerd") or None,
@@ -112,7 +115,7 @@ def floor(lab: Lab, image: str, facts: Host) -> float:
 def bring_up(lab: Lab, workers: int) -> dict[str, float]:
     """One lab-up from nothing but the cache, then everything else that is measured of it."""
     kubeconfig = lab.state / "kubeconfig"
-    tools = lifecycle.toolchain_of(lab, Status()).bin_folder()
+    tools = opened.toolchain_of(lab, Status()).bin_folder()
     start = time.monotonic()
     command = [sys.executable, "-m", "invoke", "lab-up", "--workers", str(workers)]
     process = subprocess.Popen(
@@ -168,15 +171,15 @@ def table(rounds: int) -> str:
     """Measure, one thing after the other in every round, and tell the medians."""
     os.environ["LAB_NAME"] = NAME
     plain = config.load(ROOT, {"name": NAME, "machines.workers": 0})
-    toolchain = lifecycle.toolchain_of(plain, Status())
-    facts = host.gather(toolchain.cache)
-    lab = replace(lifecycle.settle(plain, facts, toolchain), subnet=SUBNET)
-    arguments = containers.run_arguments(facts)
+    toolchain = opened.toolchain_of(plain, Status())
+    host = facts.gather(toolchain.cache)
+    lab = replace(opened.settle(plain, host, toolchain), subnet=SUBNET)
+    arguments = containers.run_arguments(host)
     image = Builder(ROOT, toolchain, arguments, Status()).node("kubeadm")
     seen: dict[str, list[float]] = {}
     for number in range(rounds):
         print(f"round {number + 1} of {rounds}", file=sys.stderr)
-        measured = {"floor": floor(lab, image, facts)}
+        measured = {"floor": floor(lab, image, host)}
         for workers in (0, 2):
             for name, value in bring_up(lab, workers).items():
                 measured[f"{name}, {workers + 1} machine(s)"] = value

@@ -1,8 +1,8 @@
 """Configuration: lab.toml, LAB_* variables and flags become one frozen `Lab`.
 
 Precedence is flag > environment > file > default. Everything that is wrong is reported at once and
-nothing is touched before it is clean. `auto` stays in place here; `lab.choices.resolve` replaces it
-by what fits the host.
+nothing is touched before it is clean. `auto` stays in place here; `lab.host.choices.resolve`
+replaces it by what fits the host.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Proxies:
 
 @dataclass(frozen=True)
 class Lab:
-    """A whole lab. None and "auto" stand for a choice that `lab.choices.resolve` has still to make.
+    """A whole lab. None and "auto" stand for a choice that is left to `lab.host.choices.resolve`.
 
     `memory` is MiB of each machine; `origins` tells for every key where its value came from.
     """

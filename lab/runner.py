@@ -1,7 +1,7 @@
 """The one module that starts processes on the host; a `kubectl proxy` is the checks' own.
 
 Arguments are lists, standard input is closed, every call has a limit, and a child that is killed
-takes its descendants along. What a machine runs goes through `lab.connection` instead.
+takes its descendants along. What a machine runs goes through `lab.machines.ssh` instead.
 """
 
 from __future__ import annotations

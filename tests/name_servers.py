@@ -1,4 +1,4 @@
-"""What pods may ask of a resolv.conf. Two programs read it: lab/resolvers.py on the host, and
+"""What pods may ask of a resolv.conf. Two programs read it: lab/host/resolvers.py on the host, and
 vagrant/machine's `name-servers` on a machine. Both are tried with this table."""
 
 from __future__ import annotations

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from lab import cluster, wait
+from lab import wait
+from lab.cluster import kubectl
+from lab.cluster.objects import complaint, conditions, listing
 from lab.config import Lab
 from lab.conformance.items import ITEMS, Item, Scene, name
 from lab.conformance.probe import NAMESPACE, objects
-from lab.connection import connections
 from lab.errors import ChecksFailed, DeadlineExceeded, LabError, ResourceError, answered
+from lab.machines.ssh import connections
 from lab.output import Status
 
 # Seconds for what was deployed to serve, and for every item together to become right.
@@ -90,7 +92,7 @@ def run(lab: Lab, tools: Path, status: Status) -> Conformance:
     try:
         with status.step("conformance"):
             apply = ("apply", "--filename", "-")
-            cluster.kubectl(lab, tools, *apply, stdin=cluster.listing(objects()))
+            kubectl.kubectl(lab, tools, *apply, stdin=listing(objects()))
             try:
                 wait.until(lambda: _deployed(scene), what="the probe", timeout=PATIENCE)
             except DeadlineExceeded as error:
@@ -102,7 +104,7 @@ def run(lab: Lab, tools: Path, status: Status) -> Conformance:
         for remote in scene.machines:
             remote.close()
         words = ("delete", "namespace", NAMESPACE, "--ignore-not-found")
-        cluster.kubectl(lab, tools, *words, timeout=PATIENCE)
+        kubectl.kubectl(lab, tools, *words, timeout=PATIENCE)
 
 
 def ask(item: Item, scene: Scene, deadline: float) -> Outcome:
@@ -128,8 +130,8 @@ def _deployed(scene: Scene) -> bool:
     """True when all of the probe serves. Raises ResourceError that names a pod that does not."""
     pods = scene.get("pods", "--namespace", NAMESPACE)
     for pod in pods:
-        if cluster.conditions(pod).get("Ready") != "True":
-            raise ResourceError(f"pod {name(pod)}: {cluster.complaint(pod)}")
+        if conditions(pod).get("Ready") != "True":
+            raise ResourceError(f"pod {name(pod)}: {complaint(pod)}")
     if len(pods) <= len(scene.lab.machines):
         raise ResourceError(f"{len(pods)} of {len(scene.lab.machines) + 1} pods exist")
     return True

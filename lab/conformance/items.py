@@ -16,12 +16,12 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
-from lab import cluster, registry
+from lab.cluster import health, kubectl, objects, registry
 from lab.config import Lab, Machine
 from lab.conformance.probe import HOST, IMAGE, NAMESPACE, PORT, TAG
-from lab.connection import Remote
 from lab.distributions import k3s, kubeadm
 from lab.errors import LabError
+from lab.machines.ssh import Remote
 
 ADMIN = {"k3s": k3s.KUBECONFIG, "kubeadm": kubeadm.KUBECONFIG}
 
@@ -38,7 +38,7 @@ class Scene:
 
     def get(self, *words: str) -> list[Object]:
         """The objects that kubectl gets; none for a single one that does not exist."""
-        return cluster.get(self.lab, self.tools, *words)
+        return kubectl.get(self.lab, self.tools, *words)
 
     def probes(self) -> dict[str, Object]:
         """Machine -> the pod that was deployed on it."""
@@ -48,7 +48,7 @@ class Scene:
     def inside(self, pod: str, line: str) -> str:
         """What a shell line prints in a pod that was deployed."""
         words = ("exec", "--namespace", NAMESPACE, pod, "--", "sh", "-c", line)
-        return cluster.kubectl(self.lab, self.tools, *words, timeout=30).strip()
+        return kubectl.kubectl(self.lab, self.tools, *words, timeout=30).strip()
 
 
 Look = Callable[[Scene], tuple[object, object]]
@@ -69,7 +69,7 @@ def nodes(scene: Scene) -> tuple[object, object]:
     seen = {
         name(node): _address(node)
         for node in scene.get("nodes")
-        if cluster.conditions(node).get("Ready") == "True"
+        if objects.conditions(node).get("Ready") == "True"
     }
     return {machine.name: machine.address for machine in scene.lab.machines}, seen
 
@@ -77,7 +77,7 @@ def nodes(scene: Scene) -> tuple[object, object]:
 def versions(scene: Scene) -> tuple[object, object]:
     """The version of every kubelet, and of the API server."""
     expected = f"v{scene.lab.kubernetes}"
-    told = cluster.kubectl(scene.lab, scene.tools, "get", "--raw", "/version")
+    told = kubectl.kubectl(scene.lab, scene.tools, "get", "--raw", "/version")
     seen = {name(node): node["status"]["nodeInfo"]["kubeletVersion"] for node in scene.get("nodes")}
     names = [*(machine.name for machine in scene.lab.machines), "API server"]
     return dict.fromkeys(names, expected), {**seen, "API server": json.loads(told)["gitVersion"]}
@@ -97,7 +97,7 @@ def etcd_members(scene: Scene) -> tuple[object, object]:
         addresses = [notes.get("etcd.k3s.cattle.io/node-address") for notes in noted]
     else:
         pods = scene.get("pods", "--namespace", "kube-system", "--selector", "component=etcd")
-        ready = [pod for pod in pods if cluster.conditions(pod).get("Ready") == "True"]
+        ready = [pod for pod in pods if objects.conditions(pod).get("Ready") == "True"]
         addresses = [pod["status"]["podIP"] for pod in ready]
     expected = [machine.address for machine in _planes(scene.lab)]
     return expected, sorted(filter(None, addresses))
@@ -130,14 +130,14 @@ def addons(scene: Scene) -> tuple[object, object]:
     """What each add-on lacks."""
     wanted = [
         (namespace, workload)
-        for namespace, workloads in cluster.ADDONS[scene.lab.distribution].items()
+        for namespace, workloads in health.ADDONS[scene.lab.distribution].items()
         for workload in workloads
     ]
     seen = {}
     for namespace, workload in [("kube-system", "deployment/coredns"), *wanted]:
         try:
             (item,) = scene.get(workload, "--namespace", namespace)
-            seen[workload] = cluster.lacking(item) or "available"
+            seen[workload] = objects.lacking(item) or "available"
         except LabError:
             seen[workload] = "does not exist"
     return dict.fromkeys(seen, "available"), seen
@@ -146,7 +146,7 @@ def addons(scene: Scene) -> tuple[object, object]:
 def metrics(scene: Scene) -> tuple[object, object]:
     """The nodes whose use of resources `kubectl top nodes` can tell."""
     path = "/apis/metrics.k8s.io/v1beta1/nodes"
-    told = cluster.kubectl(scene.lab, scene.tools, "get", "--raw", path)
+    told = kubectl.kubectl(scene.lab, scene.tools, "get", "--raw", path)
     return _machines(scene.lab), sorted(map(name, json.loads(told)["items"]))
 
 
@@ -232,7 +232,7 @@ def volume(scene: Scene) -> tuple[object, object]:
 def kubeconfig(scene: Scene) -> tuple[object, object]:
     """The lab's kubeconfig: nobody else reads it, and it means this lab through the host."""
     lab, words = scene.lab, ("config", "view", "--minify", "--output", "json")
-    view = json.loads(cluster.kubectl(lab, scene.tools, *words))
+    view = json.loads(kubectl.kubectl(lab, scene.tools, *words))
     mode = (lab.state / "kubeconfig").stat().st_mode & 0o777
     seen = [f"{mode:04o}", view["current-context"], view["clusters"][0]["cluster"]["server"]]
     return ["0600", f"lab-{lab.name}", f"https://127.0.0.1:{lab.ports.api}"], seen

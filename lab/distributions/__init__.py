@@ -7,7 +7,7 @@ from typing import Protocol
 
 from lab import wait
 from lab.config import Lab, Machine
-from lab.connection import Remote
+from lab.machines.ssh import Remote
 
 
 class Distribution(Protocol):

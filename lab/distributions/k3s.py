@@ -16,9 +16,9 @@ from typing import Any
 
 from lab import wait
 from lab.config import REGISTRY, Lab, Machine
-from lab.connection import Remote
 from lab.distributions import by_role, machine_of, units, wait_for_node
-from lab.images import PAUSE
+from lab.images.catalogue import PAUSE
+from lab.machines.ssh import Remote
 from lab.parallel import each
 from lab.state import remembered
 

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab import cgroups, wait
-from lab.cgroups import Cgroups
+from lab import wait
 from lab.config import Lab, Machine
-from lab.connection import Remote
 from lab.distributions import by_role, machine_of, units, wait_for_node
+from lab.machines import cgroups
+from lab.machines.cgroups import Cgroups
+from lab.machines.ssh import Remote
 from lab.parallel import each
 from lab.state import remembered
 

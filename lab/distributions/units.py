@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from lab import wait
 from lab.config import Lab
-from lab.connection import Remote
 from lab.distributions import machine_of
 from lab.errors import CommandError, DeadlineExceeded, LabError, ResourceError, tail
+from lab.machines.ssh import Remote
 from lab.parallel import each
 
 # Seconds within which a kubelet is healthy once its unit has started; k3s unpacks its images first.

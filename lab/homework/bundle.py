@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from lab.config import Lab
-from lab.connection import Remote, ssh_config
 from lab.errors import ChecksFailed, ConfigError, LabError, answered
 from lab.homework import compare, markdown, page, rubric
 from lab.homework.image import HOME
 from lab.homework.rubric import Item
 from lab.homework.runs import KEPT
+from lab.machines.ssh import Remote, ssh_config
 from lab.output import Status, table
 from lab.state import write_aside
 

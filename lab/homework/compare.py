@@ -21,7 +21,7 @@ from lab.homework.metrics import Environment, Metrics
 from lab.homework.runs import KEPT as FOLDER
 from lab.homework.runs import Run, Runs, opened
 from lab.homework.ways import ROOT
-from lab.orchestrators import place
+from lab.machines.vagrantfile import place
 from lab.output import Status, document
 from lab.state import write_aside
 

@@ -16,15 +16,16 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lab import images, registry, runner
+from lab import runner
+from lab.cluster import registry
 from lab.config import REGISTRY, Lab, cache_folder
-from lab.connection import Remote, connections
 from lab.errors import NotFoundError
 from lab.homework import data
-from lab.lifecycle import toolchain_of
-from lab.lock import locked
+from lab.images import builder, catalogue, docker
+from lab.lifecycle.lock import locked
+from lab.lifecycle.opened import running, toolchain_of
+from lab.machines.ssh import Remote, connections
 from lab.output import Status
-from lab.practice import running
 from lab.state import write_aside
 from lab.toolchain import Toolchain
 
@@ -72,16 +73,16 @@ def sources(lab: Lab) -> Path:
 
 def base_tag(lab: Lab, platform: str) -> str:
     """What the image of PyTorch on Debian is called on the host."""
-    return f"{images.REPOSITORY}/pytorch:{images.digest(sources(lab) / 'base', platform)}"
+    return f"{catalogue.REPOSITORY}/pytorch:{docker.digest(sources(lab) / 'base', platform)}"
 
 
 def make_base(lab: Lab, toolchain: Toolchain, status: Status) -> str:
     """That image, loaded from the mirror or built where the host has it not yet; its tag."""
     platform = toolchain.platform
     tag = base_tag(lab, platform)
-    if not (images.exists(tag) or images.load(tag, toolchain)):
-        debian = images.Builder(lab.root, toolchain, (), status).base()
-        images.docker_build(tag, sources(lab) / "base", {"BASE": debian}, platform, status)
+    if not (docker.exists(tag) or docker.load(tag, toolchain)):
+        debian = builder.Builder(lab.root, toolchain, (), status).base()
+        docker.docker_build(tag, sources(lab) / "base", {"BASE": debian}, platform, status)
     return tag
 
 
@@ -155,7 +156,7 @@ class _Making:
     def base(self) -> str:
         """PyTorch on Debian, on the host."""
         tag = base_tag(self.lab, self.toolchain.platform)
-        if images.exists(tag):
+        if docker.exists(tag):
             return tag
         with self.step("image `pytorch`", "base_seconds"):
             return make_base(self.lab, self.toolchain, self.status)

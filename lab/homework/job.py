@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lab import cluster, runner, wait
+from lab import runner, wait
+from lab.cluster import kubectl
+from lab.cluster.objects import conditions, listing
 from lab.config import Lab
 from lab.errors import LabError, ResourceError
 from lab.homework.listener import Listener
@@ -78,7 +80,7 @@ class Job:
     def remove(self) -> None:
         """The namespace, with everything in it."""
         words = ("delete", "namespace", NAME, "--ignore-not-found")
-        cluster.kubectl(self.lab, self.tools, *words, timeout=120)
+        kubectl.kubectl(self.lab, self.tools, *words, timeout=120)
 
     def follow(self, heard: Listener) -> Ending:
         """Hear one pod of the Job after the other until it is over, or out of memory."""
@@ -114,12 +116,12 @@ class Job:
         """
         if self.away.is_set():
             return ""
-        pods = cluster.get(self.lab, self.tools, "pods", *PLACE)
+        pods = kubectl.get(self.lab, self.tools, "pods", *PLACE)
         for pod in pods:
             name = str(pod["metadata"]["name"])
             if name not in followed and pod["status"]["phase"] != "Pending":
                 return name
-        states = [cluster.conditions(job) for job in self._jobs()]
+        states = [conditions(job) for job in self._jobs()]
         if all("True" in (each.get("Complete"), each.get("Failed")) for each in states):
             return ""
         raise ResourceError("; ".join(map(waiting, pods)) or "the Job has no pod yet")
@@ -127,7 +129,7 @@ class Job:
     def ending(self, pod: str) -> tuple[int, str] | None:
         """Exit code and reason of a pod's container; None while it runs."""
         only = ("--field-selector", f"metadata.name={pod}")
-        found = cluster.get(self.lab, self.tools, "pods", *PLACE, *only)
+        found = kubectl.get(self.lab, self.tools, "pods", *PLACE, *only)
         if not found:
             return KILLED, DELETED
         for state in found[0]["status"].get("containerStatuses", []):
@@ -136,10 +138,10 @@ class Job:
         return None
 
     def _jobs(self) -> list[dict[str, Any]]:
-        return cluster.get(self.lab, self.tools, "jobs", *PLACE)
+        return kubectl.get(self.lab, self.tools, "jobs", *PLACE)
 
     def _hear(self, pod: str, heard: Listener) -> None:
-        words = [*cluster.client(self.lab, self.tools), *PLACE, "logs", "--follow", pod]
+        words = [*kubectl.client(self.lab, self.tools), *PLACE, "logs", "--follow", pod]
         runner.run(words, timeout=DAY, on_line=lambda line: heard.hear(f"{line}\n"), ok=(0, 1))
 
     def _over(self, future: Future[Ending]) -> bool | None:
@@ -147,8 +149,8 @@ class Job:
         return future.done() or None
 
     def _apply(self, objects: Sequence[dict[str, Any]]) -> None:
-        text = cluster.listing(objects)
-        cluster.kubectl(self.lab, self.tools, "apply", "--filename", "-", stdin=text, timeout=60)
+        text = listing(objects)
+        kubectl.kubectl(self.lab, self.tools, "apply", "--filename", "-", stdin=text, timeout=60)
 
 
 def waiting(pod: dict[str, Any]) -> str:

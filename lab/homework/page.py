@@ -11,15 +11,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 
 from lab.homework import markdown
-from lab.homework.comparison import (
-    BASE,
-    PHASES,
-    RATE,
-    START,
-    Comparison,
-    Phase,
-    values,
-)
+from lab.homework.comparison import BASE, PHASES, RATE, START, Comparison, Phase, values
 from lab.homework.markdown import NEAR, TITLES, Table, cell
 from lab.homework.spread import Spread
 

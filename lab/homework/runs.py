@@ -16,7 +16,6 @@ from typing import Any
 
 from lab import wait
 from lab.config import Lab
-from lab.connection import Remote, connections
 from lab.errors import ConfigError, LabError, NotFoundError, ResourceError
 from lab.homework import image, ways
 from lab.homework.asked import WAYS, Ask
@@ -24,9 +23,10 @@ from lab.homework.job import DELETED, Job
 from lab.homework.listener import Listener, OnLine, seen, teller
 from lab.homework.metrics import SCHEMA, Metrics, parse
 from lab.interrupts import held_back
-from lab.lock import locked
+from lab.lifecycle.lock import locked
+from lab.lifecycle.opened import running
+from lab.machines.ssh import Remote, connections
 from lab.output import Status
-from lab.practice import running
 from lab.state import write_aside
 
 RUNS = f"{image.HOME}/runs"

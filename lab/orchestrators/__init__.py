@@ -7,7 +7,6 @@ judged in records.py, and told in table.py and page.py. One file for each orches
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,11 +14,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lab.config import Lab
-from lab.connection import connections
 from lab.errors import LabError, PrerequisiteError
+from lab.faults import network
 from lab.interrupts import held_back
-from lab.lock import locked
-from lab.orchestrators import course, page, plug
+from lab.lifecycle.lock import locked
+from lab.lifecycle.opened import running
+from lab.machines.ssh import connections
+from lab.machines.vagrantfile import place
+from lab.orchestrators import course, page
 from lab.orchestrators.compose import Compose
 from lab.orchestrators.course import Comparison, Course
 from lab.orchestrators.docker import Docker
@@ -29,9 +31,8 @@ from lab.orchestrators.podman import Podman
 from lab.orchestrators.race import AWAY, Race
 from lab.orchestrators.swarm import Swarm
 from lab.orchestrators.table import text
-from lab.output import Status, count, document
+from lab.output import Status, document
 from lab.parallel import each
-from lab.practice import running
 from lab.state import write_aside
 
 ORCHESTRATORS: Sequence[Callable[[Ground], Orchestrator]] = (
@@ -130,28 +131,19 @@ def _put(ground: Ground, name: str) -> None:
     files["kube.yaml"] = ground.exercise / "manifests" / "orchestrators.yaml"
     for file, path in files.items():
         ground.machines[name].put(path.read_text(), f"{FOLDER}/{file}")
-    plug.back(ground.machines[name], AWAY)
+    network.back(ground.machines[name], AWAY)
 
 
 def _tidy(ground: Ground, name: str, active: bool, image: bool) -> None:
     """A machine as it was: its network, its engine, its images, its files."""
     machine = ground.machines[name]
-    plug.back(machine, AWAY)
+    network.back(machine, AWAY)
     with contextlib.suppress(LabError):
         if not image:
             machine.run(["docker", "image", "rm", "--force", IMAGE], sudo=True)
         if not active:
             machine.run(["systemctl", "stop", "docker.service"], sudo=True)
     machine.run(["rm", "-rf", FOLDER], sudo=True)
-
-
-def place(lab: Lab) -> str:
-    """What machines the numbers are of."""
-    kind = "containers" if lab.provider == "docker" else "virtual machines"
-    return (
-        f"{count(len(lab.machines), 'machine')} ({kind}) on a host of {os.cpu_count()} processors, "
-        f"Linux {os.uname().release.partition('-')[0]}, {lab.distribution}"
-    )
 
 
 def write(found: Comparison, folder: Path) -> list[Path]:

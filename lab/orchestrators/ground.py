@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lab.config import Lab
-from lab.connection import Remote
+from lab.machines.ssh import Remote
 
 # On machines, for as long as a comparison takes.
 FOLDER = "/var/lib/lab-orchestrators"

@@ -6,7 +6,9 @@ from typing import Any
 
 import yaml
 
-from lab import cluster, wait
+from lab import wait
+from lab.cluster import health, kubectl
+from lab.cluster.objects import conditions, listing
 from lab.errors import ResourceError
 from lab.orchestrators.ground import CLIENT, IMAGE, NAME, Ground
 
@@ -126,35 +128,34 @@ class Kubernetes:
 
     def whole(self) -> bool:
         """Every node is Ready."""
-        return bool(cluster.nodes_ready(self.ground.lab, self.ground.tools))
+        return bool(health.nodes_ready(self.ground.lab, self.ground.tools))
 
     def remove(self) -> None:
         """The namespace with everything in it."""
         words = ("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=false")
-        cluster.kubectl(self.ground.lab, self.ground.tools, *words)
+        kubectl.kubectl(self.ground.lab, self.ground.tools, *words)
 
         def gone() -> bool | None:
             words = ("get", "namespace", NAMESPACE, "--ignore-not-found")
-            found = cluster.kubectl(self.ground.lab, self.ground.tools, *words)
+            found = kubectl.kubectl(self.ground.lab, self.ground.tools, *words)
             return None if found.strip() else True
 
         wait.until(gone, what=f"the end of namespace {NAMESPACE}", timeout=60)
 
     def _apply(self, made: list[Object]) -> None:
-        self._kubectl("apply", "--filename", "-", stdin=cluster.listing(made))
+        self._kubectl("apply", "--filename", "-", stdin=listing(made))
 
     def _pods(self) -> list[Object]:
         """The copies that are Ready and not on their way out."""
         return [
             pod
             for pod in self._get("pods", *WEB)
-            if cluster.conditions(pod).get("Ready") == "True"
-            and "deletionTimestamp" not in pod["metadata"]
+            if conditions(pod).get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"]
         ]
 
     def _get(self, *words: str) -> list[Object]:
-        return cluster.get(self.ground.lab, self.ground.tools, *words)
+        return kubectl.get(self.ground.lab, self.ground.tools, *words)
 
     def _kubectl(self, *words: str, stdin: str = "") -> str:
         place = ("--namespace", NAMESPACE)
-        return cluster.kubectl(self.ground.lab, self.ground.tools, *words, *place, stdin=stdin)
+        return kubectl.kubectl(self.ground.lab, self.ground.tools, *words, *place, stdin=stdin)

@@ -7,7 +7,7 @@ from html import escape
 from lab.orchestrators import table
 from lab.orchestrators.course import Comparison, Course
 from lab.orchestrators.records import BAR
-from lab.report import STYLE
+from lab.pages.html import STYLE
 
 # Pixels: left of the bars, a row, its bars, and the width of all bars.
 LEFT, ROW, HIGH, WIDE = 130, 68, 22, 760

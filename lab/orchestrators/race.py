@@ -9,10 +9,10 @@ from pathlib import PurePosixPath
 
 from lab import wait
 from lab.errors import DeadlineExceeded, LabError
+from lab.faults.network import away
 from lab.orchestrators import records
 from lab.orchestrators.course import Course, Scene
 from lab.orchestrators.ground import CLOCK, FOLDER, Ground, Orchestrator
-from lab.orchestrators.plug import away
 from lab.orchestrators.records import Sample
 from lab.output import Status
 

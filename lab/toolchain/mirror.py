@@ -24,10 +24,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
-from lab.errors import ConfigError, PrerequisiteError
+from lab.errors import ConfigError, NotFoundError, PrerequisiteError
 from lab.output import Status
 from lab.state import write_aside
-from lab.toolchain import packing, release
+from lab.toolchain import mirror, packing, release
 from lab.toolchain.store import file_digest
 
 MANIFEST = "manifest.toml"
@@ -168,3 +168,18 @@ def _table(item: Mirrored, platform: str) -> str:
         inside = ", ".join(f"{key} = {json.dumps(value)}" for key, value in values.items())
         lines.append(f"{json.dumps(file)} = {{ {inside} }}")
     return "\n".join(lines) + "\n"
+
+
+def entries(folder: Path) -> list[Entry]:
+    """Every file that a bundle's manifest names.
+
+    Raises NotFoundError where no bundle is, and ConfigError for a manifest that is none.
+    """
+    manifest = folder / MANIFEST
+    if not manifest.exists():
+        raise NotFoundError(f"{folder} has no {MANIFEST}", hint="invoke bundle")
+    try:
+        items = [item for _, item in mirror.parse(manifest.read_text())]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{manifest} is no manifest of a bundle: {error!r}") from error
+    return [entry for item in items for entry in item.files.values()]

@@ -16,7 +16,7 @@ LEVEL = 9
 
 
 def _zstandard() -> Any:
-    """The library, when it is needed: a bare `vagrant up` (lab/bare.py) has no packages."""
+    """The library, imported late: a bare `vagrant up` (lab/machines/bare.py) has no packages."""
     if sys.version_info >= (3, 14):
         from compression import zstd
     else:

@@ -14,9 +14,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import images, keys, runner, wait
-from lab.boxes import EMULATED
+from lab import runner, wait
 from lab.errors import CommandError
+from lab.images import builder
+from lab.machines import keys
+from lab.machines.boxes import EMULATED
 from lab.output import Status
 from lab.platforms import SERIAL, architecture_of, this_platform
 from lab.toolchain.store import scratch
@@ -117,7 +119,7 @@ def _system(folder: Path, key: Path) -> tuple[Path, Path, Path]:
         hook.write_text(f"KEY={shlex.quote(str(keys.public(key)))}\n{SETTINGS}")
         command = ["mmdebstrap", "--variant=important", f"--include={','.join(PACKAGES)}"]
         command += [f'--customize-hook=sh {shlex.quote(str(hook))} "$1"', "trixie", str(tree)]
-        runner.run([*sudo, *command, *images.host_mirror()], timeout=1800)
+        runner.run([*sudo, *command, *builder.host_mirror()], timeout=1800)
         for name in ("vmlinuz", "initrd.img"):
             # Links of the system's own.
             (found,) = (tree / "boot").glob(f"{name}-*")

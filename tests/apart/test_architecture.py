@@ -12,10 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from lab import config, lifecycle, prerequisites
+from lab import config
 from lab.config import cache_folder
-from lab.images import REPOSITORY, Builder, built_for, docker_build, load
-from lab.lifecycle import Bringup
+from lab.host import prerequisites
+from lab.images.builder import Builder
+from lab.images.catalogue import REPOSITORY
+from lab.images.docker import built_for, docker_build, load
+from lab.lifecycle import bringup, opened
+from lab.lifecycle.bringup import Bringup
 from lab.output import Status
 from lab.platforms import PLATFORMS, architecture_of, this_platform, uname_of
 from lab.toolchain import HOST_TOOLS, NODE_TOOLS, Toolchain, mirror, packing
@@ -142,7 +146,7 @@ def up(checkout: Path, engine: None) -> Iterator[Bringup]:
     """A lab of one virtual machine of that architecture, before it is begun."""
     chosen = {"name": LAB, "provider": "libvirt", "distribution": "kubeadm", "machines.workers": 0}
     lab = config.load(checkout, chosen, environ={})
-    begun = Bringup.of(lab, lifecycle.toolchain_of(lab, Status()), Status())
+    begun = Bringup.of(lab, opened.toolchain_of(lab, Status()), Status())
     # No host has it for another architecture.
     begun.host = replace(begun.host, kvm=False)
     yield begun
@@ -154,12 +158,12 @@ def up(checkout: Path, engine: None) -> Iterator[Bringup]:
 
 def test_a_cluster_of_that_architecture(up: Bringup) -> None:
     """By the steps of lab-up, with an image like the bundle's instead of one of this host's."""
-    lifecycle.install_prerequisites(up)
+    bringup.install_prerequisites(up)
     emulator = prerequisites.EMULATORS[uname_of(OTHER)]
     prerequisites.install([emulator], up.host, up.status, up.toolchain)
-    toolchain = lifecycle.toolchain_of(up.lab, up.status, OTHER)
-    for step in lifecycle.STEPS[lifecycle.STEPS.index(lifecycle.remember_choices) :]:
-        if step == lifecycle.make_node_image:
+    toolchain = opened.toolchain_of(up.lab, up.status, OTHER)
+    for step in bringup.STEPS[bringup.STEPS.index(bringup.remember_choices) :]:
+        if step == bringup.make_node_image:
             up.tools = up.pool.submit(up.toolchain.bin_folder)
             up.image = Builder(up.lab.root, toolchain, (), up.status).node("kubeadm")
         else:

@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 
-from lab import config, host, images
-from lab.containers import run_arguments
-from lab.host import Host
+from lab import config
+from lab.host import facts
+from lab.host.facts import Host
+from lab.images.builder import Builder
+from lab.machines.containers import run_arguments
 from lab.output import Status
 from lab.toolchain import Toolchain
 from tests.e2e.support import ROOT, Done, Invoke, copy_checkout, docker
@@ -84,11 +86,11 @@ def asked() -> dict[str, Any]:
     return found
 
 
-def privileges(facts: Host) -> Sequence[str]:
+def privileges(host: Host) -> Sequence[str]:
     """`--privileged`, or what comes next to it where this host itself lacks a capability."""
-    if not facts.missing_capabilities:
+    if not host.missing_capabilities:
         return ["--privileged"]
-    words = run_arguments(facts)
+    words = run_arguments(host)
     pairs = zip(words[::2], words[1::2], strict=True)
     # A machine's own folders are not the dev container's.
     wanted = [
@@ -121,8 +123,8 @@ def container(
     bundle: Path, checkout: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Container]:
     cache, status = config.cache_folder(), Status()
-    facts = host.gather(cache)
-    builder = images.Builder(ROOT, Toolchain(ROOT, cache, status), run_arguments(facts), status)
+    host = facts.gather(cache)
+    builder = Builder(ROOT, Toolchain(ROOT, cache, status), run_arguments(host), status)
     folder = copy_checkout(tmp_path_factory.mktemp("workspaces"))
     wanted = asked()
     subprocess.run(["chown", "--recursive", "1000:1000", folder], check=True)
@@ -145,7 +147,7 @@ def container(
     mounts += [f"type=bind,source={bundle},target=/bundle,readonly"]
     words = [f"--mount={mount}" for mount in mounts]
     assert wanted["privileged"] and wanted["init"]
-    words += ["--name", NAME, "--hostname", NAME, "--init", *privileges(facts)]
+    words += ["--name", NAME, "--hostname", NAME, "--init", *privileges(host)]
     docker("run", "--detach", *words, NAME, "sleep", "infinity")
     made = Container(folder, wanted)
     try:

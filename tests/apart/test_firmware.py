@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 from paramiko import AuthenticationException, AutoAddPolicy, SSHClient, SSHConfig
 
-from lab import boxes, config, lifecycle, machines, wait
-from lab.connection import Remote, ssh_config
-from lab.lifecycle import Bringup
+from lab import config, wait
+from lab.lifecycle import bringup, opened
+from lab.lifecycle.bringup import Bringup
+from lab.machines import boxes, driver, keys
+from lab.machines.ssh import Remote, ssh_config
 from lab.output import Status
 from tests.apart import vboxmanage
 from tests.e2e.support import install
@@ -49,13 +51,13 @@ def up(checkout: Path, engine: None, stand_in: Path) -> Iterator[Bringup]:
     asked = {"name": "firmware", "provider": "virtualbox", "machines.workers": 0}
     lab = config.load(checkout, asked, environ={})
     status = Status()
-    up = Bringup.of(lab, lifecycle.toolchain_of(lab, status), status)
+    up = Bringup.of(lab, opened.toolchain_of(lab, status), status)
     install(NEEDED)
-    wait.expect(machines.EMULATED)
+    wait.expect(driver.EMULATED)
     for step in (
-        lifecycle.install_prerequisites,
-        lifecycle.remember_choices,
-        lifecycle.make_node_image,
+        bringup.install_prerequisites,
+        bringup.remember_choices,
+        bringup.make_node_image,
     ):
         step(up)
     up.pool.shutdown(wait=False)
@@ -84,7 +86,7 @@ def box(up: Bringup) -> Iterator[Path]:
 def machine(up: Bringup, box: Path) -> Remote:
     """The machine, booted and told nothing yet: as if Vagrant had been killed in between."""
     up.machines.make_key()
-    up.machines.render(lifecycle.render(up))
+    up.machines.render(bringup.render(up))
     up.machines.up(provider="virtualbox", no_provision=True)
     up.machines.connect()
     return up.remotes[0]
@@ -124,12 +126,12 @@ def test_only_the_boxs_key_opens_what_was_told_nothing(
     machine: Remote, up: Bringup, box: Path
 ) -> None:
     assert opens(box / boxes.KEY, up)
-    assert not opens(machines.key_file(up.lab), up)
+    assert not opens(keys.key_file(up.lab), up)
 
 
 def test_the_next_up_tells_it_the_labs_key(machine: Remote, up: Bringup, box: Path) -> None:
     up.machines.start(up.image)
-    assert opens(machines.key_file(up.lab), up)
+    assert opens(keys.key_file(up.lab), up)
     assert not opens(box / boxes.KEY, up)
 
 
@@ -139,7 +141,7 @@ def test_its_address(machine: Remote, up: Bringup) -> None:
 
 
 def test_docker_and_the_registry(machine: Remote, up: Bringup) -> None:
-    lifecycle.prepare_machines(up)
+    bringup.prepare_machines(up)
     run = ["docker", "run", "--rm", "busybox", "echo", "from docker"]
     assert machine.run(run, timeout=240).strip() == "from docker"
 
@@ -151,7 +153,7 @@ def test_it_is_the_same_after_a_boot(machine: Remote, up: Bringup, box: Path) ->
     up.machines.start(up.image)
     assert list(up.machines.states().values()) == ["running"]
     up.machines.connect()
-    assert opens(machines.key_file(up.lab), up)
+    assert opens(keys.key_file(up.lab), up)
     assert not opens(box / boxes.KEY, up)
 
 

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from lab import cgroups, wait
+from lab import wait
 from lab.distributions.k3s import CONFIG, REGISTRIES, STARTED
+from lab.machines import cgroups
 from tests.e2e.support import Invoke, docker, scrub
 
 pytestmark = pytest.mark.e2e

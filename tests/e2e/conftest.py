@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from lab import config, host, lifecycle, prerequisites
+from lab import config
+from lab.host import facts, prerequisites
+from lab.lifecycle import opened
 from lab.output import Status
 from tests.e2e import kills, virtual
 from tests.e2e.support import NAME, Invoke, copy_checkout, leftovers, scrub
@@ -25,11 +27,11 @@ def engine(checkout: Path) -> None:
     """What the tests themselves need of a bare machine, by the lab's own steps."""
     lab = config.load(checkout, {"name": NAME, "provider": "docker"}, {})
     status = Status()
-    facts = host.gather(config.cache_folder())
-    if missing := prerequisites.missing(lab, facts):
-        prerequisites.install(missing, facts, status, lifecycle.toolchain_of(lab, status))
-    if not facts.docker_engine:
-        prerequisites.start_docker(facts, config.cache_folder(), status)
+    host = facts.gather(config.cache_folder())
+    if missing := prerequisites.missing(lab, host):
+        prerequisites.install(missing, host, status, opened.toolchain_of(lab, status))
+    if not host.docker_engine:
+        prerequisites.start_docker(host, config.cache_folder(), status)
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab.choices import FILE
-from lab.host import vagrant_home
+from lab.host.choices import FILE
+from lab.host.facts import vagrant_home
 from tests.e2e.support import Done, Invoke, containers, copy_checkout, docker, scrub
 
 NAME = "killed"

@@ -13,13 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lab import boxes, cgroups, runner, wait
-from lab.connection import Remote
-from lab.containers import STORE, run_arguments
+from lab import runner, wait
 from lab.distributions.kubeadm import initial
-from lab.lifecycle import Bringup
+from lab.lifecycle.bringup import Bringup
+from lab.machines import boxes, cgroups
+from lab.machines.containers import STORE, run_arguments
+from lab.machines.libvirt import virsh
+from lab.machines.ssh import Remote
 from lab.toolchain.store import scratch
-from lab.virsh import virsh
 
 MAKE = Path(__file__).with_name("make-docker-disk")
 # What is stored beside the box of a virtual machine.

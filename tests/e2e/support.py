@@ -14,12 +14,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lab import host, prerequisites
 from lab.config import cache_folder
 from lab.errors import LabError
+from lab.host import facts, prerequisites
+from lab.machines.libvirt import undefine, virsh
 from lab.output import Status
 from lab.toolchain import Toolchain
-from lab.virsh import undefine, virsh
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "e2e"
@@ -124,7 +124,7 @@ def install(needed: Mapping[str, str]) -> None:
     if missing := [package for package, file in needed.items() if not Path(file).exists()]:
         status, cache = Status(), cache_folder()
         toolchain = Toolchain(ROOT, cache, status)
-        prerequisites.install(missing, host.gather(cache), status, toolchain)
+        prerequisites.install(missing, facts.gather(cache), status, toolchain)
 
 
 def docker(*words: str) -> list[str]:

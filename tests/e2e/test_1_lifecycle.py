@@ -19,16 +19,19 @@ from typing import Any
 import pytest
 import yaml
 
-from lab import cgroups, config, exercises, lock, wait
-from lab.host import vagrant_home
-from lab.machines import LOCKED
+from lab import config, wait
+from lab.exercises import catalogue
+from lab.host.facts import vagrant_home
+from lab.host.resolvers import name_servers_of_host
+from lab.lifecycle import lock
+from lab.machines import cgroups
+from lab.machines.driver import LOCKED
 from lab.output import Status
-from lab.resolvers import name_servers_of_host
 from lab.toolchain import Toolchain
 from tests.e2e.support import KEPT, ROOT, Invoke, containers, docker, names, ready
 
 # Those that need no image of the homework's: `--all` leaves the others out.
-EXERCISES = [exercise.name for exercise in exercises.discover(ROOT) if not exercise.image]
+EXERCISES = [exercise.name for exercise in catalogue.discover(ROOT) if not exercise.image]
 pytestmark = pytest.mark.e2e
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from lab import cgroups, runner, wait
-from lab.boxes import POOL, Box
-from lab.connection import Remote
-from lab.host import port_is_free
+from lab import runner, wait
+from lab.host.facts import port_is_free
+from lab.machines import cgroups
+from lab.machines.boxes import POOL, Box
+from lab.machines.libvirt import virsh
+from lab.machines.ssh import Remote
 from lab.platforms import this_platform
-from lab.virsh import virsh
 from tests.e2e.conftest import Beside
 from tests.e2e.nested import ANSWER, MEMORY
 from tests.e2e.support import ROOT, Invoke

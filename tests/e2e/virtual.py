@@ -7,20 +7,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import config, lifecycle, runner
-from lab.connection import Remote
-from lab.machines import Machines
+from lab import config, runner
+from lab.lifecycle import bringup, opened
+from lab.machines.driver import Machines
+from lab.machines.ssh import Remote
 from lab.output import Status
 from tests.e2e.nested import run_a_node
 from tests.e2e.support import scrub_virtual
 
 # Of lab-up, all but Kubernetes: emulated, that alone takes minutes (tests/apart/test_vm.py).
 STEPS = (
-    lifecycle.install_prerequisites,
-    lifecycle.remember_choices,
-    lifecycle.make_node_image,
-    lifecycle.start_machines,
-    lifecycle.prepare_machines,
+    bringup.install_prerequisites,
+    bringup.remember_choices,
+    bringup.make_node_image,
+    bringup.start_machines,
+    bringup.prepare_machines,
 )
 # By cgroups of version 1 all of libvirt's machines get as much of the processors as all containers:
 # too much for one that nobody waits for, while the first lab's tests wait for theirs.
@@ -88,7 +89,7 @@ def boot(checkout: Path) -> VirtualMachine:
     lab = config.load(checkout, chosen, environ={})
     scrub_virtual(lab.name)
     status = Status()
-    up = lifecycle.Bringup.of(lab, lifecycle.toolchain_of(lab, status), status)
+    up = bringup.Bringup.of(lab, opened.toolchain_of(lab, status), status)
     weigh(LITTLE)
     try:
         for step in STEPS:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lab import cgroups, runner
+from lab import runner
+from lab.machines import cgroups
 
 SCRIPT = Path(__file__).parents[2] / "vagrant/machine/rootfs/usr/local/lib/lab/cgroups"
 V1, V2 = "tmpfs", "cgroup2fs"

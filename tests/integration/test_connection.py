@@ -14,8 +14,8 @@ import pytest
 from paramiko.common import AUTH_SUCCESSFUL, OPEN_SUCCEEDED
 from paramiko.sftp import SFTP_FAILURE, SFTP_OK
 
-from lab.connection import Remote
 from lab.errors import ResourceError
+from lab.machines.ssh import Remote
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from lab import runner
-from lab.bundle import index as index_page
 from lab.errors import CommandError, PrerequisiteError
+from lab.offline.bundle import index as index_page
 from lab.output import Status
 from lab.platforms import this_platform
 from lab.toolchain import Toolchain, mirror, packing, release, wheel

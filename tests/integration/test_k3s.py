@@ -17,11 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from lab import logs, runner
+from lab import runner
 from lab.config import Lab
 from lab.distributions import k3s
 from lab.errors import ConfigError, PrerequisiteError
-from lab.images import Builder
+from lab.images.builder import Builder
+from lab.observe import logs
 from lab.output import Status
 from lab.toolchain import Toolchain
 from lab.toolchain.lock import Download, Item

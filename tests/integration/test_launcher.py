@@ -134,13 +134,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from invoke import Context
 from invoke.exceptions import Exit
-import tasks
 from lab import runner
-tasks.ROOT = Path({folder!r})
+from lab.cli import task
+task.ROOT = Path({folder!r})
 def body(context):
     {body}
 try:
-    tasks.task(body).body(Context())
+    task.task(body).body(Context())
 except Exit as end:
     print(end.message, file=sys.stderr)
     sys.exit(end.code)
@@ -180,6 +180,11 @@ def test_a_task_without_an_output(tmp_path: Path) -> None:
 
 def test_a_bare_vagrant_up_needs_no_package() -> None:
     """It makes its image without `./inv`, by whatever Python the host has."""
-    words = [sys.executable, "-S", "-c", "import sys; sys.path.insert(0, '.'); import lab.bare"]
+    words = [
+        sys.executable,
+        "-S",
+        "-c",
+        "import sys; sys.path.insert(0, '.'); import lab.machines.bare",
+    ]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

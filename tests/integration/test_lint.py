@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from lab import config, manifests
+from lab import config
+from lab import lint as linter
 from lab.config import Lab
-from lab.manifests import schema
-from lab.manifests.rules import RULES
-from lab.manifests.source import Source
+from lab.lint import schema
+from lab.lint.rules import RULES
+from lab.lint.source import Source
 from lab.output import Status
 from lab.toolchain import Tool
 from tests.integration.conftest import ROOT
@@ -126,8 +127,8 @@ def test_codes_of_what_cannot_be_linted(tmp_path: Path) -> None:
 
 def test_kubernetes_own_document_accepts_the_exercises(known: schema.Schema) -> None:
     files = sorted((ROOT / "infra" / "workloads").glob("*/manifests/*.yaml"))
-    given = manifests.look([Source(path.name, path.read_text()) for path in files], known)
-    found = {(item.file, item.code) for item in manifests.findings(given)}
+    given = linter.look([Source(path.name, path.read_text()) for path in files], known)
+    found = {(item.file, item.code) for item in linter.findings(given)}
     # The homework's image is whatever the student has built last.
     others = {code for file, code in found if (file, code) != ("mnist.yaml", "unpinned-image")}
     assert others <= {"missing-requests"}
@@ -147,8 +148,8 @@ def test_the_folder_that_the_documentation_shows_has_no_errors(known: schema.Sch
     "rule", [rule for rule in RULES.values() if rule.good], ids=lambda rule: rule.code
 )
 def test_right_examples_are_right_for_the_real_document(rule: Any, known: schema.Schema) -> None:
-    given = manifests.look([Source("x", rule.good)], known)
-    wrong = {item.code for item in manifests.findings(given) if item.severity == "error"}
+    given = linter.look([Source("x", rule.good)], known)
+    wrong = {item.code for item in linter.findings(given) if item.severity == "error"}
     whole = "apiVersion" in rule.good
     assert not whole or wrong == set()
 

@@ -16,10 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from lab import lock, stacks, wait
+from lab import wait
+from lab.cluster import stacks
 from lab.config import Lab
 from lab.errors import DeadlineExceeded
-from lab.lock import locked
+from lab.lifecycle import lock
+from lab.lifecycle.lock import locked
 from lab.output import Status
 from tests.integration.conftest import ROOT
 from tests.integration.test_runner import gone

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from lab import virsh
 from lab.config import Lab
 from lab.errors import CommandError
-from lab.machines import LOCKED, RACES, Machines
+from lab.machines import libvirt
+from lab.machines.driver import LOCKED, RACES, Machines
 from lab.output import Status
 
 
@@ -72,14 +72,14 @@ def test_what_forwarded_ports_goes_with_machines_that_nobody_has_recorded(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Vagrant's notes of these processes are gone with the lab's folder."""
-    monkeypatch.setattr(virsh, "virsh", lambda *_, **__: "")
+    monkeypatch.setattr(libvirt, "virsh", lambda *_, **__: "")
     children = []
     for key in (lab.state, lab.state.with_name("another")):
         words = ["-o", f'IdentityFile="{key}/id_ed25519"', "-L", "127.0.0.1:8080:10.0.0.1:80"]
         command = [sys.executable, "-c", "import time; time.sleep(60)", *words]
         children.append(subprocess.Popen(command))
     try:
-        assert not virsh.remove(lab)
+        assert not libvirt.remove(lab)
         assert children[0].wait(10) == -15
         assert children[1].poll() is None
     finally:

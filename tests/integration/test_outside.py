@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import outside, runner
+from lab import proxies, runner
 from lab.config import Lab, Proxies
 from lab.errors import CommandError, PrerequisiteError
 from lab.output import Status
@@ -44,8 +44,8 @@ def enter(
     monkeypatch.setattr(urllib.request, "_opener", None)
     through = {"HTTP_PROXY": proxy.address, "HTTPS_PROXY": proxy.address}
     return {
-        "known": {**through, **outside.environment(lab, tmp_path)},
-        "unknown": {**through, **outside.environment(replace(lab, ca=""), tmp_path)},
+        "known": {**through, **proxies.environment(lab, tmp_path)},
+        "unknown": {**through, **proxies.environment(replace(lab, ca=""), tmp_path)},
     }
 
 

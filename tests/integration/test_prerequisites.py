@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from lab import host, lock, prerequisites
 from lab.config import Lab
 from lab.errors import PrerequisiteError
+from lab.host import facts, prerequisites
+from lab.lifecycle import lock
 from lab.output import Status
 
 # Each stands for a daemon of the same name, and answers as `virsh` once both are there.
@@ -46,9 +47,9 @@ def test_libvirts_daemons_do_not_hold_the_labs_lock(
 ) -> None:
     """They did: the next task took them for what a killed one had left, and ended them."""
     lab = Lab(root=tmp_path)
-    facts = replace(host.gather(tmp_path), is_root=True)
+    host = replace(facts.gather(tmp_path), is_root=True)
     with lock.locked(lab, "lab-up", status):
-        prerequisites.start_libvirt(facts, tmp_path / "cache", status)
+        prerequisites.start_libvirt(host, tmp_path / "cache", status)
     try:
         assert lock.holders(lab.state / "lock") == []
     finally:
@@ -66,10 +67,10 @@ def test_the_module_that_services_need(
     program.write_text(f'#!/bin/sh\necho "$@" >>"{asked}"\n{refusal}')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    facts = replace(host.gather(tmp_path), is_root=True)
+    host = replace(facts.gather(tmp_path), is_root=True)
     if loads:
-        prerequisites.load_bridge_netfilter(facts, status)
+        prerequisites.load_bridge_netfilter(host, status)
     else:
         with pytest.raises(PrerequisiteError, match=r"does not load br_netfilter.*not found"):
-            prerequisites.load_bridge_netfilter(facts, status)
+            prerequisites.load_bridge_netfilter(host, status)
     assert asked.read_text() == "br_netfilter\n"

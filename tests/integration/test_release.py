@@ -15,12 +15,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from lab import outside, releases, toolchain, wait
+from lab import proxies, toolchain, wait
 from lab.config import Lab, Proxies
 from lab.errors import PrerequisiteError
 from lab.output import Status
 from lab.platforms import PLATFORMS
-from lab.toolchain import Toolchain, modules, release, wheel
+from lab.toolchain import Toolchain, modules, release, releases, wheel
 from tests import official
 from tests.integration.conftest import ROOT
 from tests.intercept import Answer, Interceptor, intercepting
@@ -41,7 +41,7 @@ def proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Intercept
             monkeypatch.delenv(name, raising=False)
             monkeypatch.delenv(name.upper(), raising=False)
         lab = Lab(tmp_path, proxies=Proxies(found.address, found.address), ca=str(found.ca))
-        for name, value in outside.environment(lab, tmp_path).items():
+        for name, value in proxies.environment(lab, tmp_path).items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("HTTPS_PROXY", found.address)
         monkeypatch.setenv("HTTP_PROXY", found.address)

@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 
-from lab.images import host_mirror
+from lab.images.builder import host_mirror
 from tests.integration.conftest import ROOT
 
 

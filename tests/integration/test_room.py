@@ -17,8 +17,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from lab import authority, room
 from lab.errors import ConfigError, NotFoundError, PrerequisiteError
+from lab.offline import authority, serve
 from lab.output import Status
 from lab.toolchain import mirror
 from lab.toolchain.mirror import Entry, Mirrored
@@ -54,7 +54,7 @@ def keys(tmp_path: Path) -> Path:
 @pytest.fixture
 def port(folder: Path, keys: Path) -> Iterator[int]:
     """The port of a room that is served."""
-    with room.server(room.files(folder), keys, "127.0.0.1", 0) as served:
+    with serve.server(serve.files(folder), keys, "127.0.0.1", 0) as served:
         thread = threading.Thread(target=served.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         yield served.server_port
@@ -157,7 +157,7 @@ def test_the_authority_vouches_for_one_address(tmp_path: Path, folder: Path, key
     other.mkdir()
     (other / "server.pem").write_text(authority.private(own) + authority.public(forged))
     context = ssl.create_default_context(cafile=str(keys / "ca.pem"))
-    with room.server(room.files(folder), other, "127.0.0.2", 0) as served:
+    with serve.server(serve.files(folder), other, "127.0.0.2", 0) as served:
         threading.Thread(target=served.serve_forever, args=(0.02,), daemon=True).start()
         client = http.client.HTTPSConnection(
             "127.0.0.2", served.server_port, timeout=10, context=context
@@ -175,9 +175,9 @@ def test_an_address_of_no_card(tmp_path: Path, address: str) -> None:
 
 def test_a_port_that_is_taken(folder: Path, keys: Path, port: int) -> None:
     with pytest.raises(PrerequisiteError, match=f"127.0.0.1:{port} cannot be listened on"):
-        room.server(room.files(folder), keys, "127.0.0.1", port)
+        serve.server(serve.files(folder), keys, "127.0.0.1", port)
 
 
 def test_no_bundle_to_serve(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError):
-        room.files(tmp_path)
+        serve.files(tmp_path)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from lab import host, prerequisites
 from lab.errors import PrerequisiteError
+from lab.host import facts, prerequisites
 from lab.output import Status
 from lab.platforms import this_platform
 from lab.toolchain import Toolchain
@@ -97,8 +97,8 @@ def toolchain(place: Place, tmp_path: Path, status: Status) -> Callable[..., Too
 
 @pytest.fixture
 def install(tmp_path: Path, status: Status) -> Callable[[Toolchain], None]:
-    facts = replace(host.gather(tmp_path), is_root=True)
-    return lambda tools: prerequisites.install(["vagrant"], facts, status, tools)
+    host = replace(facts.gather(tmp_path), is_root=True)
+    return lambda tools: prerequisites.install(["vagrant"], host, status, tools)
 
 
 def test_the_makers_package(
@@ -109,7 +109,7 @@ def test_the_makers_package(
 ) -> None:
     install(toolchain())
     answer = subprocess.run([place.program, "--version"], capture_output=True, text=True)
-    assert host.parse_version(answer.stdout) == "2.4.9"
+    assert facts.parse_version(answer.stdout) == "2.4.9"
     assert "Package: vagrant\nStatus: install ok installed" in place.installed
     server = place.address.split("/")[2]
     told = [line for line in story.getvalue().splitlines() if "HashiCorp's" in line]

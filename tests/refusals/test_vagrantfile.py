@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from lab import containers, machines
-from lab.boxes import Box
 from lab.config import HOST_ONLY, Forward, Lab, Ports
-from lab.keys import public
+from lab.machines import containers, vagrantfile
+from lab.machines.boxes import Box
+from lab.machines.keys import key_file, public
 from tests.e2e.support import ROOT
 from tests.unit.conftest import HEALTHY
 
@@ -61,13 +61,13 @@ def forwarded(guest: int, host: int, name: str = "") -> dict[str, Any]:
 
 def test_virtualbox(lab: Lab, tmp_path: Path) -> None:
     file = tmp_path / "machines.json"
-    keys = [machines.key_file(lab), tmp_path / "id_ed25519"]
+    keys = [key_file(lab), tmp_path / "id_ed25519"]
     for key in keys:
         key.parent.mkdir(parents=True, exist_ok=True)
         key.touch()
     public(keys[0]).write_text("ssh-ed25519 AAAA lab\n")
-    box = machines.virtualbox_settings(lab, Box("lecture-lab/box", key=str(keys[1])))
-    file.write_text(json.dumps(machines.rendering(lab, box)))
+    box = vagrantfile.virtualbox_settings(lab, Box("lecture-lab/box", key=str(keys[1])))
+    file.write_text(json.dumps(vagrantfile.rendering(lab, box)))
     first, second = evaluated(lab.root, "virtualbox", file)
     for machine, address in ((first, "192.168.57.11"), (second, "192.168.57.21")):
         private = [item for item in machine["networks"] if item["kind"] == "private_network"]
@@ -102,8 +102,8 @@ def test_docker_has_the_same_machines(lab: Lab, tmp_path: Path) -> None:
     """Names, ports, keys and sizes are the machine's; only the provider's own settings differ."""
     file = tmp_path / "machines.json"
     key = lab.state / "id_ed25519"
-    docker = machines.docker_settings(lab, HEALTHY, "node:1")
-    rendered = machines.rendering(lab, {**docker, "box": {"name": "lecture-lab/box"}})
+    docker = vagrantfile.docker_settings(lab, HEALTHY, "node:1")
+    rendered = vagrantfile.rendering(lab, {**docker, "box": {"name": "lecture-lab/box"}})
     file.write_text(json.dumps(rendered))
     virtual = evaluated(lab.root, "virtualbox", file)
     for machine, other in zip(evaluated(lab.root, "docker", file), virtual, strict=True):

@@ -14,9 +14,9 @@ import pytest
 
 from lab import wait
 from lab.config import Lab, Ports
-from lab.connection import Remote
-from lab.engine import Engine
-from lab.host import Host
+from lab.host.engine import Engine
+from lab.host.facts import Host
+from lab.machines.ssh import Remote
 
 ROOT = Path(__file__).resolve().parents[2]
 

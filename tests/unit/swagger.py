@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lab.manifests.schema import Schema, compact
+from lab.lint.schema import Schema, compact
 
 PREFIX = "io.k8s.api."
 OBJECT = {"apiVersion": "string", "kind": "string", "metadata": "ObjectMeta"}

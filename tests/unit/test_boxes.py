@@ -11,7 +11,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from lab import boxes, runner
+from lab import runner
+from lab.machines import boxes
 from lab.output import Status
 from tests.unit.conftest import ROOT
 

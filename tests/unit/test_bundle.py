@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
-from lab import bundle, images, room, sbom
 from lab.config import Lab
 from lab.errors import ConfigError, NotFoundError, PrerequisiteError, UnexpectedChange
 from lab.homework import data
+from lab.images import builder, docker
+from lab.offline import bundle, sbom, serve
+from lab.offline.sbom import Package
 from lab.output import Status
 from lab.platforms import this_platform
-from lab.sbom import Package
 from lab.toolchain import NODE_TOOLS, Toolchain, mirror, packing
 from lab.toolchain.mirror import Entry, Mirrored
 from lab.toolchain.store import file_digest
@@ -173,15 +174,15 @@ def test_an_image_is_loaded(tools: Any, monkeypatch: pytest.MonkeyPatch, inside:
         assert words[:3] == ["docker", "load", "--input"] and words[3].read_bytes() == b"layers"
         loaded.append(inside)
 
-    monkeypatch.setattr(images.runner, "run", run)
-    monkeypatch.setattr(images, "exists", lambda tag: tag in loaded)
+    monkeypatch.setattr(docker.runner, "run", run)
+    monkeypatch.setattr(docker, "exists", lambda tag: tag in loaded)
     tag = "lecture-lab/node:0123456789ab"
     if inside == tag:
-        assert images.load(tag, tools())
+        assert docker.load(tag, tools())
     else:
         with pytest.raises(PrerequisiteError, match="has another image inside"):
-            images.load(tag, tools())
-    assert not images.load("lecture-lab/node:000000000000", tools())
+            docker.load(tag, tools())
+    assert not docker.load("lecture-lab/node:000000000000", tools())
     assert loaded == [inside]
 
 
@@ -195,12 +196,12 @@ def test_a_node_of_a_mirror_has_a_name_of_its_own(tmp_path: Path) -> None:
         ]
         (folder / "manifest.toml").write_text(mirror.render(items, this_platform()))
         made = Toolchain(ROOT, tmp_path, Status(io.StringIO()), "mirror", str(folder))
-        return images.Builder(ROOT, made, (), Status(io.StringIO())).node_tag("kubeadm")
+        return builder.Builder(ROOT, made, (), Status(io.StringIO())).node_tag("kubeadm")
 
     first = tag(tmp_path / "one", b"first")
     assert first == tag(tmp_path / "two", b"first")
     assert first != tag(tmp_path / "three", b"second")
-    assert images.mirror_item(first) == ("image/node", first[-12:])
+    assert docker.mirror_item(first) == ("image/node", first[-12:])
 
 
 def test_mnist_of_a_mirror(tmp_path: Path) -> None:
@@ -334,7 +335,7 @@ def test_the_images_of_a_bundle(
         return SimpleNamespace(stdout="libc6 2.41 amd64\n")
 
     monkeypatch.setattr(bundle.runner, "run", run)
-    monkeypatch.setattr(images, "exists", lambda tag: False)
+    monkeypatch.setattr(docker, "exists", lambda tag: False)
     monkeypatch.setattr(bundle.boxes, "make_image", lambda *_: "lecture-lab/vm:1")
     up: Any = SimpleNamespace(
         lab=replace(lab, root=ROOT, provider=provider),
@@ -421,7 +422,7 @@ def test_another_bundle_has_another_bill(folder: Path) -> None:
 
 
 def test_a_registry_that_pulls_through() -> None:
-    settings = room.registry_settings(room.Place("10.1.2.3", 8443, 8444), "https://far.example")
+    settings = serve.registry_settings(serve.Place("10.1.2.3", 8443, 8444), "https://far.example")
     assert settings["http"]["addr"] == "10.1.2.3:8444"
     assert settings["proxy"] == {"remoteurl": "https://far.example"}
 
@@ -430,12 +431,12 @@ def test_the_image_that_has_a_registry(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded: list[str] = []
-    monkeypatch.setattr(room.images, "exists", lambda tag: tag in loaded)
-    monkeypatch.setattr(room.images, "load", lambda tag, toolchain: loaded.append(tag))
+    monkeypatch.setattr(serve.docker, "exists", lambda tag: tag in loaded)
+    monkeypatch.setattr(serve.docker, "load", lambda tag, toolchain: loaded.append(tag))
     for _ in range(2):
-        tag = room.machine_image(ROOT, folder, Status(io.StringIO()))
+        tag = serve.machine_image(ROOT, folder, Status(io.StringIO()))
         assert loaded == [tag] == ["lecture-lab/node:0123456789ab"]
     text = (folder / "manifest.toml").read_text().replace("image/node", "image/pytorch")
     (folder / "manifest.toml").write_text(text)
     with pytest.raises(ConfigError, match="has no image of machines"):
-        room.machine_image(ROOT, folder, Status(io.StringIO()))
+        serve.machine_image(ROOT, folder, Status(io.StringIO()))

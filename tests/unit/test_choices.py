@@ -13,14 +13,16 @@ from typing import Any
 
 import pytest
 
-from lab import config, containers, lifecycle
-from lab.choices import FILE, announce, neighbours, resolve, to_remember
+from lab import config
 from lab.config import Forward, Lab, Ports
 from lab.errors import ConfigError
-from lab.host import Host
-from lab.lifecycle import Bringup, remember_choices
+from lab.host.choices import FILE, announce, neighbours, resolve, to_remember
+from lab.host.facts import Host
+from lab.host.virtualbox import DEFAULT_RANGES, VirtualBox
+from lab.lifecycle import bringup
+from lab.lifecycle.bringup import Bringup, remember_choices
+from lab.machines import containers
 from lab.output import Status
-from lab.virtualbox import DEFAULT_RANGES, VirtualBox
 
 BOTH = {"kubeadm": "1.35.4", "k3s": "1.34.2+k3s1"}
 ONE = {"kubeadm": "1.35.4"}
@@ -249,7 +251,7 @@ def test_a_choice_that_failed_is_not_kept(
 ) -> None:
     """Docker has a network of that range since the host was looked at, or a program a port."""
     first = bring_up(settle(replace(open_lab, mirror="usb"), host(), busy={8080}), tmp_path)
-    monkeypatch.setattr(lifecycle, "render", lambda up: {})
+    monkeypatch.setattr(bringup, "render", lambda up: {})
 
     def refuse(image: str) -> None:
         raise ConfigError("Pool overlaps with other one on this address space")
@@ -262,7 +264,7 @@ def test_a_choice_that_failed_is_not_kept(
     )
     up: Any = SimpleNamespace(lab=first, machines=machines, status=Status(io.StringIO()), image="")
     with pytest.raises(ConfigError, match="Pool overlaps"):
-        lifecycle.start_machines(up)
+        bringup.start_machines(up)
     later = host(networks=taken("192.168.56.0/24"))
     again = settle(replace(open_lab, mirror=""), later, busy={8081})
     if made:

@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from lab import cluster, conformance, registry
+from lab import conformance
+from lab.cluster import kubectl as kubectl_of_lab
+from lab.cluster import objects, registry
 from lab.config import Lab
 from lab.conformance import Conformance, Outcome, items, probe
 from lab.conformance.items import ITEMS, Item, Scene
@@ -103,7 +105,7 @@ def test_nodes_at_another_address_or_not_ready(lab: Lab) -> None:
 
 def test_versions_are_those_of_the_source(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     told = {"gitVersion": "v1.35.4"}
-    monkeypatch.setattr(cluster, "kubectl", lambda *words, **named: json.dumps(told))
+    monkeypatch.setattr(kubectl_of_lab, "kubectl", lambda *words, **named: json.dumps(told))
     stage = scene(lab, {"nodes": all_nodes(lab)})
     assert same(items.versions(stage))
     told["gitVersion"] = "v1.34.2+k3s1"
@@ -239,7 +241,7 @@ def test_the_probe_is_removed_whatever_happens(lab: Lab, monkeypatch: pytest.Mon
             raise CommandError(["kubectl"], 1, "refused")
         return ""
 
-    monkeypatch.setattr(cluster, "kubectl", kubectl)
+    monkeypatch.setattr(kubectl_of_lab, "kubectl", kubectl)
     with pytest.raises(CommandError, match="refused"):
         conformance.run(lab, Path("tools"), Status(io.StringIO()))
     assert asked == ["apply", "delete"]
@@ -263,13 +265,13 @@ def test_a_pod_complains_in_the_kubelets_words() -> None:
         "containerStatuses": [{"image": "x", "state": {"waiting": waiting}}],
     }
     told = "ImagePullBackOff: docker.io/rancher/pause: no such host"
-    assert cluster.complaint({"status": status}) == told
+    assert objects.complaint({"status": status}) == told
     status["containerStatuses"] = [
         {"image": "x", "state": {"waiting": {"reason": "PodInitializing"}}}
     ]
-    assert cluster.complaint({"status": status}) == "Pending"
+    assert objects.complaint({"status": status}) == "Pending"
     status["conditions"] = [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes"}]
-    assert cluster.complaint({"status": status}) == "0/1 nodes"
+    assert objects.complaint({"status": status}) == "0/1 nodes"
 
 
 def test_the_list_is_documented() -> None:

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from lab import cgroups, wait
-from lab.cgroups import Cgroups
+from lab import wait
 from lab.config import Lab
 from lab.distributions import distribution, k3s, kubeadm, units
 from lab.distributions.k3s import K3s
 from lab.distributions.kubeadm import Kubeadm
 from lab.errors import CommandError, DeadlineExceeded, ResourceError
+from lab.machines import cgroups
+from lab.machines.cgroups import Cgroups
 from tests.unit import k3s_keys
 from tests.unit.conftest import Scripted
 

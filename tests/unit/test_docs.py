@@ -14,8 +14,10 @@ import yaml
 from invoke import Program
 
 import tasks
-from lab import config, doctor, errors, exercises, selftest
+from lab import config, errors, selftest
 from lab.config import Lab
+from lab.exercises import catalogue
+from lab.host import doctor
 from tests.unit.conftest import ROOT
 
 VARIABLE = re.compile(r"\bLAB_[A-Z_]+\b")
@@ -66,12 +68,14 @@ def test_every_key_is_documented_with_its_default() -> None:
         assert default.strip("`") == str("auto" if value is None else value), key
 
 
-@pytest.mark.parametrize("path", [*DOCS, ROOT / "lab" / "room.py"], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [*DOCS, ROOT / "lab" / "offline" / "serve.py"], ids=lambda path: path.name
+)
 def test_variables_that_are_told_exist(path: Path) -> None:
     """Those that the lab reads, and those that `lab-env` sets."""
     known = {
         name
-        for file in ("docs/configuration.md", "lab/stacks.py")
+        for file in ("docs/configuration.md", "lab/cluster/stacks.py")
         for name in VARIABLE.findall((ROOT / file).read_text())
     }
     assert set(VARIABLE.findall(path.read_text())) <= known
@@ -121,7 +125,7 @@ def test_every_task_is_in_the_readme() -> None:
 def test_the_readmes_exercises_are_the_folders() -> None:
     expected = [
         [f"[{item.name}]({item.folder.relative_to(ROOT)}/README.md)", item.title, item.slide]
-        for item in exercises.discover(ROOT)
+        for item in catalogue.discover(ROOT)
     ]
     assert rows(ROOT / "README.md", "name") == expected
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from lab import doctor, engine
-from lab.choices import Choice
 from lab.config import Lab
-from lab.engine import Engine, Kind
 from lab.errors import PrerequisiteError
-from lab.host import Host
+from lab.host import doctor, engine
+from lab.host.choices import Choice
+from lab.host.engine import Engine, Kind
+from lab.host.facts import Host
 
 ROOT = Path("/var/lib/docker")
 ELSEWHERE = Engine("28.0.1", "server", Path("/nowhere"))

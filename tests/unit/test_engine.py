@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from lab import engine
-from lab.engine import Engine, Kind
+from lab.host import engine
+from lab.host.engine import Engine, Kind
 
 DEBIAN: dict[str, Any] = {
     "ID": "FXC3:L3BC:GU4N",

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
+from lab.cluster import samples
 from lab.config import Lab
 from lab.errors import ChecksFailed, NotFoundError, PrerequisiteError, ResourceError
-from lab.machinery import bench as benches
-from lab.machinery import experiment
-from lab.machinery.bench import Bench, Finding
-from lab.machinery.experiment import Outcome
+from lab.faults import bench as benches
+from lab.faults import experiment
+from lab.faults.bench import Bench, Finding
+from lab.faults.experiment import Outcome
 from lab.output import Status
 
 Object = dict[str, Any]
@@ -118,8 +119,8 @@ def test_addresses_that_a_service_sends_to() -> None:
 
 
 def test_a_pod_bound_by_hand_and_one_that_waits_for_a_scheduler() -> None:
-    assert benches.sleeper("a", "worker-1")["spec"]["nodeName"] == "worker-1"
-    assert "nodeName" not in benches.sleeper("a")["spec"]
+    assert samples.sleeper("a", "worker-1")["spec"]["nodeName"] == "worker-1"
+    assert "nodeName" not in samples.sleeper("a")["spec"]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from lab import groups
+from lab.host import groups
 
 Start = Callable[..., list[list[str]]]
 

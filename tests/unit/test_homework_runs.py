@@ -19,10 +19,11 @@ from typing import Any
 
 import pytest
 
-from lab import practice, registry
+from lab.cluster import registry
 from lab.config import Lab
 from lab.errors import ConfigError, LabError, NotFoundError, ResourceError
-from lab.exercises import Exercise
+from lab.exercises import practice
+from lab.exercises.catalogue import Exercise
 from lab.homework import asked, data, image, job, metrics, runs, ways
 from lab.homework.asked import Ask
 from lab.homework.listener import Listener, seen, teller
@@ -300,9 +301,9 @@ def test_why_a_pod_has_not_begun(pod: dict[str, Any], said: str) -> None:
 def started(lab: Lab, monkeypatch: pytest.MonkeyPatch, *, pods: Any, jobs: Any) -> job.Job:
     """A Job in a cluster that has these pods and Jobs; what it is told to do is done."""
     found = {"pods": pods, "jobs": jobs}
-    monkeypatch.setattr(job.cluster, "get", lambda lab, tools, kind, *words: found[kind])
-    monkeypatch.setattr(job.cluster, "kubectl", lambda *words, **more: "")
-    monkeypatch.setattr(job.cluster, "client", lambda *words: ["kubectl"])
+    monkeypatch.setattr(job.kubectl, "get", lambda lab, tools, kind, *words: found[kind])
+    monkeypatch.setattr(job.kubectl, "kubectl", lambda *words, **more: "")
+    monkeypatch.setattr(job.kubectl, "client", lambda *words: ["kubectl"])
     monkeypatch.setattr(job.runner, "run", lambda *words, **more: None)
     return job.Job(lab, Path(), lambda: 7.0, lambda: None)
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from lab import host
+from lab.host import facts
 
 
 def test_meminfo() -> None:
     text = "MemTotal:       24689344 kB\nMemFree:          100 kB\nMemAvailable:   20480000 kB\n"
-    assert host.parse_meminfo(text) == (24110, 20000)
-    assert host.parse_meminfo("") == (0, 0)
+    assert facts.parse_meminfo(text) == (24110, 20000)
+    assert facts.parse_meminfo("") == (0, 0)
 
 
 @pytest.mark.parametrize(
@@ -26,19 +26,19 @@ def test_meminfo() -> None:
     ],
 )
 def test_os_release(text: str, expected: tuple[str, str]) -> None:
-    assert host.parse_os_release(text) == expected
+    assert facts.parse_os_release(text) == expected
 
 
 def test_bounding_set() -> None:
     everything = (1 << 41) - 1
     status = "Name:\tsh\nCapBnd:\t{:016x}\n"
-    assert host.parse_bounding_set(status.format(everything), 40) == ()
+    assert facts.parse_bounding_set(status.format(everything), 40) == ()
     without = everything & ~(1 << 24) & ~(1 << 16)
-    missing = host.parse_bounding_set(status.format(without), 40)
+    missing = facts.parse_bounding_set(status.format(without), 40)
     assert missing == ("SYS_MODULE", "SYS_RESOURCE")
     # A capability that the kernel does not know is not missing.
-    assert host.parse_bounding_set(status.format((1 << 38) - 1), 37) == ()
-    assert host.parse_bounding_set("", 40) == ()
+    assert facts.parse_bounding_set(status.format((1 << 38) - 1), 37) == ()
+    assert facts.parse_bounding_set("", 40) == ()
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_bounding_set() -> None:
     [("Vagrant 2.3.4", "2.3.4"), ("7.0.20r163906", "7.0.20"), ("none", None), (None, None)],
 )
 def test_versions(text: str | None, expected: str | None) -> None:
-    assert host.parse_version(text) == expected
+    assert facts.parse_version(text) == expected
 
 
 # A host in 192.168.0.0/16 with a VPN: its networks are in a table of their own (52), the rest of
@@ -83,14 +83,14 @@ Local:
 def test_routes_of_all_tables() -> None:
     expected = ["192.168.58.0/24", "10.9.0.0/16", "192.168.0.0/16", "127.0.0.0/8"]
     expected += ["192.168.1.5/32", "192.168.255.255/32"]
-    assert list(map(str, host.parse_routes(TRIE))) == expected
-    assert host.parse_routes("") == ()
+    assert list(map(str, facts.parse_routes(TRIE))) == expected
+    assert facts.parse_routes("") == ()
 
 
 def test_networks_of_docker() -> None:
     """One of each driver: some have no addresses, some two kinds, and one was just removed."""
     text = "bridge 172.17.0.0/16\nhost\nprinters 192.168.56.0/24 fd00::/64\n\nnone\n"
-    assert host.parse_docker_networks(text) == {
+    assert facts.parse_docker_networks(text) == {
         IPv4Network("172.17.0.0/16"): "Docker's network bridge",
         IPv4Network("192.168.56.0/24"): "Docker's network printers",
     }
@@ -104,7 +104,7 @@ def test_port_bindings() -> None:
 /nobody {"90/tcp":null}
 /range {"80/tcp":[{"HostIp":"","HostPort":"8000-8002"}]}
 """
-    assert host.parse_port_bindings(text) == {
+    assert facts.parse_port_bindings(text) == {
         2222: "lab-control-plane-1",
         **dict.fromkeys((8000, 8001, 8002), "range"),
     }
@@ -113,13 +113,13 @@ def test_port_bindings() -> None:
 def test_a_container_that_vanishes_holds_no_port() -> None:
     """Docker, which was asked for it by its name, leaves an empty line in its place."""
     text = '\n/one {"22/tcp":[{"HostIp":"","HostPort":"2222"}]}\n\n'
-    assert host.parse_port_bindings(text) == {2222: "one"}
+    assert facts.parse_port_bindings(text) == {2222: "one"}
 
 
 def test_a_plugin_below_vagrants_own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever that is: a user may have moved it."""
-    monkeypatch.setattr(host, "PACKAGED", ())
+    monkeypatch.setattr(facts, "PACKAGED", ())
     monkeypatch.setenv("VAGRANT_HOME", str(tmp_path))
-    assert not host._vagrant_libvirt()
+    assert not facts._vagrant_libvirt()
     (tmp_path / "gems/3.1.6/gems/vagrant-libvirt-0.12.2").mkdir(parents=True)
-    assert host._vagrant_libvirt()
+    assert facts._vagrant_libvirt()

@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 import yaml
 
-from lab import images, prerequisites, selftest
+from lab import selftest
 from lab.config import Lab
-from lab.host import Host
+from lab.host import prerequisites
+from lab.host.facts import Host
+from lab.images import builder
 from tests.unit.conftest import ROOT
 from tests.unit.test_docs import rows
 
@@ -91,7 +93,7 @@ def test_the_dev_container_has_what_lab_up_would_install(
     wanted = prerequisites.missing(lab, replace(bare, mmdebstrap=False))
     assert len(wanted) > 4
     assert set(wanted) <= set(text.split())
-    assert f"ARG BASE={images.DEBIAN}\n" in text
+    assert f"ARG BASE={builder.DEBIAN}\n" in text
     assert (
         f"useradd --create-home --shell /bin/bash --groups docker {devcontainer['remoteUser']}"
         in text

@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from lab import images, runner, wait
+from lab import runner, wait
+from lab.images import builder, catalogue, docker
+from lab.images.builder import Builder
 from lab.output import Status
 from lab.toolchain import NODE_TOOLS
 from lab.toolchain.lock import read_lock
@@ -22,8 +24,8 @@ from tests.unit.conftest import ROOT
 VERSIONS = {"kubernetes": "1.35.4", "etcd": "3.6.14", "coredns": "1.14.4"}
 
 
-def named(program: str) -> images.Image:
-    (found,) = [image for image in images.CLUSTER_IMAGES if f"/{program}:" in image.name]
+def named(program: str) -> catalogue.Image:
+    (found,) = [image for image in catalogue.CLUSTER_IMAGES if f"/{program}:" in image.name]
     return found
 
 
@@ -43,28 +45,28 @@ def test_flannel_can_delete_the_chains_of_its_other_mode() -> None:
 
 
 def test_a_daemon_has_an_entry_point_and_a_shell_a_default() -> None:
-    assert 'ENTRYPOINT ["/coredns"]' in images.dockerfile(named("coredns"))
-    busybox = images.dockerfile(images.STUDENT_IMAGES[0])
+    assert 'ENTRYPOINT ["/coredns"]' in builder.dockerfile(named("coredns"))
+    busybox = builder.dockerfile(catalogue.STUDENT_IMAGES[0])
     assert 'CMD ["sh"]' in busybox
     assert "ENTRYPOINT" not in busybox
 
 
-@pytest.mark.parametrize("image", [*images.CLUSTER_IMAGES, *images.STUDENT_IMAGES])
-def test_what_differs_between_platforms_comes_first(image: images.Image) -> None:
+@pytest.mark.parametrize("image", [*catalogue.CLUSTER_IMAGES, *catalogue.STUDENT_IMAGES])
+def test_what_differs_between_platforms_comes_first(image: catalogue.Image) -> None:
     """And parts before programs, to be shared, but for the one that is everywhere the same."""
-    first = images.dockerfile(image).partition("FROM scratch\n")[2].splitlines()[0]
+    first = builder.dockerfile(image).partition("FROM scratch\n")[2].splitlines()[0]
     assert first.startswith("COPY ") and "certificates" not in first
     assert ("--from=parts" in first) == (image.part not in ("", "certificates"))
 
 
 def test_a_program_alone_begins_from_nothing() -> None:
-    text = images.dockerfile(named("kube-scheduler"))
+    text = builder.dockerfile(named("kube-scheduler"))
     assert "COPY --from" not in text
     assert "COPY kube-scheduler /usr/local/bin/kube-scheduler" in text
 
 
-@pytest.mark.parametrize("image", [*images.CLUSTER_IMAGES, *images.STUDENT_IMAGES])
-def test_every_image_is_made_of_what_there_is(image: images.Image) -> None:
+@pytest.mark.parametrize("image", [*catalogue.CLUSTER_IMAGES, *catalogue.STUDENT_IMAGES])
+def test_every_image_is_made_of_what_there_is(image: catalogue.Image) -> None:
     lock = read_lock(ROOT / "toolchain" / "lock.toml", "linux-amd64")
     assert not image.tool or image.tool in NODE_TOOLS["kubeadm"]
     assert not image.tool or image.tool in lock
@@ -75,8 +77,8 @@ def test_every_image_is_made_of_what_there_is(image: images.Image) -> None:
 def test_the_baseline_runs_what_the_node_carries() -> None:
     lock = read_lock(ROOT / "toolchain" / "lock.toml", "linux-amd64")
     versions = {name: item.version for name, item in lock.items()}
-    carried = {image.reference(versions) for image in images.CLUSTER_IMAGES}
-    carried |= {image.reference(versions) for image in images.STUDENT_IMAGES}
+    carried = {image.reference(versions) for image in catalogue.CLUSTER_IMAGES}
+    carried |= {image.reference(versions) for image in catalogue.STUDENT_IMAGES}
     for path in (ROOT / "infra" / "cluster").glob("*.yaml"):
         for line in path.read_text().splitlines():
             words = line.split()
@@ -89,15 +91,15 @@ def test_the_baseline_runs_what_the_node_carries() -> None:
 def test_digest_follows_content_mode_and_name(tmp_path: Path) -> None:
     file = tmp_path / "a"
     file.write_text("x")
-    first = images.digest("text", tmp_path)
-    assert images.digest("text", tmp_path) == first
-    assert images.digest("other", tmp_path) != first
+    first = docker.digest("text", tmp_path)
+    assert docker.digest("text", tmp_path) == first
+    assert docker.digest("other", tmp_path) != first
     file.chmod(0o755)
-    second = images.digest("text", tmp_path)
+    second = docker.digest("text", tmp_path)
     file.write_text("y")
-    third = images.digest("text", tmp_path)
+    third = docker.digest("text", tmp_path)
     file.rename(tmp_path / "b")
-    assert len({first, second, third, images.digest("text", tmp_path)}) == 4
+    assert len({first, second, third, docker.digest("text", tmp_path)}) == 4
 
 
 def test_what_an_image_is_made_of_can_be_read_by_everybody(tmp_path: Path) -> None:
@@ -107,7 +109,7 @@ def test_what_an_image_is_made_of_can_be_read_by_everybody(tmp_path: Path) -> No
     for name in ("etc/program", "etc/file"):
         (source / name).touch(mode=0o700 if name == "etc/program" else 0o600)
     (source / "etc").chmod(0o700)
-    images.copy_readable(source, target)
+    docker.copy_readable(source, target)
     modes = {path.name: path.stat().st_mode & 0o777 for path in target.rglob("*")}
     assert modes == {"etc": 0o755, "program": 0o755, "file": 0o644}
 
@@ -124,16 +126,16 @@ def test_what_root_makes_for_an_ordinary_user_can_be_read(monkeypatch: pytest.Mo
             there.append(archive.exists())
         return runner.Result(0, "", "")
 
-    monkeypatch.setattr(images.os, "geteuid", lambda: 1000)
-    monkeypatch.setattr(images.shutil, "which", lambda name: f"/usr/bin/{name}")
-    monkeypatch.setattr(images, "exists", lambda tag: False)
-    monkeypatch.setattr(images, "proxy_variables", lambda: [])
-    monkeypatch.setattr(images, "host_mirror", lambda: [])
-    monkeypatch.setattr(images, "docker_build", lambda *_: built.append(True))
+    monkeypatch.setattr(builder.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(builder.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(builder, "exists", lambda tag: False)
+    monkeypatch.setattr(builder, "proxy_variables", lambda: [])
+    monkeypatch.setattr(builder, "host_mirror", lambda: [])
+    monkeypatch.setattr(builder, "docker_build", lambda *_: built.append(True))
     monkeypatch.setattr(runner, "run", run)
     tools: Any = SimpleNamespace(platform="linux-amd64")
-    builder = images.Builder(ROOT, tools, (), Status(io.StringIO()))
-    assert builder.base() == "lecture-lab/debian:trixie-amd64"
+    made_by = Builder(ROOT, tools, (), Status(io.StringIO()))
+    assert made_by.base() == "lecture-lab/debian:trixie-amd64"
     assert there == built == [True]
 
 
@@ -147,7 +149,7 @@ def test_debian_mirrors() -> None:
         "http://127.0.0.1:3142/debian/ Debian",
         "torn",
     ]
-    assert images.debian_mirrors(lines) == ["http://mirror/debian/"]
+    assert builder.debian_mirrors(lines) == ["http://mirror/debian/"]
 
 
 def test_images_are_of_the_toolchains_platform(
@@ -160,17 +162,17 @@ def test_images_are_of_the_toolchains_platform(
         ran.append([str(word) for word in words])
         return SimpleNamespace(stdout="")
 
-    monkeypatch.setattr(images.runner, "run", run)
-    monkeypatch.setattr(images, "exists", lambda tag: False)
-    monkeypatch.setattr(images, "reachable", lambda url: True)
-    monkeypatch.setattr(images.shutil, "which", lambda name: name)
+    monkeypatch.setattr(docker.runner, "run", run)
+    monkeypatch.setattr(builder, "exists", lambda tag: False)
+    monkeypatch.setattr(docker, "reachable", lambda url: True)
+    monkeypatch.setattr(builder.shutil, "which", lambda name: name)
     tags = set()
     for platform in ("linux-amd64", "linux-arm64"):
         tools: Any = SimpleNamespace(cache=tmp_path, platform=platform)
-        builder = images.Builder(ROOT, tools, (), Status(io.StringIO()))
+        made_by = Builder(ROOT, tools, (), Status(io.StringIO()))
         ran.clear()
-        tags |= {builder.base(), builder.machine()}
-        assert images.pull(images.STUDENT_IMAGES[0], "tag", platform)
+        tags |= {made_by.base(), made_by.machine()}
+        assert docker.pull(catalogue.STUDENT_IMAGES[0], "tag", platform)
         builds = [words for words in ran if words[1] in ("build", "pull")]
         assert len(builds) == 4
         for words in builds:
@@ -186,20 +188,20 @@ def test_labs_that_begin_at_once_make_the_image_once(
     made: list[str] = []
     begun, goes_on, story = Event(), Event(), io.StringIO()
 
-    def make(builder: images.Builder, distribution: str, tag: str) -> None:
+    def make(builder: Builder, distribution: str, tag: str) -> None:
         begun.set()
         assert goes_on.wait(10)
         made.append(tag)
 
-    monkeypatch.setattr(images.Builder, "_make_node", make)
-    monkeypatch.setattr(images, "exists", lambda tag: tag in made)
-    monkeypatch.setattr(images, "load", lambda tag, toolchain: False)
+    monkeypatch.setattr(Builder, "_make_node", make)
+    monkeypatch.setattr(builder, "exists", lambda tag: tag in made)
+    monkeypatch.setattr(builder, "load", lambda tag, toolchain: False)
     tools: Any = SimpleNamespace(cache=tmp_path, platform="linux-amd64", key=lambda name: name)
-    builder = images.Builder(ROOT, tools, (), Status(story))
+    made_by = Builder(ROOT, tools, (), Status(story))
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(builder.node, "kubeadm")
+        first = pool.submit(made_by.node, "kubeadm")
         assert begun.wait(10)
-        second = pool.submit(builder.node, "kubeadm")
+        second = pool.submit(made_by.node, "kubeadm")
         told = "waiting for another lab"
         wait.until(lambda: told in story.getvalue() or None, what="a word", timeout=10)
         goes_on.set()

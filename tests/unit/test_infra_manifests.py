@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from infra import images, manifests
-from lab import exercises
-from lab.images import CLUSTER_IMAGES, STUDENT_IMAGES
+from lab.exercises import catalogue
+from lab.images.catalogue import CLUSTER_IMAGES, STUDENT_IMAGES
 from lab.toolchain.lock import read_lock
 
 ROOT = Path(__file__).parents[2]
@@ -65,7 +65,7 @@ def test_images_are_in_every_node(name: str) -> None:
     known = {image.reference(versions) for image in (*CLUSTER_IMAGES, *STUDENT_IMAGES)}
     known |= {reference.removeprefix("docker.io/library/") for reference in known}
     # What an exercise needs beside that is made before it can be deployed at all.
-    known |= {item.image for item in exercises.discover(ROOT) if item.folder == SETS[name].parent}
+    known |= {item.image for item in catalogue.discover(ROOT) if item.folder == SETS[name].parent}
     # The text is searched, since local-path's helper pod is YAML inside of YAML.
     used = {image for text in texts(name) for image in re.findall(r"\bimage: (\S+)", text)}
     assert used - known == set()

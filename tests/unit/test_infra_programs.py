@@ -15,7 +15,7 @@ import yaml
 from pulumi.runtime import mocks
 
 from infra import __main__ as entry
-from lab import exercises
+from lab.exercises import catalogue
 
 ROOT = Path(__file__).parents[2]
 WORKLOADS = ROOT / "infra" / "workloads"
@@ -213,7 +213,7 @@ def test_settings_of_a_rollout(
 
 
 def test_every_exercise_has_a_program_and_the_cluster_too() -> None:
-    assert set(entry.programs()) == {"cluster", *(e.name for e in exercises.discover(ROOT))}
+    assert set(entry.programs()) == {"cluster", *(e.name for e in catalogue.discover(ROOT))}
 
 
 def test_a_stack_without_a_program_is_told_which_there_are() -> None:
@@ -257,7 +257,7 @@ def test_exercises_do_not_import_each_other(name: str) -> None:
 @pytest.mark.parametrize("name", EXERCISES)
 def test_readme_has_the_same_parts_and_its_own_names(name: str) -> None:
     text = (folder(name) / "README.md").read_text()
-    exercise = exercises.find(ROOT, name)
+    exercise = catalogue.find(ROOT, name)
     headings = [line for line in text.splitlines() if line.startswith("#")]
     assert headings[0] == f"# {exercise.title}"
     wanted = ["The point", "What you should see", "What was corrected", "Clean up"]

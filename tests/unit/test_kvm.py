@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from lab import kvm, runner
+from lab import runner
 from lab.errors import DeadlineExceeded
+from lab.host import kvm
 
 BOOTED = "[    0.000000] Linux version 6.12"
 

@@ -10,19 +10,22 @@ from typing import Any
 import pytest
 import vagrant
 
-from lab import cluster, containers, machines, resolvers, runner
-from lab.boxes import EMULATED, Box
+from lab import runner
+from lab.cluster import health
 from lab.config import Forward, Lab
-from lab.connection import Remote
 from lab.errors import ConfigError, NotFoundError
-from lab.host import Engine
+from lab.host import resolvers
+from lab.host.facts import Engine
+from lab.machines import containers, driver, vagrantfile
+from lab.machines.boxes import EMULATED, Box
+from lab.machines.ssh import Remote
 from lab.output import Status
 from tests.name_servers import TEXTS
 from tests.unit.conftest import HEALTHY
 
 
 def render(lab: Lab) -> dict[str, Any]:
-    return machines.rendering(lab, machines.docker_settings(lab, HEALTHY, "node:1"))
+    return vagrantfile.rendering(lab, vagrantfile.docker_settings(lab, HEALTHY, "node:1"))
 
 
 def write_key(lab: Lab) -> None:
@@ -121,20 +124,20 @@ def test_name_servers_of_another_network(
 
 def test_virtual_machines(lab: Lab, key: None) -> None:
     box = Box("lecture-lab/abc", "/images/vmlinuz", "/images/initrd.img")
-    emulated = machines.rendering(lab, machines.libvirt_settings(lab, box, kvm=False), cpus=1)
+    emulated = vagrantfile.rendering(lab, vagrantfile.libvirt_settings(lab, box, kvm=False), cpus=1)
     assert emulated["box"] == {"name": "lecture-lab/abc"}
     assert emulated["libvirt"]["driver"] == "qemu"
     assert emulated["libvirt"]["description"] == f"lab.root={lab.root}"
     assert emulated["libvirt"]["cmd_line"].startswith("root=/dev/vda2 ")
     assert f" lab.key=AAAAkey panic=1 {EMULATED['amd64']}" in emulated["libvirt"]["cmd_line"]
     assert {item["cpus"] for item in emulated["machines"]} == {1}
-    real = machines.libvirt_settings(lab, box, kvm=True)["libvirt"]
+    real = vagrantfile.libvirt_settings(lab, box, kvm=True)["libvirt"]
     assert real["driver"] == "kvm"
     assert real["cmd_line"].endswith(" panic=1")
 
 
 def test_virtual_machines_of_arm64(lab: Lab, key: None, arm64: None) -> None:
-    settings = machines.libvirt_settings(lab, Box("lecture-lab/abc"), kvm=True)["libvirt"]
+    settings = vagrantfile.libvirt_settings(lab, Box("lecture-lab/abc"), kvm=True)["libvirt"]
     assert settings["machine_type"] == "virt"
     assert settings["inputs"] == settings["features"] == []
     assert " console=ttyAMA0 " in settings["cmd_line"]
@@ -143,24 +146,24 @@ def test_virtual_machines_of_arm64(lab: Lab, key: None, arm64: None) -> None:
 
 def test_a_box_of_another_architecture_than_the_hosts(lab: Lab, key: None) -> None:
     box = Box("lecture-lab/abc", platform="linux-arm64")
-    settings = machines.libvirt_settings(lab, box, kvm=False)["libvirt"]
+    settings = vagrantfile.libvirt_settings(lab, box, kvm=False)["libvirt"]
     assert (settings["machine_type"], settings["machine_arch"]) == ("virt", "aarch64")
 
 
 def test_a_checkout_whose_name_means_something_in_xml(lab: Lab) -> None:
     lab = replace(lab, root=lab.root / "r&d")
     write_key(lab)
-    settings = machines.libvirt_settings(lab, Box("lecture-lab/abc"), kvm=True)["libvirt"]
+    settings = vagrantfile.libvirt_settings(lab, Box("lecture-lab/abc"), kvm=True)["libvirt"]
     assert settings["description"].endswith("/r&amp;d")
 
 
 @pytest.mark.parametrize(("cpus", "given"), [(1, 1), (2, 2), (8, 2)])
 def test_emulated_processors(lab: Lab, cpus: int, given: int) -> None:
-    assert machines.emulated_cpus(replace(lab, cpus=2), cpus) == given
+    assert vagrantfile.emulated_cpus(replace(lab, cpus=2), cpus) == given
 
 
 def test_machines_of_virtualbox_are_told_the_labs_key(lab: Lab, key: None) -> None:
-    found = machines.virtualbox_settings(lab, Box("lecture-lab/abc", key="/boxes/id_ed25519"))
+    found = vagrantfile.virtualbox_settings(lab, Box("lecture-lab/abc", key="/boxes/id_ed25519"))
     assert found["box"]["key"] == "/boxes/id_ed25519"
     assert found["box"]["accept"] == "ssh-ed25519 AAAAkey lab"
 
@@ -176,7 +179,7 @@ def test_states_have_one_word_each(lab: Lab, monkeypatch: pytest.MonkeyPatch) ->
         "not_created": "not_created",
     }
     statuses = [vagrant.Status(name=word, state=word, provider="") for word in told]
-    virtual = machines.Machines(replace(lab, provider="virtualbox"), Status())
+    virtual = driver.Machines(replace(lab, provider="virtualbox"), Status())
     monkeypatch.setattr(virtual, "status", lambda: statuses)
     assert virtual.states() == told
 
@@ -195,9 +198,9 @@ def test_a_clock_is_put_right_however_late_that_is_done(monkeypatch: pytest.Monk
             return f"{self.clock - 5}"
 
     now = [1000.0]
-    monkeypatch.setattr(machines.time, "time", lambda: now[0])
+    monkeypatch.setattr(driver.time, "time", lambda: now[0])
     slow = Slow()
-    assert machines._set_clock(slow)  # type: ignore[arg-type]
+    assert driver._set_clock(slow)  # type: ignore[arg-type]
     assert slow.said == "+25.000 seconds"
 
 
@@ -278,15 +281,15 @@ def test_a_labs_own_network_label_and_key(lab: Lab) -> None:
 
 
 def test_vagrant_means_this_lab(lab: Lab) -> None:
-    variables = machines.environment(lab)
+    variables = vagrantfile.environment(lab)
     assert variables["LAB_MACHINES_FILE"] == str(lab.state / "machines.json")
     assert variables["VAGRANT_DOTFILE_PATH"] == str(lab.state / "vagrant")
 
 
 def test_a_machine_that_does_not_exist(lab: Lab) -> None:
-    assert machines.find(lab, "worker-2").address == "192.168.56.22"
+    assert driver.find(lab, "worker-2").address == "192.168.56.22"
     with pytest.raises(NotFoundError, match="there are: control-plane-1, worker-1, worker-2"):
-        machines.find(lab, "worker-3")
+        driver.find(lab, "worker-3")
 
 
 def test_machines_that_are_no_longer_asked_for(lab: Lab) -> None:
@@ -295,9 +298,9 @@ def test_machines_that_are_no_longer_asked_for(lab: Lab) -> None:
         (folder / f"worker-{number}" / "docker").mkdir(parents=True)
         (folder / f"worker-{number}" / "docker" / "id").write_text(f"{number}\n")
     (folder / "worker-4" / "docker").mkdir(parents=True)
-    assert machines.Machines(lab, Status()).surplus() == ["worker-3"]
+    assert driver.Machines(lab, Status()).surplus() == ["worker-3"]
     nodes = ["control-plane-1", "worker-1", "worker-2", "worker-3", "kwok-node-1"]
-    assert cluster.surplus(nodes, lab) == ["worker-3"]
+    assert health.surplus(nodes, lab) == ["worker-3"]
 
 
 @pytest.mark.parametrize(
@@ -309,7 +312,7 @@ def test_a_machine_is_held_before_it_goes_back(
 ) -> None:
     """vagrant-libvirt's ports would stay with connections that end."""
     done: list[str] = []
-    one = machines.Machines(replace(lab, provider=provider), Status())
+    one = driver.Machines(replace(lab, provider=provider), Status())
     monkeypatch.setattr(one, "states", lambda: {"control-plane-1": "running"})
     monkeypatch.setattr(one, "_set_clocks", lambda: None)
 

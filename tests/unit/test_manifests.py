@@ -8,16 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from lab import exercises, manifests
+from lab import lint as linter
 from lab.config import Lab
 from lab.errors import ChecksFailed, ConfigError, ResourceError
-from lab.manifests import fix, pages, schema, server
-from lab.manifests.report import Finding, Report
-from lab.manifests.rule import ERROR, Rule
-from lab.manifests.rules import RULES
-from lab.manifests.rules.pods import ends_at_once, split_image
-from lab.manifests.rules.relations import quantity
-from lab.manifests.source import Source, decode
+from lab.exercises import catalogue
+from lab.lint import docs, fix, schema, server
+from lab.lint.report import Finding, Report
+from lab.lint.rule import ERROR, Rule
+from lab.lint.rules import RULES
+from lab.lint.rules.pods import ends_at_once, split_image
+from lab.lint.rules.relations import quantity
+from lab.lint.source import Source, decode
 from lab.output import Status
 from tests.unit import swagger
 from tests.unit.conftest import ROOT
@@ -81,8 +82,8 @@ spec:
 
 
 def found(*texts: str, known: schema.Schema | None = SCHEMA) -> list[Finding]:
-    given = manifests.look([Source(f"{i}.yaml", text) for i, text in enumerate(texts)], known)
-    return list(manifests.findings(given))
+    given = linter.look([Source(f"{i}.yaml", text) for i, text in enumerate(texts)], known)
+    return list(linter.findings(given))
 
 
 def codes(*texts: str, known: schema.Schema | None = SCHEMA) -> set[str]:
@@ -94,7 +95,7 @@ def errors(*texts: str) -> list[tuple[str, int, int]]:
 
 
 def repaired(text: str) -> str:
-    return manifests.repair(Source("x.yaml", text), SCHEMA).text
+    return linter.repair(Source("x.yaml", text), SCHEMA).text
 
 
 # ---------------------------------------------------------------- every rule, by its examples
@@ -119,11 +120,11 @@ def test_a_repair_takes_the_code_away(rule: Rule) -> None:
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=lambda rule: rule.code)
 def test_every_page_is_what_its_rule_says(rule: Rule) -> None:
-    assert (ROOT / "docs" / "lint" / f"{rule.code}.md").read_text() == pages.page(rule)
+    assert (ROOT / "docs" / "lint" / f"{rule.code}.md").read_text() == docs.page(rule)
 
 
 def test_the_table_has_every_code_and_no_page_is_left_over() -> None:
-    assert pages.BEGIN + pages.table() + pages.END in (ROOT / "docs/lint.md").read_text()
+    assert docs.BEGIN + docs.table() + docs.END in (ROOT / "docs/lint.md").read_text()
     assert {path.stem for path in (ROOT / "docs/lint").iterdir()} == set(RULES)
 
 
@@ -155,13 +156,13 @@ def test_the_lectures_capital_kind_of_the_wrong_version() -> None:
     assert repaired(text).startswith("apiVersion: apps/v1\nkind: Deployment\n")
 
 
-@pytest.mark.parametrize("exercise", exercises.discover(ROOT), ids=lambda item: item.name)
-def test_the_exercises_own_manifests_have_no_errors(exercise: exercises.Exercise) -> None:
+@pytest.mark.parametrize("exercise", catalogue.discover(ROOT), ids=lambda item: item.name)
+def test_the_exercises_own_manifests_have_no_errors(exercise: catalogue.Exercise) -> None:
     paths = sorted(exercise.folder.glob("manifests/*.yaml"))
     assert paths
     sources = [Source(path.name, path.read_text()) for path in paths]
     # Fields are another matter: the whole of Kubernetes is too large for a unit test.
-    findings = manifests.findings(manifests.look(sources, None))
+    findings = linter.findings(linter.look(sources, None))
     assert [item for item in findings if item.severity == ERROR] == []
 
 
@@ -359,8 +360,8 @@ HOSTILE = {
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_texts_take_no_time(text: str) -> None:
     begin = time.process_time()
-    given = manifests.look([decode("x.yaml", text.encode())], SCHEMA)
-    assert list(manifests.findings(given))
+    given = linter.look([decode("x.yaml", text.encode())], SCHEMA)
+    assert list(linter.findings(given))
     # A second is the aim; the machine of the tests may be busy.
     assert time.process_time() - begin < 2
 
@@ -425,7 +426,7 @@ def test_spaces_and_tabs_mixed_are_left_to_a_human() -> None:
 
 def test_a_number_of_findings_is_enough() -> None:
     text = "".join(f"k{i}: “x”\n" for i in range(500))
-    assert sum(i.code == "typographic-quote" for i in found(text)) == manifests.MOST_FINDINGS
+    assert sum(i.code == "typographic-quote" for i in found(text)) == linter.MOST_FINDINGS
     assert "“" not in repaired(text)
 
 
@@ -799,7 +800,7 @@ def test_quantities() -> None:
 
 
 def lint(lab: Lab, *words: str, fix: bool = False) -> Report:
-    return manifests.lint(lab, words, Status(io.StringIO()), fix=fix)
+    return linter.lint(lab, words, Status(io.StringIO()), fix=fix)
 
 
 @pytest.fixture

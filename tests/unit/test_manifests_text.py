@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from lab.errors import ConfigError, NotFoundError
-from lab.manifests import source, tree
-from lab.manifests.source import Source
-from lab.manifests.tree import Mapping, Scalar
+from lab.lint import source, tree
+from lab.lint.source import Source
+from lab.lint.tree import Mapping, Scalar
 
 LETTERS = "abcdefghi"
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from lab import exercises, mutants
 from lab.config import Lab
-from lab.grading import Check
-from lab.mutants import Mutant, Outcome
+from lab.exercises import catalogue, mutants
+from lab.exercises.grading import Check
+from lab.exercises.mutants import Mutant, Outcome
 from lab.output import Status
 from tests.unit.conftest import ROOT
 
-EXERCISES = exercises.discover(ROOT)
+EXERCISES = catalogue.discover(ROOT)
 POD: dict[str, Any] = {
     "kind": "Pod",
     "metadata": {"name": "a", "namespace": "pod", "labels": {"app/name": "x"}},
@@ -154,7 +154,7 @@ def test_settled(kind: str, status: dict[str, Any], expected: bool) -> None:
 
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
-def test_mutants_fit_their_exercise(exercise: exercises.Exercise) -> None:
+def test_mutants_fit_their_exercise(exercise: catalogue.Exercise) -> None:
     """Each names checks that there are and changes something; every check has one of its own."""
     given = mutants.manifests(exercise)
     source = "".join(path.read_text() for path in exercise.checks)
@@ -176,13 +176,13 @@ def test_there_are_sixty_mutants() -> None:
 
 
 def test_heavy_mutants_are_tried_one_by_one(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    light, heavy = (exercises.find(ROOT, name) for name in ("pod", "mnist"))
+    light, heavy = (catalogue.find(ROOT, name) for name in ("pod", "mnist"))
     assert heavy.heavy and not light.heavy
     now: list[str] = []
     most = {light.name: 0, heavy.name: 0}
     lock = threading.Lock()
 
-    def try_(self: Any, exercise: exercises.Exercise, mutant: Mutant, patience: str) -> Outcome:
+    def try_(self: Any, exercise: catalogue.Exercise, mutant: Mutant, patience: str) -> Outcome:
         with lock:
             now.append(exercise.name)
             most[exercise.name] = max(most[exercise.name], len(now))
@@ -194,7 +194,7 @@ def test_heavy_mutants_are_tried_one_by_one(lab: Lab, monkeypatch: pytest.Monkey
     monkeypatch.setattr(mutants.Laboratory, "_try", try_)
     monkeypatch.setattr(mutants.Laboratory, "_sweep", lambda self: None)
     monkeypatch.setattr(mutants.Laboratory, "_refuse_rivals", lambda self, exercise: None)
-    monkeypatch.setattr(mutants.cluster, "proxy", lambda *_: contextlib.nullcontext(Path()))
+    monkeypatch.setattr(mutants.kubectl, "proxy", lambda *_: contextlib.nullcontext(Path()))
     found = mutants.Laboratory(lab, Path(), Status()).run([heavy, light])
     assert most[heavy.name] == 1 and most[light.name] > 1
     assert [one.mutant for one in found] == [*mutants.read(heavy), *mutants.read(light)]

@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
-from lab import config, images, outside
+from lab import config, proxies
+from lab.cluster.stacks import environment
 from lab.config import Lab, Proxies
 from lab.errors import ConfigError
-from lab.stacks import environment
+from lab.images import docker
+from lab.machines import outside
 from tests.authority import Authority
 
 PROXY = "http://user:secret@proxy.example:3128"
@@ -50,27 +52,27 @@ def test_proxies_of_an_environment(environ: dict[str, str], expected: Proxies) -
 
 
 def test_what_is_inside_needs_no_proxy(proxied: Lab) -> None:
-    found = outside.exceptions(proxied).split(",")
+    found = proxies.exceptions(proxied).split(",")
     assert found[:2] == ["example.edu", ".intern"]
     for inside in ("127.0.0.1", "::1", "192.168.56.0/21", "10.244.0.0/16", "10.96.0.0/16"):
         assert inside in found
     assert {"registry.lab", ".svc", ".cluster.local"} <= set(found)
     again = replace(proxied, proxies=Proxies(PROXY, PROXY, ",".join(found)))
-    assert outside.exceptions(again).split(",") == found
+    assert proxies.exceptions(again).split(",") == found
 
 
 def test_a_lab_in_another_network_needs_no_proxy_either(proxied: Lab) -> None:
-    assert "192.168.56.0/24" not in outside.exceptions(proxied).split(",")
+    assert "192.168.56.0/24" not in proxies.exceptions(proxied).split(",")
     moved = replace(proxied, subnet=IPv4Network("172.30.56.0/24"))
-    assert "172.30.56.0/24" in outside.exceptions(moved).split(",")
+    assert "172.30.56.0/24" in proxies.exceptions(moved).split(",")
 
 
 def test_a_mirror_in_the_room_needs_no_proxy(proxied: Lab) -> None:
     mirror, registry = "https://10.1.2.3:8443", "https://room.example:8444"
     room = replace(proxied, mirror=mirror, registry_mirror=registry)
-    found = outside.exceptions(room).split(",")
+    found = proxies.exceptions(room).split(",")
     assert {"10.1.2.3", "room.example"} <= set(found)
-    assert "" not in outside.exceptions(replace(proxied, mirror="/media/usb")).split(",")
+    assert "" not in proxies.exceptions(replace(proxied, mirror="/media/usb")).split(",")
 
 
 @pytest.mark.parametrize(
@@ -94,22 +96,22 @@ def test_the_address_of_a_registry(tmp_path: Path, given: str, fine: bool) -> No
 
 
 def test_without_proxy_and_ca_nothing_is_said(lab: Lab) -> None:
-    assert outside.environment(lab) == {}
+    assert proxies.environment(lab) == {}
     files = outside.for_machines(lab)
     assert set(files.values()) == {""} and outside.digest(files) == ""
 
 
 def test_children_know_the_way(proxied: Lab, ca: Path, tmp_path: Path) -> None:
-    found = outside.environment(replace(proxied, ca=str(ca)), tmp_path)
-    assert found["NO_PROXY"] == found["no_proxy"] == outside.exceptions(proxied)
-    (trusted,) = {found[name] for name in outside.TRUST}
+    found = proxies.environment(replace(proxied, ca=str(ca)), tmp_path)
+    assert found["NO_PROXY"] == found["no_proxy"] == proxies.exceptions(proxied)
+    (trusted,) = {found[name] for name in proxies.TRUST}
     assert Path(trusted).read_text().endswith(ca.read_text())
     # The address of a proxy may have a password in it: it stays where it was.
     assert PROXY not in found.values()
 
 
 def test_what_lab_env_prints(proxied: Lab) -> None:
-    assert environment(proxied, Path("/tools"))["no_proxy"] == outside.exceptions(proxied)
+    assert environment(proxied, Path("/tools"))["no_proxy"] == proxies.exceptions(proxied)
     assert "no_proxy" not in environment(replace(proxied, proxies=Proxies()), Path("/tools"))
 
 
@@ -119,8 +121,8 @@ def test_the_systems_authorities_stay_trusted(
     system = tmp_path / "system.pem"
     system.write_text("of the system\n")
     paths = SimpleNamespace(openssl_cafile=str(system))
-    monkeypatch.setattr(outside.ssl, "get_default_verify_paths", lambda: paths)
-    assert outside.trust("mine\n", tmp_path).read_text() == "of the system\nmine\n"
+    monkeypatch.setattr(proxies.ssl, "get_default_verify_paths", lambda: paths)
+    assert proxies.trust("mine\n", tmp_path).read_text() == "of the system\nmine\n"
 
 
 @pytest.mark.parametrize("text", [None, "", "-----BEGIN CERTIFICATE-----\nnone\n", "\xff"])
@@ -129,7 +131,7 @@ def test_a_file_without_certificates(lab: Lab, tmp_path: Path, text: str | None)
     if text is not None:
         path.write_text(text, encoding="latin-1")
     with pytest.raises(ConfigError, match=r"network\.ca: .*ca\.pem is no file of PEM"):
-        outside.authority(replace(lab, ca=str(path)))
+        proxies.authority(replace(lab, ca=str(path)))
 
 
 def test_a_private_key_stays_where_it_is(lab: Lab, ca: Path, tmp_path: Path) -> None:
@@ -137,7 +139,7 @@ def test_a_private_key_stays_where_it_is(lab: Lab, ca: Path, tmp_path: Path) -> 
     path.write_text(
         f"-----BEGIN PRIVATE KEY-----\nsecret\n-----END PRIVATE KEY-----\n{ca.read_text()}"
     )
-    assert outside.authority(replace(lab, ca=str(path))) == ca.read_text()
+    assert proxies.authority(replace(lab, ca=str(path))) == ca.read_text()
 
 
 def test_what_machines_are_told(proxied: Lab, ca: Path) -> None:
@@ -173,10 +175,10 @@ def test_builds_take_the_proxy_from_the_environment(monkeypatch: pytest.MonkeyPa
     for name in ("http", "https", "no"):
         monkeypatch.delenv(f"{name}_proxy", raising=False)
         monkeypatch.delenv(f"{name}_proxy".upper(), raising=False)
-    monkeypatch.setattr(images.runner, "run", lambda words, **_: ran.append(words))
-    images.docker_build("tag", Path(), {}, "linux-amd64")
+    monkeypatch.setattr(docker.runner, "run", lambda words, **_: ran.append(words))
+    docker.docker_build("tag", Path(), {}, "linux-amd64")
     monkeypatch.setitem(os.environ, "HTTPS_PROXY", PROXY)
-    images.docker_build("tag", Path(), {}, "linux-amd64")
+    docker.docker_build("tag", Path(), {}, "linux-amd64")
     assert "--build-arg" not in ran[0]
     assert ran[1][6:8] == ["--build-arg", "HTTPS_PROXY"]
     assert not any(PROXY in str(word) for word in ran[1])

@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 
-from lab import pins
 from lab.errors import CommandError
 from lab.output import Status
-from lab.pins import Pin
 from lab.runner import Result
-from lab.toolchain import Toolchain, modules
+from lab.toolchain import Toolchain, modules, pins
 from lab.toolchain.lock import Download, Item, Modules, Wheel
+from lab.toolchain.pins import Pin
 from tests.unit.conftest import ROOT
 
 GO_MOD = """module lecture.lab/toolchain/set

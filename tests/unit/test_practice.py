@@ -12,10 +12,15 @@ from typing import Any
 
 import pytest
 
-from lab import exercises, lifecycle, logs, practice, smoke, stacks
+from lab.cluster import stacks
 from lab.config import Lab
+from lab.conformance import smoke
 from lab.errors import ConfigError, PrerequisiteError, ResourceError
-from lab.grading import Report
+from lab.exercises import catalogue, practice
+from lab.exercises.grading import Report
+from lab.host import choices
+from lab.lifecycle import bringup, opened, operations
+from lab.observe import logs
 from lab.output import Status
 from tests.unit.conftest import ROOT
 
@@ -42,12 +47,12 @@ def test_a_lab_without_a_record_of_machines(
     def silent(lab: Lab) -> bool:
         raise ResourceError("`docker ps` ended with 1:\n  | Cannot connect to the Docker daemon")
 
-    monkeypatch.setattr(lifecycle.containers, "remove", silent)
-    monkeypatch.setattr(lifecycle.virsh, "remove", lambda lab: False)
+    monkeypatch.setattr(operations.containers, "remove", silent)
+    monkeypatch.setattr(operations.libvirt, "remove", lambda lab: False)
     if there:
         lab.state.mkdir(parents=True)
     story = io.StringIO()
-    lifecycle.destroy(lab, Status(story))
+    operations.destroy(lab, Status(story))
     first, second = story.getvalue().splitlines()
     assert first == f"lab `{lab.name}` " + (
         "had no machines" if there else "does not exist: nothing to destroy"
@@ -73,7 +78,7 @@ def test_what_cannot_be_deployed_can_be_taken_away(
     practice.withdraw(alone, ["scheduling"], status)
     assert gone == ["scheduling"]
     practice.withdraw(alone, [practice.ALL], status)
-    assert set(gone) == {exercise.name for exercise in exercises.discover(ROOT)}
+    assert set(gone) == {exercise.name for exercise in catalogue.discover(ROOT)}
 
 
 NODE = {"status": {"images": [{"names": ["registry.k8s.io/kube-scheduler@sha256:12"]}, {}]}}
@@ -106,7 +111,7 @@ def test_an_image_that_nobody_can_pull(
         asked.append(url)
         return outside
 
-    monkeypatch.setattr(practice.cluster, "get", lambda *_: nodes)
+    monkeypatch.setattr(practice.health, "get", lambda *_: nodes)
     monkeypatch.setattr(practice, "reachable", reachable)
     story = io.StringIO()
     chosen = practice.select(lab, [practice.ALL], Status(story))
@@ -153,22 +158,22 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return call
 
     found = SimpleNamespace(junit="")
-    monkeypatch.setattr(lifecycle, "up", note("up"))
-    monkeypatch.setattr(lifecycle, "destroy", note("destroy"))
+    monkeypatch.setattr(bringup, "up", note("up"))
+    monkeypatch.setattr(operations, "destroy", note("destroy"))
     monkeypatch.setattr(logs, "collect", note("logs"))
     monkeypatch.setattr(smoke.conformance, "run", note("conformance", found))
     for name, answer in {
         "deployed": {"pod"},
-        "running": (None, None),
         "deploy": ResourceError("the disk is full"),
         "check": Report(()),
         "withdraw": None,
     }.items():
         monkeypatch.setattr(practice, name, note(name, answer))
+    monkeypatch.setattr(opened, "running", note("running", (None, None)))
     return seen
 
 
-@pytest.mark.parametrize("file", ["", lifecycle.CHOICES])
+@pytest.mark.parametrize("file", ["", choices.FILE])
 def test_a_smoke_test_takes_away_what_it_made(
     lab: Lab, tmp_path: Path, calls: list[str], file: str
 ) -> None:
@@ -187,12 +192,12 @@ def test_a_smoke_test_takes_away_what_it_made_although_its_logs_cannot_be_had(
 ) -> None:
     def made(*_: Any, **__: Any) -> None:
         lab.state.mkdir(parents=True)
-        (lab.state / lifecycle.CHOICES).write_text("{}")
+        (lab.state / choices.FILE).write_text("{}")
 
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(lifecycle, "up", made)
+    monkeypatch.setattr(bringup, "up", made)
     monkeypatch.setattr(logs, "collect", full)
     with pytest.raises(OSError, match="No space left"):
         smoke.run(lab, [], tmp_path / "out", Status(io.StringIO()))

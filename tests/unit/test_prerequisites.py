@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from lab import prerequisites, runner, wait
+from lab import runner, wait
 from lab.config import Lab
 from lab.errors import CommandError, DeadlineExceeded, PrerequisiteError
-from lab.host import Host
+from lab.host import prerequisites
+from lab.host.facts import Host
 from lab.output import Status
 from lab.toolchain import Toolchain
 from tests.unit.conftest import ROOT

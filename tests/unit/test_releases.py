@@ -7,8 +7,8 @@ import re
 import pytest
 import yaml
 
-from lab import releases
 from lab.platforms import PLATFORMS
+from lab.toolchain import releases
 from lab.toolchain.lock import Download, Wheel, read_lock
 from tests.official import HOSTS
 from tests.unit.conftest import ROOT
@@ -20,7 +20,7 @@ WORKFLOW = ROOT / ".github" / "workflows" / "pins.yml"
 
 
 def test_the_page_is_what_lock_file_and_sources_say() -> None:
-    """`python -m lab.releases` writes it."""
+    """`python -m lab.toolchain.releases` writes it."""
     assert (ROOT / "docs" / "pins.md").read_text() == releases.page(PINS, SOURCES)
 
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from lab import picture, report
-from lab.grading import Check, Report
-from lab.report import Evidence
+from lab.exercises import report
+from lab.exercises.grading import Check, Report
+from lab.exercises.report import Evidence
+from lab.pages import diagram
 
 HOSTILE = "<script>alert('x')</script> & \"more\""
 
@@ -71,7 +72,7 @@ def graded() -> Report:
 
 
 def test_references() -> None:
-    names = {(a[1], b[1]) for a, b in picture.references(WEB) if a[0] != "Deployment"}
+    names = {(a[1], b[1]) for a, b in diagram.references(WEB) if a[0] != "Deployment"}
     assert names == {
         ("web-1", "web-1-x"),
         ("web", "web-1-x"),
@@ -83,7 +84,7 @@ def test_references() -> None:
 
 
 def test_the_picture_is_xml_with_every_object_that_counts() -> None:
-    root = ElementTree.fromstring(picture.draw(WEB))
+    root = ElementTree.fromstring(diagram.draw(WEB))
     titles = {title.text for title in root.iter("{http://www.w3.org/2000/svg}title")}
     assert "Deployment web" in titles and "Service nobody" in titles
     # An old revision, and what the cluster itself derives, would only be in the way.
@@ -93,8 +94,8 @@ def test_the_picture_is_xml_with_every_object_that_counts() -> None:
 
 
 def test_a_picture_of_nothing_and_of_hostile_names() -> None:
-    ElementTree.fromstring(picture.draw([]))
-    ElementTree.fromstring(picture.draw([item("Pod", HOSTILE)]))
+    ElementTree.fromstring(diagram.draw([]))
+    ElementTree.fromstring(diagram.draw([item("Pod", HOSTILE)]))
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,7 @@ def test_a_picture_of_nothing_and_of_hostile_names() -> None:
     ],
 )
 def test_states(kind: str, spec: Any, status: Any, expected: str) -> None:
-    assert picture.state(item(kind, "x", spec=spec, status=status)) == expected
+    assert diagram.state(item(kind, "x", spec=spec, status=status)) == expected
 
 
 def test_secrets_keep_their_secrets() -> None:
@@ -119,8 +120,8 @@ def test_secrets_keep_their_secrets() -> None:
     others[1]["metadata"]["annotations"] = {"kubectl.kubernetes.io/last-applied": applied}
     shown = report.presentable([*WEB, *others])
     assert "c2VjcmV0" not in json.dumps(shown) and "hunter2" not in json.dumps(shown)
-    assert ("Secret", "applied") in {picture.key(one) for one in shown}
-    assert ("ConfigMap", "kube-root-ca.crt") not in {picture.key(one) for one in shown}
+    assert ("Secret", "applied") in {diagram.key(one) for one in shown}
+    assert ("ConfigMap", "kube-root-ca.crt") not in {diagram.key(one) for one in shown}
     assert "data" in WEB[8]
 
 

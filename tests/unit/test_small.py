@@ -17,24 +17,16 @@ from invoke import Result
 from invoke.exceptions import CommandTimedOut
 
 from infra.workloads import checks
-from lab import (
-    checkout,
-    cluster,
-    errors,
-    exercises,
-    grading,
-    machines,
-    output,
-    runner,
-    selftest,
-    stacks,
-    state,
-    wait,
-)
+from lab import errors, output, runner, selftest, state, wait
+from lab.cluster import health, kubeconfig, kubectl, objects, stacks
 from lab.config import Lab
-from lab.connection import Remote
 from lab.errors import CommandError, DeadlineExceeded, ResourceError
-from lab.grading import Check, Report
+from lab.exercises import catalogue, grading
+from lab.exercises.grading import Check, Report
+from lab.host import checkout
+from lab.lifecycle import bringup
+from lab.machines import driver
+from lab.machines.ssh import Remote
 from lab.parallel import each
 from tests.unit.conftest import ROOT
 
@@ -62,7 +54,7 @@ def test_checks_that_do_not_end_cost_the_others_nothing(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are an error of their exercise, and stand in the report with the others."""
-    stuck, good = (exercises.find(ROOT, name) for name in ("mnist", "pod"))
+    stuck, good = (catalogue.find(ROOT, name) for name in ("mnist", "pod"))
 
     def run(argv: list[str], **_: Any) -> runner.Result:
         if "junit_suite_name=mnist" in argv:
@@ -108,7 +100,7 @@ def test_a_check_that_could_not_be_made_is_no_lost_point() -> None:
 
 
 def test_exercises_in_the_lectures_order() -> None:
-    found = exercises.discover(ROOT)
+    found = catalogue.discover(ROOT)
     assert [item.name for item in found][:5] == [
         "pod",
         "replicaset",
@@ -124,7 +116,7 @@ def test_exercises_in_the_lectures_order() -> None:
 
 def test_an_exercise_that_does_not_exist() -> None:
     with pytest.raises(errors.NotFoundError, match="did you mean `deployment`") as caught:
-        exercises.find(ROOT, "depolyment")
+        catalogue.find(ROOT, "depolyment")
     assert caught.value.exit_code == 6
 
 
@@ -132,7 +124,7 @@ def test_the_environment_means_this_lab_only(lab: Lab) -> None:
     variables = stacks.environment(lab, Path("/tools"))
     assert variables["KUBECONFIG"] == str(lab.state / "kubeconfig")
     assert variables["KUBECACHEDIR"] == str(lab.state / "kube-cache")
-    assert f"--cache-dir={lab.state}/kube-cache" in cluster.client(lab, Path("/tools"))
+    assert f"--cache-dir={lab.state}/kube-cache" in kubectl.client(lab, Path("/tools"))
     assert variables["PULUMI_BACKEND_URL"] == f"file://{lab.state}/pulumi"
     assert variables["PATH"].startswith("/tools:")
     assert variables["PYTHONUTF8"] == "1"
@@ -312,7 +304,7 @@ def test_a_checkpoints_objects_as_kubectl_takes_them(
             raise CommandError(words, 1, answer)
         return answer
 
-    monkeypatch.setattr(stacks.cluster, "kubectl", kubectl)
+    monkeypatch.setattr(stacks.kubectl, "kubectl", kubectl)
     assert not stack.deleted("n")
     for answer in ("service/s\n", "", """error: the server doesn't have a resource type "x\""""):
         there["n"] = answer
@@ -325,21 +317,21 @@ def test_a_checkpoints_objects_as_kubectl_takes_them(
 def test_a_baseline_that_somebody_deleted_from(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     items = [
         {"kind": kind.capitalize(), "metadata": {"name": name, "namespace": namespace}}
-        for namespace, names in cluster.ADDONS["kubeadm"].items()
+        for namespace, names in health.ADDONS["kubeadm"].items()
         for kind, name in (one.split("/") for one in names)
     ]
     for item in items:
         item["kind"] = {"Daemonset": "DaemonSet"}.get(str(item["kind"]), item["kind"])
-    monkeypatch.setattr(cluster, "get", lambda *_: items)
-    assert cluster.complete(lab, Path())
+    monkeypatch.setattr(health, "get", lambda *_: items)
+    assert health.complete(lab, Path())
     items.pop()
-    assert not cluster.complete(lab, Path())
+    assert not health.complete(lab, Path())
 
     def late(*_: object) -> None:
         raise DeadlineExceeded("the API server is late")
 
-    monkeypatch.setattr(cluster, "get", late)
-    assert not cluster.complete(lab, Path())
+    monkeypatch.setattr(health, "get", late)
+    assert not health.complete(lab, Path())
 
 
 def test_kubeconfig_reaches_the_cluster_through_loopback(lab: Lab) -> None:
@@ -348,7 +340,7 @@ def test_kubeconfig_reaches_the_cluster_through_loopback(lab: Lab) -> None:
         "server: https://192.168.56.11:6443\ncurrent-context: kubernetes-admin@lab\n"
         "    user: kubernetes-admin\n"
     )
-    made = cluster.for_host(text, lab)
+    made = kubeconfig.for_host(text, lab)
     assert "server: https://127.0.0.1:6443" in made
     assert "current-context: lab-lab\n    user: lab-lab\n" in made
 
@@ -357,9 +349,9 @@ def test_a_new_node_has_no_lease_yet() -> None:
     node = {
         "status": {"conditions": [{"type": "Ready", "lastHeartbeatTime": "2026-11-23T10:00:00Z"}]}
     }
-    assert cluster.sign_of_life(node, None).second == 0
+    assert objects.sign_of_life(node, None).second == 0
     lease = {"spec": {"renewTime": "2026-11-23T10:00:07.123456Z"}}
-    assert cluster.sign_of_life(node, lease).second == 7
+    assert objects.sign_of_life(node, lease).second == 7
 
 
 def test_a_node_must_have_been_heard_of_since(
@@ -372,37 +364,37 @@ def test_a_node_must_have_been_heard_of_since(
         {"kind": "Node", "metadata": {"name": item.name}, "status": {"conditions": [ready]}}
         for item in lab.machines
     ]
-    monkeypatch.setattr(cluster, "get", lambda *_: nodes)
-    assert cluster.nodes_ready(lab, tmp_path)
+    monkeypatch.setattr(health, "get", lambda *_: nodes)
+    assert health.nodes_ready(lab, tmp_path)
     with pytest.raises(ResourceError, match="control-plane-1 gave its last sign of life"):
-        cluster.nodes_ready(lab, tmp_path, since=now + timedelta(seconds=1))
+        health.nodes_ready(lab, tmp_path, since=now + timedelta(seconds=1))
     # The signs of slow machines are rarer.
     old = {**ready, "lastHeartbeatTime": f"{now - timedelta(seconds=42):%FT%TZ}"}
     nodes[:] = [{**node, "status": {"conditions": [old]}} for node in nodes]
     with pytest.raises(ResourceError, match="its last sign of life 4"):
-        cluster.nodes_ready(lab, tmp_path)
-    monkeypatch.setattr(cluster.wait, "limit", lambda seconds: 6 * seconds)
-    assert cluster.nodes_ready(lab, tmp_path)
+        health.nodes_ready(lab, tmp_path)
+    monkeypatch.setattr(health.wait, "limit", lambda seconds: 6 * seconds)
+    assert health.nodes_ready(lab, tmp_path)
 
 
 def test_what_a_workload_lacks() -> None:
     agent = {"kind": "DaemonSet", "status": {"desiredNumberScheduled": 3, "numberReady": 2}}
-    assert cluster.lacking(agent) == "2 of 3 pods ready"
-    assert cluster.lacking({"kind": "DaemonSet"}) == "0 of 0 pods ready"
+    assert objects.lacking(agent) == "2 of 3 pods ready"
+    assert objects.lacking({"kind": "DaemonSet"}) == "0 of 0 pods ready"
     ready = [{"type": "Available", "status": "True"}]
     status = {"conditions": ready, "readyReplicas": 1}
     web = {"kind": "Deployment", "spec": {"replicas": 1}, "status": status}
-    assert cluster.lacking(web) == ""
+    assert objects.lacking(web) == ""
     # CoreDNS, with one replica, is "Available" before its pod has started.
-    assert cluster.lacking({**web, "status": {"conditions": ready}}) == "0 of 1 pods ready"
-    assert cluster.lacking({**web, "status": {}}) == "0 of 1 pods ready"
+    assert objects.lacking({**web, "status": {"conditions": ready}}) == "0 of 1 pods ready"
+    assert objects.lacking({**web, "status": {}}) == "0 of 1 pods ready"
 
 
 def test_an_ingress_controller_needs_an_address() -> None:
     service = {"kind": "Service", "status": {"loadBalancer": {}}}
-    assert cluster.lacking(service) == "no address yet"
+    assert objects.lacking(service) == "no address yet"
     service["status"] = {"loadBalancer": {"ingress": [{"ip": "192.168.56.11"}]}}
-    assert cluster.lacking(service) == ""
+    assert objects.lacking(service) == ""
 
 
 @pytest.mark.parametrize("distribution", ["k3s", "kubeadm"])
@@ -416,9 +408,9 @@ def test_a_baseline_is_there_when_ingresses_can_be_reached(
         asked.append(workload)
         return True
 
-    monkeypatch.setattr(cluster, "available", available)
-    monkeypatch.setattr(cluster, "metrics_served", lambda *_: True)
-    cluster.wait_addons(replace(lab, distribution=distribution), Path())
+    monkeypatch.setattr(health, "available", available)
+    monkeypatch.setattr(health, "metrics_served", lambda *_: True)
+    health.wait_addons(replace(lab, distribution=distribution), Path())
     assert ("service/traefik" in asked) is (distribution == "k3s")
     assert "deployment/traefik" in asked
 
@@ -544,8 +536,8 @@ def test_steps_tell_their_time_and_their_failure() -> None:
 def test_a_lab_is_its_values_wherever_they_came_from(lab: Lab) -> None:
     typed = replace(lab, origins={"machines.workers": "flag"})
     remembered = replace(lab, origins={"machines.workers": "default"})
-    assert cluster.fingerprint(typed) == cluster.fingerprint(remembered)
-    assert cluster.fingerprint(typed) != cluster.fingerprint(replace(lab, workers=1))
+    assert bringup.fingerprint(typed) == bringup.fingerprint(remembered)
+    assert bringup.fingerprint(typed) != bringup.fingerprint(replace(lab, workers=1))
 
 
 class Slow:
@@ -601,8 +593,8 @@ def test_slow_machines_have_longer(lab: Lab, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(wait, "_emulation", 1.0)
     monkeypatch.setattr(wait.time, "sleep", lambda _: None)
     emulated = replace(lab, provider="libvirt")
-    assert machines.emulation(lab, kvm=False) == machines.emulation(emulated, kvm=True) == 1
-    wait.expect(machines.emulation(emulated, kvm=False))
+    assert driver.emulation(lab, kvm=False) == driver.emulation(emulated, kvm=True) == 1
+    wait.expect(driver.emulation(emulated, kvm=False))
     assert wait.limit(10) == 60
     clock = iter([0.0, *range(5, 100)])
     monkeypatch.setattr(wait.time, "monotonic", lambda: next(clock))

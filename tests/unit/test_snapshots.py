@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from lab import containers, lifecycle, snapshots
 from lab.config import Lab
 from lab.errors import ConfigError, NotFoundError, PrerequisiteError, ResourceError
+from lab.lifecycle import operations, snapshots
+from lab.machines import containers
 from lab.output import Status
 
 
@@ -166,7 +167,7 @@ def test_none_of_this_name(machines: Any) -> None:
 )
 def test_words_that_mean_nothing(lab: Lab, words: list[str]) -> None:
     with pytest.raises(ConfigError, match=r"takes save NAME, .* and not"):
-        lifecycle.snapshot(lab, words, Status())
+        operations.snapshot(lab, words, Status())
 
 
 def test_the_storage_of_a_container() -> None:

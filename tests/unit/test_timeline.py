@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from lab.machinery import timeline, watch, witnesses
-from lab.machinery.timeline import Timeline
-from lab.machinery.watch import News
-from lab.machinery.witnesses import Containers, Entry
+from lab.cluster import kubeconfig
+from lab.cluster.watch import News
+from lab.observe import timeline, witnesses
+from lab.observe.timeline import Timeline
+from lab.observe.witnesses import Containers, Entry
 
 Object = dict[str, Any]
 PLANE = "control-plane-1"
@@ -338,4 +339,4 @@ def test_whom_a_kubeconfig_means() -> None:
     server = {"server": "https://127.0.0.1:6443", "certificate-authority-data": coded("CA")}
     user = {"client-certificate-data": coded("CERT"), "client-key-data": coded("KEY")}
     text = json.dumps({"clusters": [{"cluster": server}], "users": [{"user": user}]})
-    assert watch.access(text) == watch.Access("127.0.0.1", 6443, "CA", "CERT", "KEY")
+    assert kubeconfig.access(text) == kubeconfig.Access("127.0.0.1", 6443, "CA", "CERT", "KEY")

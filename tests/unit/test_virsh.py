@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from lab import runner, virsh
+from lab import runner
 from lab.config import Lab
 from lab.errors import ConfigError
+from lab.machines import libvirt
 
 
 class Libvirt:
@@ -32,7 +33,7 @@ class Libvirt:
 
 
 def test_only_the_machines_of_this_lab_go(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    ours = virsh.description(lab)
+    ours = libvirt.description(lab)
     known = Libvirt(
         {
             "lab-control-plane-1": ours,
@@ -44,7 +45,7 @@ def test_only_the_machines_of_this_lab_go(lab: Lab, monkeypatch: pytest.MonkeyPa
         }
     )
     monkeypatch.setattr(runner, "run", known.run)
-    assert virsh.remove(lab)
+    assert libvirt.remove(lab)
     gone = [words[1] for words in known.asked if words[0] == "undefine"]
     assert gone == ["lab-control-plane-1", "lab-worker-1"]
     assert known.asked[-2:] == [["net-destroy", "lab-lab"], ["net-undefine", "lab-lab"]]
@@ -54,7 +55,7 @@ def test_without_machines_nothing_goes(lab: Lab, monkeypatch: pytest.MonkeyPatch
     """A network of this name may be another checkout's."""
     known = Libvirt({"lab-worker-1": "lab.root=/elsewhere"})
     monkeypatch.setattr(runner, "run", known.run)
-    assert not virsh.remove(lab)
+    assert not libvirt.remove(lab)
     assert not known.asked
 
 
@@ -64,10 +65,10 @@ def test_a_lab_of_this_name_that_another_user_has(
 ) -> None:
     """Vagrant said that a domain of this name is there, after the minutes of making its box."""
     text = f"lab.root={root}" if root else "No description for domain: lab-worker-1"
-    machines = {"lab-control-plane-1": virsh.description(lab), "lab-worker-1": text}
+    machines = {"lab-control-plane-1": libvirt.description(lab), "lab-worker-1": text}
     monkeypatch.setattr(runner, "run", Libvirt(machines).run)
     if refused:
         with pytest.raises(ConfigError, match="/usr has a lab `lab` on this host already"):
-            virsh.refuse_another(lab)
+            libvirt.refuse_another(lab)
     else:
-        virsh.refuse_another(lab)
+        libvirt.refuse_another(lab)

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from lab import doctor, virtualbox
 from lab.config import Lab
-from lab.host import Host
-from lab.virtualbox import VirtualBox
+from lab.host import doctor, virtualbox
+from lab.host.facts import Host
+from lab.host.virtualbox import VirtualBox
 
 HOSTINFO = """Host Information:
 

@@ -9,7 +9,7 @@ import pytest
 from invoke import Collection, Context, Program
 
 import tasks
-from lab.words import Words
+from lab.cli.words import Words
 
 Given = dict[str, Any]
 

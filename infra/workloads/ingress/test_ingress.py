@@ -2,15 +2,7 @@
 
 import pytest
 
-from infra.workloads.checks import (
-    Cluster,
-    Fetch,
-    answering,
-    eventually,
-    paths_of,
-    ready,
-    selected,
-)
+from infra.workloads.checks import Cluster, Fetch, answering, eventually, paths_of, ready, selected
 
 
 @pytest.mark.points(1)

@@ -5,14 +5,7 @@ from typing import Any
 
 import pytest
 
-from infra.workloads.checks import (
-    Cluster,
-    Object,
-    answer_of,
-    endpoints_of,
-    eventually,
-    ready_pods,
-)
+from infra.workloads.checks import Cluster, Object, answer_of, endpoints_of, eventually, ready_pods
 
 # Seconds that a pod may stay on a machine that is away: a tenth of Kubernetes' own 300.
 PATIENCE = 30

@@ -4,14 +4,7 @@ from typing import Any
 
 import pytest
 
-from infra.workloads.checks import (
-    Cluster,
-    Object,
-    eventually,
-    made_for_a_moment,
-    ready,
-    ready_pods,
-)
+from infra.workloads.checks import Cluster, Object, eventually, made_for_a_moment, ready, ready_pods
 
 HOSTNAME = "kubernetes.io/hostname"
 CONTROL_PLANE = "node-role.kubernetes.io/control-plane"

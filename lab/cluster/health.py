@@ -1,0 +1,209 @@
+"""The running cluster, seen from the host: its kubeconfig, its nodes, its add-ons."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from lab import wait
+from lab.cluster.kubectl import get, kubectl
+from lab.cluster.objects import complaint, conditions, lacking, sign_of_life
+from lab.config import Lab
+from lab.errors import DeadlineExceeded, LabError, ResourceError
+
+# Kubelets renew their leases every 10 s.
+LEASE_AGE = 20
+# Seconds for nodes to be Ready, and for each add-on: k3s unpacks its images before that.
+PATIENCE = 240
+METRICS = "v1beta1.metrics.k8s.io"
+# Distribution -> namespace -> workloads of the baseline. k3s brings its own.
+ADDONS: Mapping[str, Mapping[str, Sequence[str]]] = {
+    "kubeadm": {
+        "kube-system": ("deployment/metrics-server",),
+        "traefik": ("deployment/traefik",),
+        "metallb-system": ("deployment/controller", "daemonset/speaker"),
+        "local-path-storage": ("deployment/local-path-provisioner",),
+    },
+    "k3s": {
+        "kube-system": (
+            "deployment/metrics-server",
+            "deployment/traefik",
+            "deployment/local-path-provisioner",
+        )
+    },
+}
+# Distribution -> namespace and Service whose address is the way to every Ingress. The load balancer
+# gives it one; kubeadm's Ingress controller has a port of the node instead.
+INGRESS_SERVICE: Mapping[str, tuple[str, str]] = {"k3s": ("kube-system", "service/traefik")}
+
+
+def nodes_ready(lab: Lab, tools: Path, since: datetime | None = None) -> bool | None:
+    """True when every machine is a Ready node. Raises ResourceError that names one that is not.
+
+    A node stays Ready in the records for 40 s after its end: its last sign of life must be fresh,
+    or not older than `since`.
+    """
+    items = get(lab, tools, "nodes,leases", "--namespace", "kube-node-lease")
+    found = {(item["kind"], item["metadata"]["name"]): item for item in items}
+    now = datetime.now(UTC)
+    for machine in lab.machines:
+        node = found.get(("Node", machine.name))
+        if not node:
+            raise ResourceError(f"{machine.name} is not a node yet")
+        if conditions(node).get("Ready") != "True":
+            raise ResourceError(f"{machine.name} is not Ready")
+        life = sign_of_life(node, found.get(("Lease", machine.name)))
+        if life < (since or now - timedelta(seconds=wait.limit(LEASE_AGE))):
+            age = (now - life).total_seconds()
+            raise ResourceError(f"{machine.name} gave its last sign of life {age:.0f} s ago")
+    return True
+
+
+def forget_nodes(lab: Lab, tools: Path) -> None:
+    """Delete nodes whose machines the lab has no more."""
+    names = {str(item["metadata"]["name"]) for item in get(lab, tools, "nodes")}
+    if gone := surplus(names, lab):
+        kubectl(lab, tools, "delete", "node", *gone, timeout=60)
+
+
+def surplus(names: Collection[str], lab: Lab) -> list[str]:
+    """Of the names of nodes those of workers that are no machines of the lab.
+
+    Nodes with names of another kind somebody else has made, a simulator for instance.
+    """
+    have = {machine.name for machine in lab.machines}
+    return sorted(name for name in names if re.fullmatch(r"worker-\d", name) and name not in have)
+
+
+def has_image(lab: Lab, tools: Path, name: str) -> bool:
+    """Whether a node has an image, given without a tag: pulled, or imported by hand."""
+    return any(
+        reference.startswith((f"{name}:", f"{name}@"))
+        for node in get(lab, tools, "nodes")
+        for image in node["status"].get("images") or []
+        for reference in image.get("names") or []
+    )
+
+
+def complaints(lab: Lab, tools: Path, namespace: str) -> list[str]:
+    """A line for each pod of a namespace that should be Ready and is not; none without an API."""
+    try:
+        pods = get(lab, tools, "pods", "--namespace", namespace)
+    except LabError:
+        return []
+    return [
+        f"{pod['metadata']['name']}: {complaint(pod)}"
+        for pod in pods
+        if conditions(pod).get("Ready") != "True" and pod["status"].get("phase") != "Succeeded"
+    ]
+
+
+def with_complaints(
+    error: DeadlineExceeded, lab: Lab, tools: Path, namespace: str, hint: str
+) -> DeadlineExceeded:
+    """The same time-out, with what the namespace's pods complain of."""
+    found = "".join(f"\n  | {line}" for line in complaints(lab, tools, namespace))
+    return DeadlineExceeded(error.message + found, hint=hint)
+
+
+def available(lab: Lab, tools: Path, namespace: str, workload: str) -> bool | None:
+    """True when a workload, such as deployment/traefik, or a Service serves. Raises ResourceError
+    if not."""
+    (item,) = get(lab, tools, workload, "--namespace", namespace)
+    if lack := lacking(item):
+        raise ResourceError(f"{namespace}/{workload}: {lack}")
+    return True
+
+
+Unless = Callable[[], None] | None
+
+
+def wait_nodes(lab: Lab, tools: Path, since: datetime | None = None, unless: Unless = None) -> None:
+    """Wait until every node is Ready, and was heard of `since`; what `unless` raises ends it."""
+    wait.until(
+        lambda: nodes_ready(lab, tools, since),
+        what="every node becoming Ready",
+        timeout=PATIENCE,
+        unless=unless,
+        hint="invoke lab-logs",
+    )
+
+
+def wait_ready(lab: Lab, tools: Path, unless: Unless = None) -> None:
+    """Wait until every node is Ready and the cluster's DNS serves; what `unless` raises ends it."""
+    wait_nodes(lab, tools, unless=unless)
+    _wait_available(lab, tools, "kube-system", "deployment/coredns", unless)
+
+
+def _wait_available(
+    lab: Lab, tools: Path, namespace: str, workload: str, unless: Unless = None
+) -> None:
+    """Wait for a workload. Raises DeadlineExceeded with what the namespace's pods complain of."""
+    try:
+        wait.until(
+            lambda: available(lab, tools, namespace, workload),
+            what=f"add-on {workload.split('/')[1]}",
+            timeout=PATIENCE,
+            unless=unless,
+        )
+    except DeadlineExceeded as error:
+        raise with_complaints(error, lab, tools, namespace, "invoke lab-logs") from error
+
+
+def wait_addons(lab: Lab, tools: Path, unless: Unless = None) -> None:
+    """Wait until every add-on of the baseline is available, and Ingresses can be reached; what
+    `unless` raises ends it."""
+    for namespace, names in ADDONS[lab.distribution].items():
+        for name in names:
+            _wait_available(lab, tools, namespace, name, unless)
+    if lab.distribution in INGRESS_SERVICE:
+        _wait_available(lab, tools, *INGRESS_SERVICE[lab.distribution], unless)
+    wait.until(
+        lambda: metrics_served(lab, tools),
+        what="metrics-server's API",
+        timeout=PATIENCE,
+        unless=unless,
+        hint="invoke lab-logs",
+    )
+
+
+def metrics_served(lab: Lab, tools: Path) -> bool | None:
+    """True when the API server reaches metrics-server, which it asks itself all the time.
+
+    While it does not, no namespace can be deleted. Raises ResourceError with its reason.
+    """
+    (item,) = get(lab, tools, "apiservice", METRICS)
+    if conditions(item).get("Available") != "True":
+        raise ResourceError(f"{METRICS} is not available")
+    return True
+
+
+def healthy(lab: Lab, tools: Path) -> bool:
+    """Whether the cluster answers now, with every node Ready."""
+    try:
+        return bool(nodes_ready(lab, tools))
+    except LabError:
+        return False
+
+
+def complete(lab: Lab, tools: Path) -> bool:
+    """Whether every workload of the baseline is there now: somebody may have deleted one."""
+    try:
+        there = addons(lab, tools)
+    except LabError:
+        return False
+    return len(there) == sum(map(len, ADDONS[lab.distribution].values()))
+
+
+def addons(lab: Lab, tools: Path) -> list[dict[str, Any]]:
+    """The workloads of the baseline that are there."""
+    baseline = ADDONS[lab.distribution]
+    return [
+        item
+        for item in get(lab, tools, "deployments,daemonsets", "--all-namespaces")
+        if f"{item['kind'].lower()}/{item['metadata']['name']}"
+        in baseline.get(item["metadata"]["namespace"], ())
+    ]

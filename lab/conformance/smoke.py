@@ -1,0 +1,64 @@
+"""The lab's own smoke test, for users' CI: everything once, with reports left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import conformance
+from lab.config import Lab
+from lab.conformance import Conformance
+from lab.exercises import practice
+from lab.exercises.grading import Report
+from lab.lifecycle import bringup, opened, operations
+from lab.observe import logs
+from lab.output import Status
+
+
+@dataclass(frozen=True)
+class Smoke:
+    """What a run has found: of the lab itself, and of the exercises in it."""
+
+    conformance: Conformance
+    report: Report
+
+    def text(self) -> str:
+        """Both for people."""
+        return f"{self.conformance.text()}\n\n{self.report.text()}"
+
+    def raise_for_status(self) -> None:
+        """Raises ChecksFailed when the lab or a check is not as it must be."""
+        self.conformance.raise_for_status()
+        self.report.raise_for_status()
+
+
+def run(lab: Lab, names: Sequence[str], folder: Path, status: Status) -> Smoke:
+    """Bring the lab up, look whether it is as it must be, deploy and check these exercises (none:
+    all), remove what this run made: the lab as well, where there was none, not even a stopped one.
+
+    `folder` gets conformance.xml, junit.xml and the logs, on failure too. Raises as the steps do;
+    what was found is the caller's to judge.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    existed = opened.exists(lab)
+    before: set[str] | None = None
+    wanted = names or [practice.ALL]
+    try:
+        bringup.up(lab, status)
+        before = practice.deployed(lab)
+        found = conformance.run(*opened.running(lab), status)
+        (folder / "conformance.xml").write_text(found.junit)
+        practice.deploy(lab, wanted, status)
+        report = practice.check(lab, wanted, status)
+        (folder / "junit.xml").write_text(report.junit)
+        return Smoke(found, report)
+    finally:
+        try:
+            if opened.exists(lab):
+                logs.collect(lab, folder / "logs", status)
+        finally:
+            if not existed:
+                operations.destroy(lab, status)
+            elif before is not None:
+                practice.withdraw(lab, sorted(practice.deployed(lab) - before), status)

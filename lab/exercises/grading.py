@@ -1,0 +1,189 @@
+"""Grading: run the checks of exercises and turn what pytest saw into a report."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lab import runner
+from lab.cluster.stacks import environment
+from lab.config import Lab
+from lab.errors import ChecksFailed, DeadlineExceeded, ResourceError, answered
+from lab.exercises.catalogue import Exercise
+from lab.parallel import each
+
+# pytest: 0 all passed, 1 some failed; anything else means that the checks did not run.
+RAN = (0, 1)
+# What stands before a check of each status.
+MARKS = {"passed": "✓", "failed": "✗", "error": "!"}
+# Seconds that the checks of one exercise may take: two trainings that go on are waited for.
+LONGEST = 3000
+# Exercises whose checks run at the same time.
+AT_ONCE = 4
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check's outcome. `status` is passed, failed or error (it could not be made).
+
+    `hints` help with a failed check, from the faintest on; `seconds` is what the check took.
+    """
+
+    exercise: str
+    name: str
+    title: str
+    points: int
+    status: str
+    message: str
+    hints: tuple[str, ...] = ()
+    seconds: float = 0
+
+    @property
+    def score(self) -> int:
+        """Points won."""
+        return self.points if self.status == "passed" else 0
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcome of one run of checks; `junit` is what pytest itself wrote of them.
+
+    `left_out` are exercises that were asked for and not checked, with what the lab lacks for each.
+    """
+
+    checks: tuple[Check, ...]
+    junit: str = field(default="", repr=False)
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def score(self) -> int:
+        """Points won in all."""
+        return sum(check.score for check in self.checks)
+
+    @property
+    def points(self) -> int:
+        """Points that could be won."""
+        return sum(check.points for check in self.checks)
+
+    def data(self) -> dict[str, Any]:
+        """The report for JSON."""
+        checks = [{**asdict(check), "score": check.score} for check in self.checks]
+        score = {"score": self.score, "points": self.points}
+        return {**score, "left_out": dict(self.left_out), "checks": checks}
+
+    def text(self, hints: int = 0) -> str:
+        """The report for people: one line a check, and under a failed one what to look at.
+
+        `hints` is how many of a failed check's hints are shown, from 0 to 3.
+        """
+        lines = []
+        for check in self.checks:
+            score = f"{check.score}/{check.points}"
+            lines.append(f"{MARKS[check.status]} {score:5} {check.exercise}: {check.title}")
+            if check.message:
+                lines += [f"          {line}" for line in check.message.splitlines()]
+                lines += [f"          hint: {hint}" for hint in check.hints[:hints]]
+        lines += [f"- left out: {lack}" for lack in self.left_out.values()]
+        return "\n".join([*lines, f"{self.score} of {self.points} points"])
+
+    def raise_for_errors(self) -> None:
+        """Raises ResourceError for a check that could not be made, which costs nobody a point."""
+        if errors := [check for check in self.checks if check.status == "error"]:
+            raise answered(
+                ResourceError(
+                    f"{len(errors)} check(s) could not be made: {errors[0].message}",
+                    hint="invoke lab-status",
+                )
+            )
+
+    def raise_for_status(self) -> None:
+        """Like `raise_for_errors`; raises ChecksFailed for lost points as well."""
+        self.raise_for_errors()
+        if failed := [check for check in self.checks if check.status == "failed"]:
+            raise answered(ChecksFailed(f"{len(failed)} of {len(self.checks)} checks failed"))
+
+
+def grade(
+    lab: Lab, tools: Path, exercises: Sequence[Exercise], variables: Mapping[str, str] | None = None
+) -> Report:
+    """Run the checks of these exercises against the lab's cluster as it is now.
+
+    Each exercise has a pytest of its own, several at once. `variables` are added to their
+    environment. Raises ResourceError when pytest itself could not run them.
+    """
+    reports = each(
+        exercises, lambda exercise: _grade(lab, tools, exercise, variables or {}), AT_ONCE
+    )
+    suites = ElementTree.Element("testsuites")
+    for report in reports:
+        suites.extend(ElementTree.fromstring(report))
+    junit = ElementTree.tostring(suites, encoding="unicode")
+    return Report(tuple(parse(junit)), junit)
+
+
+def _grade(lab: Lab, tools: Path, exercise: Exercise, variables: Mapping[str, str]) -> str:
+    """pytest's own report of one exercise."""
+    with tempfile.TemporaryDirectory(prefix="lab-checks-") as folder:
+        # Here, and relative to the checkout: pytest expands `$` in the names that it is given.
+        xml = Path(folder) / "report.xml"
+        files = [str(path.relative_to(lab.root)) for path in exercise.checks]
+        command = [sys.executable, "-m", "pytest", "--quiet", "--no-header", "--tb=short"]
+        command += ["-p", "no:cacheprovider", "-o", f"junit_suite_name={exercise.name}"]
+        try:
+            result = runner.run(
+                [*command, f"--junitxml={xml}", *files],
+                cwd=lab.root,
+                env={**environment(lab, tools), **variables},
+                timeout=LONGEST,
+                ok=range(256),
+            )
+        except DeadlineExceeded as error:
+            return unmade(exercise, str(error))
+        if result.code not in RAN:
+            tail = "\n".join((result.stdout + result.stderr).strip().splitlines()[-15:])
+            raise ResourceError(f"the checks did not run (pytest {result.code}):\n{tail}")
+        return xml.read_text()
+
+
+def unmade(exercise: Exercise, why: str) -> str:
+    """A report, as pytest writes one, of an exercise whose checks did not come to their end: the
+    others' are worth as much as before."""
+    suite = ElementTree.Element("testsuite", name=exercise.name, tests="1", errors="1")
+    place = f"{exercise.checks[0].parent.name}.{exercise.checks[0].stem}"
+    case = ElementTree.SubElement(suite, "testcase", classname=place, name="checks")
+    noted = {"title": "The checks come to their end", "points": "0", "hints": "[]"}
+    noted |= {"status": "error", "message": why}
+    properties = ElementTree.SubElement(case, "properties")
+    for name, value in noted.items():
+        ElementTree.SubElement(properties, "property", name=name, value=value)
+    ElementTree.SubElement(case, "error", message=why)
+    suites = ElementTree.Element("testsuites")
+    suites.append(suite)
+    return ElementTree.tostring(suites, encoding="unicode")
+
+
+def parse(xml: str) -> list[Check]:
+    """The checks in pytest's JUnit report, by the properties that conftest.py notes."""
+    checks = []
+    for case in ElementTree.fromstring(xml).iter("testcase"):
+        noted = {item.get("name", ""): item.get("value", "") for item in case.iter("property")}
+        folder = case.get("classname", "").split(".")[-2]
+        checks.append(
+            Check(
+                exercise=folder.replace("_", "-"),
+                name=case.get("name", "").partition("[")[0],
+                title=noted["title"],
+                points=int(noted["points"]),
+                status=noted["status"],
+                message=noted["message"],
+                hints=tuple(json.loads(noted["hints"])),
+                seconds=float(case.get("time", "0")),
+            )
+        )
+    return checks

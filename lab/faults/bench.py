@@ -1,0 +1,221 @@
+"""The bench on which experiments are made: a namespace, the machines, and what was found.
+
+Whatever happens to this process, the machine puts back what was taken away: `vagrant/experiment.sh`
+arms a dead man's switch before it stops anything, and the bench holds it while it lives.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import wait
+from lab.cluster import health, kubectl
+from lab.cluster.objects import Object, lacking, listing
+from lab.cluster.samples import workload
+from lab.config import Lab, Machine
+from lab.errors import DeadlineExceeded, LabError
+from lab.machines.ssh import Remote, connections, ssh_config
+from lab.output import Status
+from lab.parallel import each
+
+NAMESPACE = "machinery-experiment"
+SCRIPT = "/usr/local/lib/lab/experiment.sh"
+# Seconds after which a machine puts back what nobody holds any more, and how often it is held.
+SWITCH = 20
+HOLD = 3
+
+
+@dataclass(frozen=True)
+class Part:
+    """A component that can be stopped alone: where its health is asked for on its machine, whether
+    that machine is a worker, and in words how it is stopped."""
+
+    program: str
+    health: str
+    worker: bool
+    how: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was expected, what was seen, and after how many seconds."""
+
+    expected: str
+    seen: str
+    seconds: float
+    right: bool
+
+
+class Bench:
+    """Where an experiment is made: a namespace, the machines, and the list of what was found."""
+
+    def __init__(self, lab: Lab, tools: Path, status: Status, part: Part, machine: Machine) -> None:
+        self.lab = lab
+        self.part = part
+        self.machine = machine
+        self.findings: list[Finding] = []
+        self._tools = tools
+        self._status = status
+        self._remotes = {remote.name: remote for remote in connections(lab)}
+        self._slipped = ""
+
+    def close(self) -> None:
+        """End the connections."""
+        for remote in self._remotes.values():
+            remote.close()
+
+    # The cluster.
+
+    def kubectl(self, *words: str, stdin: str = "", timeout: float = 15) -> str:
+        """kubectl in the experiment's namespace."""
+        place = ("--namespace", NAMESPACE)
+        return kubectl.kubectl(self.lab, self._tools, *place, *words, stdin=stdin, timeout=timeout)
+
+    def get(self, *words: str) -> list[Object]:
+        """Objects of the experiment's namespace, those being deleted left out."""
+        found = kubectl.get(self.lab, self._tools, "--namespace", NAMESPACE, *words)
+        return [item for item in found if "deletionTimestamp" not in item["metadata"]]
+
+    def one(self, kind: str, name: str) -> Object:
+        """One object. Raises CommandError where it is not there."""
+        return self.get(kind, name)[0]
+
+    def pods(self) -> list[Object]:
+        """The pods of `web`."""
+        return self.get("pods", "--selector", "app=web")
+
+    def apply(self, *objects: Object) -> None:
+        """Make objects."""
+        self.kubectl("apply", "--filename", "-", stdin=listing(objects), timeout=30)
+
+    def prepare(self, replicas: int, node: str = "") -> None:
+        """The namespace, new, and `web` in it, ready."""
+        with self._status.step(f"namespace {NAMESPACE}, with a Deployment and a Service"):
+            self.clear(wait_for_it=True)
+            self.kubectl("create", "namespace", NAMESPACE)
+            self.apply(*workload(replicas, node))
+            wait.until(
+                lambda: None if lacking(self.one("deployment", "web")) else True,
+                what="the pods of `web`",
+                timeout=90,
+            )
+
+    def clear(self, *, wait_for_it: bool = False) -> None:
+        """Take the namespace away."""
+        waits = f"--wait={str(wait_for_it).lower()}"
+        words = ("delete", "namespace", NAMESPACE, "--ignore-not-found", waits)
+        self.kubectl(*words, timeout=90)
+
+    # The machines.
+
+    def run(self, machine: str, *argv: str) -> str:
+        """What a command prints on a machine, whatever code it ends with."""
+        return self._remotes[machine].run(argv, sudo=True, ok=range(256), timeout=30)
+
+    def fetched(self, machine: str, address: str) -> str | None:
+        """What answers at an address, seen from a machine; None when nobody does."""
+        answer = self.run(machine, "curl", "-s", "--max-time", "2", f"http://{address}").strip()
+        return f"`{answer}` answers" if answer else None
+
+    def healthy(self) -> str | None:
+        """Whether the component says that it is well."""
+        code = self._health()
+        return "it answers" if code == "200" else None
+
+    def silent(self) -> str | None:
+        """Whether the component does not answer any more."""
+        return "no answer" if self._health() == "000" else None
+
+    def _health(self) -> str:
+        words = ("-sk", "--max-time", "2", "-o", "/dev/null", "-w", "%{http_code}")
+        return self.run(self.machine.name, "curl", *words, self.part.health)
+
+    def put_back(self) -> None:
+        """Put back what an experiment that was cut off has left on any machine."""
+        path = self.lab.root / "vagrant" / "experiment.sh"
+        each(self._remotes.values(), lambda remote: remote.script(path, "back"))
+
+    @contextmanager
+    def away(self, what: str) -> Iterator[None]:
+        """The component is away while the block runs, and put back after it whatever happens.
+
+        `what` is the script's name for it. That it does not answer, and that it does again, are
+        found by the way.
+        """
+        remote, program = self._remotes[self.machine.name], self.part.program
+        self._status.say(f"stop {program} on {self.machine.name}: {self.part.how}")
+        self._status.say(f"the machine puts it back itself {SWITCH} s after nobody holds it")
+        over = threading.Event()
+        try:
+            begin = time.monotonic()
+            remote.run([SCRIPT, "away", what, str(SWITCH)], sudo=True)
+            threading.Thread(target=self._hold, args=(over,), daemon=True).start()
+            self.see(f"{program} does not answer", self.silent, 40, begin)
+            yield
+            if self._slipped:
+                self._find(Finding(f"{program} stays away", self._slipped, 0, False))
+        finally:
+            over.set()
+            begin = time.monotonic()
+            with self._status.step(f"put {program} back"):
+                remote.run([SCRIPT, "back"], sudo=True)
+        self.see(f"{program} answers again", self.healthy, 90, begin)
+
+    def _hold(self, over: threading.Event) -> None:
+        """Tell the machine again and again that somebody is still there.
+
+        On a connection of its own: whatever the experiment waits for, it does not let go.
+        """
+        remote = Remote(self.machine.name, ssh_config(self.lab))
+        while not over.wait(HOLD):
+            try:
+                remote.run([SCRIPT, "hold"], sudo=True, timeout=SWITCH)
+            except LabError as error:
+                if not over.is_set():
+                    self._slipped = error.message
+                break
+        remote.close()
+
+    # What is found.
+
+    def see(
+        self, expected: str, probe: Callable[[], str | None], within: float, begin: float = 0
+    ) -> None:
+        """Find that something comes to be within so many seconds, counted from `begin` or now."""
+        begin = begin or time.monotonic()
+        try:
+            seen, right = wait.until(probe, what=expected, timeout=within, interval=0.2), True
+        except DeadlineExceeded as error:
+            seen, right = f"not within {within:.0f} s ({error.message.rpartition(': ')[2]})", False
+        self._find(Finding(expected, seen, time.monotonic() - begin, right))
+
+    def stays(self, expected: str, probe: Callable[[], str | None], seconds: float) -> None:
+        """Find that something is so, and goes on to be so for so many seconds."""
+        begin = time.monotonic()
+        last = ""
+
+        def look() -> tuple[str, bool] | None:
+            nonlocal last
+            said = probe()
+            if said is None:
+                return f"no more after `{last}`" if last else "not so", False
+            last = said
+            return (said, True) if time.monotonic() - begin >= seconds else None
+
+        seen, right = wait.until(look, what=expected, timeout=seconds + 60, interval=0.5)
+        self._find(Finding(expected, seen, time.monotonic() - begin, right))
+
+    def _find(self, finding: Finding) -> None:
+        self.findings.append(finding)
+        mark = "✓" if finding.right else "✗"
+        self._status.say(f"{mark} {finding.expected}: {finding.seen}  {finding.seconds:.1f} s")
+
+    def settle(self) -> None:
+        """Wait until the cluster is as healthy as before."""
+        wait.until(self.healthy, what=f"{self.part.program} answering", timeout=120)
+        health.wait_ready(self.lab, self._tools)

@@ -1,0 +1,314 @@
+"""What every `auto` becomes on this host, and why.
+
+A choice that an earlier lab-up made is kept: a lab must not move to other addresses, ports or
+software because the host looks different today.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+from lab.config import AUTO, HOST_ONLY, MOST_MACHINES, PRIVATE, WITHIN_MACHINES, Lab, Ports
+from lab.errors import ConfigError, Problem
+from lab.host.facts import Host
+from lab.state import write_aside
+
+DEFAULT_PORTS = {"api": 6443, "http": 8080, "registry": 5000, "ssh": 2222}
+# MiB that must be free for two workers to be started beside the control plane, and what a further
+# control plane adds to that.
+MEMORY_FOR_WORKERS = 4096
+MEMORY_FOR_CONTROL_PLANE = 1200
+FILE = "choices.json"
+# Keys of what a lab stays for as long as it exists, and their names in FILE.
+STAYS = {
+    "provider": "provider",
+    "distribution": "distribution",
+    "network.subnet": "subnet",
+    "network.pods": "pods",
+    "network.services": "services",
+}
+# A container is made with its ports, and keeps them.
+STAYS_IN_CONTAINERS = {f"ports.{name}": f"ports.{name}" for name in DEFAULT_PORTS}
+STAYS_IN_CONTAINERS["forward"] = "forwards"
+# What no machine has yet when the first one cannot be made: FILE must not hold on to it.
+UNTRIED = ("subnet", *(f"ports.{name}" for name in DEFAULT_PORTS))
+# Where a lab's network is looked for, best first: what VirtualBox allows, then parts of other
+# private networks that few hosts have, then all of them.
+POOLS = (HOST_ONLY, IPv4Network("172.30.56.0/21"), IPv4Network("10.156.56.0/21"), *PRIVATE)
+# In the cache, which all labs share: a line for the folder of every checkout's labs.
+CHECKOUTS = "checkouts"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A decision that the configuration left open: key, value and reason."""
+
+    key: str
+    value: str
+    reason: str
+
+
+def resolve(
+    lab: Lab,
+    host: Host,
+    *,
+    versions: Mapping[str, str],
+    port_is_free: Callable[[int], bool],
+    owner: Callable[[int], str] = lambda port: "",
+) -> tuple[Lab, list[Choice]]:
+    """Replace every `auto` by a value that fits the host.
+
+    `versions` has the version of each distribution that can be had.
+    Raises ConfigError with every clash between an explicit value and the host.
+    """
+    lab = as_brought_up(lab)
+    kept = remembered(lab)
+    problems: list[Problem] = []
+    choices: list[Choice] = []
+
+    def choose(key: str, given: Any, fresh: Callable[[], tuple[Any, str]]) -> Any:
+        if given not in (AUTO, None):
+            return given
+        value, reason = (kept[key], "as before") if key in kept else fresh()
+        choices.append(Choice(key, str(value), reason))
+        return value
+
+    provider = choose("provider", lab.provider, lambda: _provider(host))
+    distribution = choose("distribution", lab.distribution, lambda: _distribution(versions))
+    workers = choose("workers", lab.workers, lambda: _workers(lab, host))
+    fresh_subnet = partial(_subnet, provider, host, lab, problems)
+    subnet = IPv4Network(choose("subnet", lab.subnet, fresh_subnet))
+    ports: dict[str, int] = {}
+    taken = {forward.host for forward in lab.forwards}
+    for name, default in DEFAULT_PORTS.items():
+        given = getattr(lab.ports, name)
+        key = f"ports.{name}"
+        fresh = partial(_port, name, default, taken, port_is_free)
+        ports[name] = choose(key, given, fresh)
+        taken |= set(_row(name, ports[name]))
+        if given and kept.get(key) != given and not port_is_free(given):
+            problems.append(Problem(key, f"{given} is in use{_by(owner(given))}"))
+    kubernetes = versions.get(distribution, "")
+    resolved = dataclasses.replace(
+        lab,
+        provider=provider,
+        distribution=distribution,
+        kubernetes=kubernetes,
+        workers=int(workers),
+        subnet=subnet,
+        ports=Ports(**ports),
+    )
+    now = to_remember(resolved)
+    for key, name in (STAYS | STAYS_IN_CONTAINERS if provider == "docker" else STAYS).items():
+        if kept.get(name, now[name]) != now[name]:
+            rule = f"{now[name]} is wanted of a lab that has {kept[name]} already"
+            problems.append(Problem(key, f"{rule}: lab-destroy first, or --lab NAME"))
+    problems += _clashes(resolved, kept, port_is_free, owner)
+    if kept.get("control_planes", 1) > lab.control_planes:
+        problems.append(
+            Problem("machines.control_planes", "a lab of three cannot become one of one")
+        )
+    if not kubernetes:
+        problems.append(Problem("distribution", f"no source has {distribution} for this host"))
+    elif lab.kubernetes not in (AUTO, kubernetes.partition("+")[0]):
+        problems.append(
+            Problem("kubernetes", f"{lab.kubernetes} cannot be had here; {kubernetes} can")
+        )
+    if lab.subnet and str(lab.subnet) != kept.get("subnet"):
+        for network, holder in host.networks.items():
+            if network.overlaps(lab.subnet):
+                taken_by = f"{lab.subnet} is taken: {holder} has {network}"
+                problems.append(Problem("network.subnet", taken_by))
+    if problems:
+        raise ConfigError("the lab does not fit this host", problems=problems, hint="invoke doctor")
+    return resolved, choices
+
+
+def _told(lab: Lab) -> str:
+    return ", ".join(map(str, lab.forwards)) or "none"
+
+
+def _clashes(
+    lab: Lab,
+    kept: Mapping[str, Any],
+    port_is_free: Callable[[int], bool],
+    owner: Callable[[int], str],
+) -> list[Problem]:
+    """What is wrong with the ports and forwards of a resolved lab."""
+    problems = []
+    ports = vars(lab.ports)
+    taken = {port: f"ports.{name}" for name, first in ports.items() for port in _row(name, first)}
+    for name, first in ports.items():
+        for port in _row(name, first):
+            if taken[port] != f"ports.{name}":
+                problems.append(Problem(f"ports.{name}", f"{port} is one of {taken[port]}, too"))
+    machines = [machine.name for machine in lab.machines]
+    # Those that the lab has hold their ports themselves.
+    held = kept.get("forwards", _told(lab) if kept else "").split(", ")
+    for number, forward in enumerate(lab.forwards):
+        key = f"forward[{number}]"
+        if forward.machine not in machines:
+            lack = f"there is no {forward.machine}, there are {', '.join(machines)}"
+            problems.append(Problem(f"{key}.machine", lack))
+        if forward.host in taken:
+            rule = f"{forward.host} is one of {taken[forward.host]}"
+            problems.append(Problem(f"{key}.host", rule))
+        elif str(forward) not in held and not port_is_free(forward.host):
+            used = f"{forward.host} is in use{_by(owner(forward.host))}"
+            problems.append(Problem(f"{key}.host", used))
+    return problems
+
+
+def as_brought_up(lab: Lab) -> Lab:
+    """The lab with the control planes, the source and the mirror that its last lab-up was told of,
+    where nothing else is said now: nobody repeats a flag to look at a lab."""
+    kept = remembered(lab)
+
+    def said(key: str) -> bool:
+        return lab.origins.get(key, "default") != "default"
+
+    if not said("machines.control_planes"):
+        planes = kept.get("control_planes", lab.control_planes)
+        lab = dataclasses.replace(lab, control_planes=planes)
+    if not (said("source") or said("mirror")):
+        source, mirror = kept.get("source", lab.source), kept.get("mirror", lab.mirror)
+        lab = dataclasses.replace(lab, source=source, mirror=mirror)
+    if lab.mirror and "://" not in lab.mirror:
+        lab = dataclasses.replace(lab, mirror=str(Path(lab.mirror).expanduser().absolute()))
+    return lab
+
+
+def remembered(lab: Lab) -> dict[str, Any]:
+    """What an earlier lab-up chose; empty for a lab that does not exist."""
+    return _read(lab.state / FILE)
+
+
+def forget(lab: Lab) -> None:
+    """Drop the addresses and ports that were chosen for a lab of which no machine was made."""
+    kept = {key: value for key, value in remembered(lab).items() if key not in UNTRIED}
+    write_aside(lab.state / FILE, json.dumps(kept, indent=2))
+
+
+def neighbours(lab: Lab, cache: Path) -> tuple[dict[IPv4Network, str], dict[int, str]]:
+    """Networks and ports (-> name) that other labs have chosen, also those of other checkouts.
+
+    A lab that is still being built holds neither yet, and must find them free when it comes to it.
+    """
+    networks: dict[IPv4Network, str] = {}
+    ports: dict[int, str] = {}
+    for folder in {lab.state.parent, *_announced(cache)}:
+        for path in folder.glob(f"*/{FILE}"):
+            if path.parent == lab.state or "subnet" not in (kept := _read(path)):
+                continue
+            owner = f"lab {path.parent.name}"
+            if folder != lab.state.parent:
+                owner += f" of {folder.parent}"
+            networks[IPv4Network(kept["subnet"])] = owner
+            for key in DEFAULT_PORTS:
+                ports |= dict.fromkeys(_row(key, kept[f"ports.{key}"]), owner)
+    return networks, ports
+
+
+def announce(lab: Lab, cache: Path) -> None:
+    """Let the labs of other checkouts know where the choices of this one's are written."""
+    known = {folder for folder in _announced(cache) if folder.is_dir()} | {lab.state.parent}
+    write_aside(cache / CHECKOUTS, "".join(f"{folder}\n" for folder in sorted(known)), mode=0o644)
+
+
+def to_remember(lab: Lab) -> Mapping[str, Any]:
+    """The part of a resolved lab that must stay as it is."""
+    return {
+        "provider": lab.provider,
+        "distribution": lab.distribution,
+        "source": lab.source,
+        "mirror": lab.mirror,
+        "control_planes": lab.control_planes,
+        "workers": lab.workers,
+        "subnet": str(lab.subnet),
+        "pods": str(lab.pods),
+        "services": str(lab.services),
+        "forwards": _told(lab),
+        **{f"ports.{name}": port for name, port in vars(lab.ports).items()},
+    }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        kept: dict[str, Any] = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return kept
+
+
+def _announced(cache: Path) -> set[Path]:
+    try:
+        return {Path(line) for line in (cache / CHECKOUTS).read_text().splitlines()}
+    except FileNotFoundError:
+        return set()
+
+
+def _provider(host: Host) -> tuple[str, str]:
+    if host.kvm and host.vagrant_libvirt:
+        return "docker", 'containers start in seconds; provider = "libvirt" gives virtual machines'
+    return "docker", "containers need no hardware virtualisation"
+
+
+def _distribution(versions: Mapping[str, str]) -> tuple[str, str]:
+    if "k3s" in versions:
+        return "k3s", "its release can be had"
+    return "kubeadm", "no source has a k3s release"
+
+
+def _workers(lab: Lab, host: Host) -> tuple[int, str]:
+    need = MEMORY_FOR_WORKERS + (lab.control_planes - 1) * MEMORY_FOR_CONTROL_PLANE
+    if host.memory_free >= need:
+        return 2, f"{host.memory_free} MiB of memory are free"
+    return 0, f"only {host.memory_free} MiB of memory are free, two workers want {need}"
+
+
+def _subnet(provider: str, host: Host, lab: Lab, problems: list[Problem]) -> tuple[str, str]:
+    pools = (HOST_ONLY,) if provider == "virtualbox" else POOLS
+    taken = (*host.networks, lab.pods, lab.services, WITHIN_MACHINES)
+    for pool in pools:
+        if found := _first_free(pool, taken):
+            return str(found), "the first range that neither a route nor a Docker network has"
+    where = f"of {HOST_ONLY}" if provider == "virtualbox" else "that is private"
+    problems.append(Problem("network.subnet", f"every /24 {where} is taken on this host"))
+    return f"{HOST_ONLY.network_address}/24", ""
+
+
+def _first_free(pool: IPv4Network, taken: Iterable[IPv4Network]) -> IPv4Network | None:
+    """The first /24 of a pool that overlaps none of the networks that are taken."""
+    first = int(pool.network_address)
+    for network in sorted(network for network in taken if network.overlaps(pool)):
+        if network.overlaps(IPv4Network((first, 24))):
+            first = (int(network.broadcast_address) | 255) + 1
+    return IPv4Network((first, 24)) if first <= int(pool.broadcast_address) else None
+
+
+def _row(name: str, first: int) -> range:
+    """The ports that a key stands for: SSH has one for every machine, in a row."""
+    return range(first, first + (MOST_MACHINES if name == "ssh" else 1))
+
+
+def _port(
+    name: str, default: int, taken: set[int], port_is_free: Callable[[int], bool]
+) -> tuple[int, str]:
+    """The first port of a row that is all free, from the default on."""
+    for first in range(default, default + 200, len(_row(name, default))):
+        row = _row(name, first)
+        if not taken.intersection(row) and all(map(port_is_free, row)):
+            reason = "the default, and free" if first == default else f"{default} is in use"
+            return first, reason
+    return default, "none of the next 200 ports is free"
+
+
+def _by(owner: str) -> str:
+    return f" by {owner}" if owner else ""

@@ -1,0 +1,273 @@
+"""Images: what machines are made of, and what the cluster runs, with everything already inside.
+
+The chain is base (Debian) -> machine (systemd, sshd, Docker, Apptainer) -> node (Kubernetes, the
+cluster's images unpacked in containerd's store). An image's tag is a digest of all that goes into
+it, so an image that exists is the right one, and a changed input makes a new one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from lab import runner
+from lab.errors import CommandError, PrerequisiteError
+from lab.images.catalogue import (
+    CERTIFICATES,
+    CLUSTER_IMAGES,
+    LAYOUT,
+    NODE_IMAGES,
+    NODE_SOURCES,
+    ON_HOST,
+    REPOSITORY,
+    STUDENT_IMAGES,
+    Image,
+)
+from lab.images.docker import (
+    built_for,
+    copy_readable,
+    digest,
+    docker_build,
+    exists,
+    load,
+    pull,
+    readable,
+)
+from lab.output import Status
+from lab.platforms import architecture_of
+from lab.proxies import proxy_variables
+from lab.toolchain import NODE_TOOLS, Toolchain
+from lab.toolchain.store import alone, place, scratch
+
+# Debian trixie as Docker Hub has it, for hosts without mmdebstrap.
+DEBIAN = "debian@sha256:35b8ff74ead4880f22090b617372daff0ccae742eb5674455d542bef71ef1999"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def dockerfile(image: Image) -> str:
+    """The Dockerfile of an image: its part of Debian, its programs, its entry point.
+
+    The first step copies something that differs between platforms: Docker takes one that it has
+    done before for one of this platform, and one that copies nothing for one of the host's. A part
+    comes before programs where it can, for images to share it.
+    """
+    copies = [f"COPY --from=parts /images/{image.part} /"] if image.part else []
+    copies += [f"COPY {program} {place}" for program, place in image.files.items()]
+    if image.part == CERTIFICATES:
+        copies.reverse()
+    lines = ["ARG PARTS", "FROM ${PARTS} AS parts", "FROM scratch", *copies, f"ENV PATH={PATH}"]
+    if image.command:
+        # A shell is a default that `docker run busybox COMMAND` replaces; a daemon is not.
+        keyword = "CMD" if image in STUDENT_IMAGES else "ENTRYPOINT"
+        lines.append(f"{keyword} {json.dumps(list(image.command))}")
+    return "\n".join(lines) + "\n"
+
+
+@dataclass
+class Builder:
+    """Makes images with the host's Docker, out of the sources in `root`/vagrant.
+
+    `run_args` are the arguments that a machine's container needs on this host; only nodes are made
+    by running one.
+    """
+
+    root: Path
+    toolchain: Toolchain
+    run_args: Sequence[str]
+    status: Status
+
+    @property
+    def platform(self) -> str:
+        """What the images are for, e.g. linux-amd64."""
+        return self.toolchain.platform
+
+    def base(self) -> str:
+        """Debian trixie: from the signed archive where mmdebstrap is and works, else the published
+        image."""
+        architecture = architecture_of(self.platform)
+        tag = f"{REPOSITORY}/debian:trixie-{architecture}"
+        if exists(tag):
+            return tag
+        with self.status.step("base image (Debian trixie)"):
+            # Without root it would need subordinate ids, which not every user has.
+            sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
+            if not shutil.which("mmdebstrap") or not _may(sudo):
+                runner.run(["docker", "pull", *built_for(self.platform), DEBIAN], timeout=600)
+                runner.run(["docker", "tag", DEBIAN, tag])
+                return tag
+            with tempfile.TemporaryDirectory() as folder:
+                archive = Path(folder) / "base.tar"
+                # This user's: root's would be shut to `docker build` where umask is 077.
+                archive.touch()
+                options = ["--variant=apt", "--include=ca-certificates"]
+                # Whether this host runs another architecture's programs is known already.
+                options += [f"--architectures={architecture}", "--skip=check/qemu"]
+                if sudo and (kept := proxy_variables()):
+                    sudo.append(f"--preserve-env={','.join(kept)}")
+                runner.run(
+                    [*sudo, "mmdebstrap", *options, "trixie", archive, *host_mirror()],
+                    timeout=1800,
+                    on_line=self.status.note,
+                )
+                # What `docker import` makes is said to be for this host, whatever is in it.
+                (Path(folder) / "Dockerfile").write_text("FROM scratch\nADD base.tar /\n")
+                docker_build(tag, Path(folder), {}, self.platform)
+        return tag
+
+    def machine(self) -> str:
+        """A machine without Kubernetes: Docker, Apptainer, containerd, sshd."""
+        source = self.root / "vagrant" / "machine"
+        key = digest(source, self.platform)
+        with readable(source) as context:
+            return self._build("machine", context, {"BASE": self.base()}, key)
+
+    def node_tag(self, distribution: str) -> str:
+        """What the image of a distribution's nodes is called; nothing is made to know it."""
+        source = NODE_SOURCES[distribution]
+        folders = [self.root / "vagrant" / name for name in ("machine", source, "images")]
+        bake = (self.root / "vagrant" / "node" / "bake").read_text()
+        recipes = [dockerfile(image) for image in (*CLUSTER_IMAGES, *STUDENT_IMAGES)]
+        tools = [self.toolchain.key(name) for name in NODE_TOOLS[distribution]]
+        return f"{REPOSITORY}/{source}:{digest(*folders, bake, *recipes, *tools)}"
+
+    def node(self, distribution: str) -> str:
+        """A machine with Kubernetes and every image of the cluster inside."""
+        tag = self.node_tag(distribution)
+        if exists(tag):
+            return tag
+        told = "waiting for another lab, which makes the image of the machines"
+        waits = partial(self.status.say, told)
+        with alone(self.toolchain.cache / "node-image.lock", waits):
+            if not (exists(tag) or load(tag, self.toolchain)):
+                self._make_node(distribution, tag)
+        return tag
+
+    def _make_node(self, distribution: str, tag: str) -> None:
+        tools = NODE_TOOLS[distribution]
+        source = NODE_SOURCES[distribution]
+        pool = ThreadPoolExecutor(1)
+        try:
+            with self.status.step("node's programs"):
+                machine_image = pool.submit(self.machine)
+                programs = self.toolchain.programs(tools)
+                machine = machine_image.result()
+        finally:
+            # An interrupt does not wait for a build.
+            pool.shutdown(wait=False, cancel_futures=True)
+        with scratch(self.toolchain.cache / "node-image.partial") as context:
+            own, served = NODE_IMAGES[distribution]
+            versions = {name: self.toolchain.version(name) for name in tools}
+            self._lay_out(source, programs, context)
+            self._save_images((*own, *served), programs, versions, context / "images.tar")
+            self._bake(machine, [image.reference(versions) for image in served], context)
+            (context / "images.tar").unlink()
+            self._build(source, context, {"MACHINE": machine}, tag.rpartition(":")[2])
+
+    def _lay_out(self, source: str, programs: Mapping[str, Path], context: Path) -> None:
+        """Put the node's own files and programs where its Dockerfile expects them."""
+        copy_readable(self.root / "vagrant" / source, context)
+        shutil.copy2(self.root / "vagrant" / "node" / "bake", context / "bake")
+        for folder, names in LAYOUT[source].items():
+            (context / folder).mkdir()
+            for name, target in names.items():
+                place(programs[name], context / folder / target)
+        if source == "k3s":
+            # k3s imports them by itself.
+            archives = [name for name in programs if ".tar" in name]
+            for name in archives:
+                place(programs[name], context / "images" / name)
+            if not archives:
+                self.status.say("  k3s comes without its images: it pulls them from Docker Hub")
+
+    def _save_images(
+        self,
+        images: Sequence[Image],
+        programs: Mapping[str, Path],
+        versions: Mapping[str, str],
+        archive: Path,
+    ) -> None:
+        """Build images and write them all into one archive."""
+        source = self.root / "vagrant" / "images" / "parts"
+        key = digest(source, self.platform)
+        with readable(source) as context:
+            parts = self._build("parts", context, {"BASE": self.base()}, key)
+        tags = []
+        with self.status.step(f"images of the cluster ({len(images)})"):
+            for image in images:
+                reference = image.reference(versions)
+                self.status.note(reference)
+                tags.append(f"{ON_HOST}/{reference}")
+                if not pull(image, tags[-1], self.platform):
+                    self._build_image(image, programs, tags[-1], parts)
+            runner.run(["docker", "save", "--output", archive, *tags], timeout=300)
+
+    def _build_image(
+        self, image: Image, programs: Mapping[str, Path], tag: str, parts: str
+    ) -> None:
+        with tempfile.TemporaryDirectory(prefix="lab-image-") as folder:
+            for program in image.files:
+                place(programs[program], Path(folder) / program)
+            (Path(folder) / "Dockerfile").write_text(dockerfile(image))
+            docker_build(tag, Path(folder), {"PARTS": parts}, self.platform)
+
+    def _bake(self, machine: str, served: Sequence[str], context: Path) -> None:
+        """Unpack the images in a throw-away machine; leaves containerd.tar and registry.tar.
+
+        `served` are the images that the lab's registry has.
+        """
+        arguments = [*self.run_args, *built_for(self.platform), "--volume", f"{context}:/build"]
+        with self.status.step("unpack the images into the node"):
+            runner.run(
+                ["docker", "run", "--rm", *arguments, machine, "/build/bake", " ".join(served)],
+                timeout=900,
+            )
+
+    def _build(self, name: str, context: Path, arguments: Mapping[str, str], key: str) -> str:
+        tag = f"{REPOSITORY}/{name}:{key}"
+        if not exists(tag):
+            with self.status.step(f"{name} image"):
+                docker_build(tag, context, arguments, self.platform, self.status)
+        return tag
+
+
+def _may(sudo: Sequence[str]) -> bool:
+    """Whether sudo asks for no password; without sudo, too."""
+    try:
+        return not sudo or runner.run([*sudo, "true"], ok=range(256)).code == 0
+    except PrerequisiteError:
+        return False
+
+
+def host_mirror() -> list[str]:
+    """The Debian mirror that the host's apt is configured for; none when the host has none."""
+    try:
+        listing = runner.run(
+            ["apt-get", "indextargets", "--format", "$(REPO_URI) $(ORIGIN)", "Created-By: Packages"]
+        ).stdout
+    except (CommandError, PrerequisiteError):
+        return []
+    return debian_mirrors(listing.splitlines())[:1]
+
+
+def debian_mirrors(lines: Iterable[str]) -> list[str]:
+    """Archive addresses out of `URI ORIGIN` lines: Debian's own, without the security archive.
+
+    An image gets them as well, so they must not be a list in a file of this host (`mirror+file:`,
+    as in Debian's images for clouds), nor a proxy that listens for it alone.
+    """
+    pairs = [line.split() for line in lines]
+    found = [pair[0] for pair in pairs if pair[1:] == ["Debian"] and "security" not in pair[0]]
+    return [
+        uri
+        for uri in found
+        if (parts := urlsplit(uri)).scheme in ("http", "https")
+        and parts.hostname not in ("localhost", "127.0.0.1", "::1")
+    ]

@@ -1,0 +1,131 @@
+"""The images of the cluster and of the exercises, and what each is put together from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+REPOSITORY = "lecture-lab"
+# The cluster's images have names of ours on the host, whose own images stay what they are; in the
+# node they get their real ones (vagrant/node/bake).
+ON_HOST = f"{REPOSITORY}/images"
+# The part that is the same on every platform.
+CERTIFICATES = "certificates"
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image put together from Debian's parts and the toolchain's programs.
+
+    `files` maps a program of the toolchain to its place in the image; `part` names the folder of
+    vagrant/images/parts that the image begins with; `command` is its entry point; `upstream` is the
+    digest of the published image, which is taken instead where it can be pulled.
+    """
+
+    name: str
+    tool: str
+    files: Mapping[str, str]
+    part: str = ""
+    command: Sequence[str] = ()
+    upstream: str = ""
+
+    def reference(self, versions: Mapping[str, str]) -> str:
+        """The full name with its tag, e.g. registry.k8s.io/etcd:3.6.7-0."""
+        return self.name.format(version=versions.get(self.tool, ""))
+
+
+def _kubernetes(program: str, part: str = "") -> Image:
+    return Image(
+        f"registry.k8s.io/{program}:v{{version}}",
+        "kubernetes",
+        {program: f"/usr/local/bin/{program}"},
+        part,
+    )
+
+
+# What every pod begins with; k3s has its own, if it came with its images.
+PAUSE = Image("registry.k8s.io/pause:3.10.1", "", {}, "pause", ("/pause", "-P"))
+CLUSTER_IMAGES = (
+    _kubernetes("kube-apiserver"),
+    _kubernetes("kube-controller-manager"),
+    _kubernetes("kube-scheduler"),
+    _kubernetes("kube-proxy", part="nettools"),
+    Image("registry.k8s.io/etcd:{version}-0", "etcd", {"etcd": "/usr/local/bin/etcd"}),
+    Image(
+        "registry.k8s.io/coredns/coredns:v{version}",
+        "coredns",
+        {"coredns": "/coredns"},
+        CERTIFICATES,
+        ("/coredns",),
+    ),
+    PAUSE,
+    Image(
+        "ghcr.io/flannel-io/flannel:v{version}",
+        "flannel",
+        {"flanneld": "/opt/bin/flanneld"},
+        "flannel",
+        ("/opt/bin/flanneld",),
+    ),
+    Image(
+        "docker.io/library/traefik:v{version}",
+        "traefik",
+        {"traefik": "/usr/local/bin/traefik"},
+        CERTIFICATES,
+        ("traefik",),
+    ),
+    Image(
+        "docker.io/rancher/local-path-provisioner:v{version}",
+        "local-path-provisioner",
+        {"local-path-provisioner": "/usr/bin/local-path-provisioner"},
+        CERTIFICATES,
+        ("local-path-provisioner",),
+    ),
+    Image("quay.io/metallb/controller:v{version}", "metallb", {"controller": "/controller"}),
+    Image("quay.io/metallb/speaker:v{version}", "metallb", {"speaker": "/speaker"}),
+    Image(
+        "registry.k8s.io/metrics-server/metrics-server:v{version}",
+        "metrics-server",
+        {"metrics-server": "/metrics-server"},
+        CERTIFICATES,
+        ("/metrics-server",),
+    ),
+)
+# What the exercises run: the published images, or Debian's programs under the same names.
+STUDENT_IMAGES = (
+    Image(
+        "docker.io/library/busybox:1.37",
+        "",
+        {},
+        "busybox",
+        ("sh",),
+        "sha256:9db7b59979c38555a39def84a31fb98b5296952f9e3afd4f6f11f05b07adfab0",
+    ),
+    Image(
+        "docker.io/library/nginx:1.26",
+        "",
+        {},
+        "nginx",
+        ("nginx", "-g", "daemon off;"),
+        "sha256:41b194461e4bae16f9b25d68b0976ed4735b89ca625c89aad88e1c1c3b7e8860",
+    ),
+)
+# Distribution -> the images that a node runs of ours, and those that the lab's registry has.
+NODE_IMAGES = {
+    "kubeadm": (CLUSTER_IMAGES, STUDENT_IMAGES),
+    "k3s": ((), (*STUDENT_IMAGES, PAUSE)),
+}
+# The folder of vagrant/ that a distribution's nodes are made of; their image is named after it.
+NODE_SOURCES = {"kubeadm": "node", "k3s": "k3s"}
+# Folder of a node's build -> program of the toolchain -> its name there.
+LAYOUT = {
+    "node": {
+        "bin": {name: name for name in ("kubelet", "kubeadm", "kubectl")},
+        "cni": {"flannel-cni": "flannel"},
+    },
+    "k3s": {"bin": {"k3s": "k3s"}, "images": {}},
+}
+
+
+def brings(distribution: str, name: str) -> bool:
+    """Whether a distribution's nodes have an image of ours with this name, given without a tag."""
+    return any(image.name.rpartition(":")[0] == name for image in NODE_IMAGES[distribution][0])

@@ -1,0 +1,401 @@
+"""Bring-up. `STEPS` is the table of contents of the whole tool.
+
+Every step first looks whether it is done already, so that the same command again converges, also
+after one that was killed at any instant.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from lab import wait
+from lab.cluster import health, kubeconfig
+from lab.cluster.stacks import Stacks
+from lab.config import Lab
+from lab.distributions import distribution, units
+from lab.errors import LabError, PrerequisiteError
+from lab.host import checkout, doctor, facts, prerequisites
+from lab.host.choices import FILE as CHOICES
+from lab.host.choices import announce, forget, to_remember
+from lab.host.facts import Host
+from lab.images.builder import Builder
+from lab.lifecycle import snapshots
+from lab.lifecycle.lock import locked
+from lab.lifecycle.opened import settle, toolchain_of
+from lab.machines import boxes, containers, libvirt, outside
+from lab.machines.containers import run_arguments
+from lab.machines.driver import Machines
+from lab.machines.ssh import Remote, connections
+from lab.machines.vagrantfile import (
+    docker_settings,
+    emulated_cpus,
+    libvirt_settings,
+    rendering,
+    virtualbox_settings,
+)
+from lab.output import Status
+from lab.parallel import each
+from lab.state import write_aside
+from lab.toolchain import HOST_TOOLS, NODE_TOOLS, Toolchain
+from lab.toolchain.store import alone
+
+READY = "ready.json"
+
+
+@dataclass
+class Bringup:
+    """What the steps of one lab-up share: `lab` has every `auto` of `asked` replaced."""
+
+    asked: Lab
+    lab: Lab
+    status: Status
+    host: Host
+    toolchain: Toolchain
+    may_install: bool = True
+    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(4))
+    image: str = ""
+    tools: Future[Path] | None = None
+    baseline: Future[None] | None = None
+
+    @classmethod
+    def of(
+        cls, lab: Lab, toolchain: Toolchain, status: Status, may_install: bool = True
+    ) -> Bringup:
+        """The beginning of a bring-up: this host is looked at, and `lab` settled for it."""
+        host = facts.gather(toolchain.cache)
+        return cls(lab, settle(lab, host, toolchain), status, host, toolchain, may_install)
+
+    @cached_property
+    def machines(self) -> Machines:
+        return Machines(self.lab, self.status)
+
+    @cached_property
+    def remotes(self) -> list[Remote]:
+        return connections(self.lab)
+
+    @cached_property
+    def kubelets(self) -> units.Watch:
+        """What ends a wait for the cluster when a machine's kubelet cannot keep running."""
+        return units.Watch(self.lab, self.remotes)
+
+    @cached_property
+    def versions(self) -> dict[str, str]:
+        names = NODE_TOOLS[self.lab.distribution]
+        return {name: self.toolchain.version(name) for name in names}
+
+    @cached_property
+    def distribution(self) -> Any:
+        return distribution(self.lab, self.versions)
+
+    @property
+    def stacks(self) -> Stacks:
+        assert self.tools
+        return Stacks(self.lab, self.tools.result(), self.status)
+
+
+def examine_host(up: Bringup) -> None:
+    """Refuse a host that cannot run the lab, with everything that is wrong at once."""
+    findings = examine(up.lab, up.host, up.toolchain)
+    if not up.may_install:
+        missing = [finding for finding in findings if finding.status == "install"]
+        if missing:
+            raise PrerequisiteError(
+                f"{missing[0].title} missing or not running: {missing[0].detail}",
+                hint="run lab-up without --no-install",
+            )
+    doctor.refuse(findings)
+
+
+def install_prerequisites(up: Bringup) -> None:
+    """Debian packages that are missing, and a Docker engine that does not run."""
+    if packages := missing(up.lab, up.host, up.toolchain):
+        # The tools of a bundle may be for another platform, this host's Vagrant is not.
+        toolchain = toolchain_of(up.lab, up.status)
+        prerequisites.install(packages, up.host, up.status, toolchain)
+    if up.toolchain.foreign:
+        prerequisites.allow_platform(up.toolchain.platform, up.host, up.status)
+    # Docker makes the images of virtual machines as well.
+    if not up.host.docker_engine:
+        prerequisites.start_docker(up.host, up.toolchain.cache, up.status)
+        prerequisites.allow("docker", up.host, up.status)
+    if up.lab.provider == "libvirt":
+        prerequisites.start_libvirt(up.host, up.toolchain.cache, up.status)
+        prerequisites.allow("libvirt", up.host, up.status)
+    elif up.lab.provider == "docker" and up.may_install:
+        if up.host.lets_inotify_grow:
+            prerequisites.allow_inotify(up.host, up.status)
+        # Asked again: an engine that was just started may have loaded it.
+        if not facts.BRIDGE_NETFILTER.exists():
+            prerequisites.load_bridge_netfilter(up.host, up.status)
+
+
+def remember_choices(up: Bringup) -> None:
+    """From here on the lab exists, and stays what it was chosen to be.
+
+    Raises ConfigError where another checkout has machines of a lab of this name: the image that
+    comes next takes minutes.
+    """
+    if up.lab.provider == "docker":
+        containers.refuse_another(up.lab)
+    elif up.lab.provider == "libvirt":
+        libvirt.refuse_another(up.lab)
+    with alone(up.toolchain.cache / "choosing.lock"):
+        if not up.host.docker_engine or (up.lab.provider == "libvirt" and not up.host.kvm):
+            # An engine that was just started knows what is taken by machines that are stopped, and
+            # KVM can be proved as soon as there is QEMU.
+            up.host = facts.gather(up.toolchain.cache)
+        # Since this host was looked at, another lab may have chosen what was free.
+        up.lab = settle(up.asked, up.host, up.toolchain)
+        write_aside(up.lab.state / CHOICES, json.dumps(to_remember(up.lab), indent=2))
+        announce(up.lab, up.toolchain.cache)
+
+
+def finish_restore(up: Bringup) -> None:
+    """The restore of a snapshot that was cut off, before anything is built on it."""
+    if name := snapshots.unfinished(up.lab):
+        with up.status.step(f"restore snapshot `{name}`, which was cut off"):
+            snapshots.restore(up.machines, name)
+
+
+def remove_surplus(up: Bringup) -> None:
+    """The machines of workers that are no longer asked for."""
+    if names := up.machines.surplus():
+        with up.status.step(f"remove {', '.join(names)}"):
+            up.machines.drop(names)
+
+
+def make_node_image(up: Bringup) -> None:
+    """The image of the machines, everything inside; the host's tools are made beside it."""
+    up.tools = up.pool.submit(up.toolchain.bin_folder)
+    builder = Builder(
+        root=up.lab.root,
+        toolchain=up.toolchain,
+        run_args=run_arguments(up.host),
+        status=up.status,
+    )
+    up.image = builder.node(up.lab.distribution)
+
+
+def render(up: Bringup) -> dict[str, Any]:
+    """What the Vagrantfile is to read; for virtual machines, their box is made first."""
+    if up.lab.provider == "docker":
+        settings = docker_settings(up.lab, up.host, up.image)
+        return rendering(up.lab, settings)
+    box = boxes.make(up.lab.root, up.toolchain.cache, up.image, up.lab.provider, up.status)
+    if up.lab.provider == "virtualbox":
+        return rendering(up.lab, virtualbox_settings(up.lab, box))
+    settings = libvirt_settings(up.lab, box, kvm=up.host.kvm)
+    return rendering(up.lab, settings, 0 if up.host.kvm else emulated_cpus(up.lab, up.host.cpus))
+
+
+def start_machines(up: Bringup) -> None:
+    """`vagrant up`: create what is missing, start what is stopped."""
+    up.machines.make_key()
+    up.machines.render(render(up))
+    with up.status.step(f"machines ({len(up.lab.machines)}, {up.lab.provider})"):
+        try:
+            up.machines.start(up.image)
+        except LabError:
+            # The next lab-up must choose anew, where this one failed for an address or a port.
+            if not up.machines.known():
+                forget(up.lab)
+            raise
+        up.machines.connect()
+    if up.lab.provider == "docker" and (older := containers.older(up.lab, up.image)):
+        what = f"{', '.join(older)} stay what they were made of, an older image"
+        up.status.say(f"{what}: lab-destroy and lab-up bring the new one")
+
+
+def prepare_machines(up: Bringup) -> None:
+    """Names and the way outside on every machine, and the registry on the first one."""
+    first = up.lab.machines[0]
+    scripts = up.lab.root / "vagrant"
+    words = [str(up.lab.services)]
+    words += [f"{machine.address} {machine.name}" for machine in up.lab.machines]
+    words.append(f"{first.address} registry.lab")
+    with up.status.step("names and registry"):
+
+        def prepare(remote: Remote) -> None:
+            known = remote.script(scripts / "machine.sh", *words).strip()
+            outside.tell(remote, up.lab, known)
+
+        each(up.remotes, prepare)
+        up.remotes[0].script(scripts / "registry.sh")
+
+
+def start_control_plane(up: Bringup) -> None:
+    """Kubernetes on the first machine, and the lab's kubeconfig for it."""
+    first = up.remotes[0]
+    with up.status.step(f"control plane ({up.lab.distribution} {up.lab.kubernetes})"):
+        up.distribution.start(first)
+    text = kubeconfig.for_host(up.distribution.kubeconfig(first), up.lab)
+    write_aside(up.lab.state / "kubeconfig", text)
+    # Beside the workers' joining; an emulated cluster has to be ready first, or neither gets on.
+    if up.lab.distribution == "kubeadm" and not wait.slow():
+        # The tools may still be built; who joins has no need of them.
+        up.baseline = up.pool.submit(lambda: up.stacks.up("cluster"))
+
+
+def join_machines(up: Bringup) -> None:
+    """The other machines become nodes."""
+    first, *others = up.remotes
+    if others:
+        planes = up.lab.control_planes - 1
+        what = [f"control planes ({planes})"] if planes else []
+        what += [f"workers ({up.lab.workers})"] if up.lab.workers else []
+        with up.status.step(", ".join(what)):
+            up.distribution.join(first, others)
+
+
+def wait_for_nodes(up: Bringup) -> None:
+    """Every node Ready, none that is no machine any more, and the cluster's DNS answering.
+
+    Raises ResourceError as soon as a machine's kubelet cannot keep running.
+    """
+    with up.status.step("nodes ready, DNS answers"):
+        health.forget_nodes(up.lab, up.stacks.tools)
+        health.wait_ready(up.lab, up.stacks.tools, up.kubelets)
+
+
+def deploy_baseline(up: Bringup) -> None:
+    """Ingress, storage, load balancer, metrics: the stack `cluster`, or what k3s brings along.
+
+    While its pods start, every exercise gets an empty stack, so that `pulumi up` finds it.
+    """
+    with up.status.step("baseline"):
+        for exercise in up.stacks.exercises():
+            up.stacks.create(exercise)
+        if up.baseline:
+            up.baseline.result()
+        elif up.lab.distribution == "kubeadm":
+            up.stacks.up("cluster")
+        health.wait_addons(up.lab, up.stacks.tools, up.kubelets)
+
+
+STEPS: Sequence[Callable[[Bringup], None]] = (
+    examine_host,
+    install_prerequisites,
+    remember_choices,
+    finish_restore,
+    remove_surplus,
+    make_node_image,
+    start_machines,
+    prepare_machines,
+    start_control_plane,
+    join_machines,
+    wait_for_nodes,
+    deploy_baseline,
+)
+
+
+def up(lab: Lab, status: Status, *, may_install: bool = True) -> Lab:
+    """Bring a lab up, or bring it back to what its configuration says; returns it resolved.
+
+    Raises a LabError that names the step's fault; the log of Vagrant lies in `lab.state`/logs.
+    """
+    toolchain = toolchain_of(lab, status)
+    with locked(lab, "lab-up", status):
+        bringup = Bringup.of(lab, toolchain, status, may_install)
+        ready = lab.state / READY
+        if _was_ready(bringup.lab) and _is_whole(bringup.lab, toolchain.bin_folder()):
+            status.say(f"lab `{lab.name}` is up: nothing to do")
+        else:
+            ready.unlink(missing_ok=True)
+            _take_steps(bringup)
+            write_aside(ready, json.dumps(fingerprint(bringup.lab)))
+        if bringup.lab.provider == "docker":
+            _tell_of_another_network(bringup.lab, status)
+    return bringup.lab
+
+
+def _take_steps(bringup: Bringup) -> None:
+    start = time.monotonic()
+    try:
+        for step in STEPS:
+            step(bringup)
+    finally:
+        bringup.pool.shutdown(wait=False, cancel_futures=True)
+        for remote in bringup.remotes:
+            remote.close()
+    summarise(bringup.status, time.monotonic() - start)
+
+
+def _tell_of_another_network(lab: Lab, status: Status) -> None:
+    """The machines would have to boot, and somebody's work in them would be interrupted."""
+    try:
+        former = containers.former_name_servers(lab)
+    except (LabError, OSError):
+        # A remark is no reason to fail: the host may have no resolv.conf just now.
+        return
+    if former:
+        status.say(
+            f"this host asks other name servers than its machines, which ask {', '.join(former)}: "
+            "lab-down and lab-up bring them this host's"
+        )
+
+
+def missing(lab: Lab, host: Host, toolchain: Toolchain) -> list[str]:
+    """The Debian packages that this host lacks for a resolved lab."""
+    compiler = toolchain.needs_compiler(NODE_TOOLS[lab.distribution])
+    return prerequisites.missing(lab, host, compiler=compiler, platform=toolchain.platform)
+
+
+def examine(lab: Lab, host: Host, toolchain: Toolchain) -> list[doctor.Finding]:
+    """The doctor's findings for a resolved lab."""
+    tools = NODE_TOOLS[lab.distribution]
+    return doctor.examine(
+        lab,
+        host,
+        missing(lab, host, toolchain),
+        {name: toolchain.sources(name) for name in dict.fromkeys((*tools, *HOST_TOOLS))},
+        _states(lab),
+        checkout.with_carriage_returns(lab.root),
+    )
+
+
+def _states(lab: Lab) -> dict[str, str] | None:
+    """The machines' states, none where they cannot be asked; None for a lab that never had any."""
+    if not (lab.state / "machines.json").exists():
+        return None
+    try:
+        return Machines(lab, Status(io.StringIO())).states()
+    except LabError:
+        return {}
+
+
+def summarise(status: Status, total: float) -> None:
+    """Say where the time went, the longest step first."""
+    longest = sorted(status.times.items(), key=lambda item: -item[1])[:4]
+    story = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in longest)
+    status.say(f"up in {total:.0f} s: {story}")
+
+
+def fingerprint(lab: Lab) -> str:
+    """A digest of everything that a lab-up of this configuration makes."""
+    sources = [lab.root / "vagrant", lab.root / "infra" / "cluster", lab.root / "toolchain"]
+    total = hashlib.sha256(repr(lab).encode())
+    for path in sorted(path for folder in sources for path in folder.rglob("*") if path.is_file()):
+        total.update(path.read_bytes())
+    return total.hexdigest()
+
+
+def _was_ready(lab: Lab) -> bool:
+    """Whether the last lab-up ended well, with the same files and settings."""
+    try:
+        return bool(json.loads((lab.state / READY).read_text()) == fingerprint(lab))
+    except (FileNotFoundError, ValueError):
+        return False
+
+
+def _is_whole(lab: Lab, tools: Path) -> bool:
+    """Whether the cluster is well, and has all that lab-up gave it."""
+    return health.healthy(lab, tools) and health.complete(lab, tools)

@@ -1,0 +1,105 @@
+"""What the Vagrantfile reads, and the environment that Vagrant needs. All of it is pure."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+from xml.sax.saxutils import escape
+
+from lab.config import Lab
+from lab.host.facts import Host
+from lab.machines import containers, keys, libvirt
+from lab.machines.boxes import Box
+from lab.machines.keys import key_file
+from lab.output import count
+
+# Where Traefik listens on the first machine: k3s' load balancer takes port 80 of every node.
+INGRESS = {"kubeadm": 30080, "k3s": 80}
+
+
+def rendering(lab: Lab, provider: Mapping[str, Any], cpus: int = 0) -> dict[str, Any]:
+    """What the Vagrantfile reads: every machine with its address, size and forwarded ports.
+
+    `provider` are the settings of the lab's provider; `cpus` is given where it is not the lab's.
+    """
+    first, *_ = lab.machines
+    ports = {
+        6443: lab.ports.api,
+        INGRESS[lab.distribution]: lab.ports.http,
+        5000: lab.ports.registry,
+    }
+    forwarded: dict[str, list[dict[str, int | None]]] = {
+        first.name: [{"guest": guest, "host": host} for guest, host in ports.items()]
+    }
+    for forward in lab.forwards:
+        forwarded.setdefault(forward.machine, []).append(
+            {"guest": forward.guest, "host": forward.host}
+        )
+    return {
+        "name": lab.name,
+        "provider": lab.provider,
+        "key": str(key_file(lab)),
+        **provider,
+        "machines": [
+            {
+                "name": machine.name,
+                "address": machine.address,
+                "cpus": cpus or lab.cpus,
+                "memory": lab.memory,
+                "ports": forwarded.get(machine.name, []),
+                "ssh_port": (lab.ports.ssh or 0) + number,
+            }
+            for number, machine in enumerate(lab.machines)
+        ],
+    }
+
+
+def docker_settings(lab: Lab, host: Host, image: str) -> dict[str, Any]:
+    """The Vagrantfile's settings for machines that are containers of this image."""
+    arguments = containers.run_arguments(host)
+    arguments += containers.machine_arguments(lab, key_file(lab))
+    return {"docker": {"image": image, "create_args": arguments}}
+
+
+def libvirt_settings(lab: Lab, box: Box, *, kvm: bool) -> dict[str, Any]:
+    """The Vagrantfile's settings for machines that are virtual."""
+    key = keys.public(key_file(lab)).read_text()
+    settings = box.libvirt(kvm=kvm, key=key)
+    # Vagrant writes it into the machine's XML as it is.
+    settings["description"] = escape(libvirt.description(lab))
+    return {"box": {"name": box.name}, "libvirt": settings}
+
+
+def virtualbox_settings(lab: Lab, box: Box) -> dict[str, Any]:
+    """The Vagrantfile's settings for machines that nobody but a provisioner tells the lab's key."""
+    key = keys.public(key_file(lab)).read_text()
+    return {"box": {"name": box.name, "key": box.key, "accept": key.strip()}}
+
+
+def emulated_cpus(lab: Lab, cpus: int) -> int:
+    """How many processors an emulated machine gets on a host that has `cpus`.
+
+    Each is a thread of the host: more than it can run at once wait for each other.
+    """
+    return min(lab.cpus, cpus)
+
+
+def environment(lab: Lab) -> dict[str, str]:
+    """What Vagrant needs to know to mean this lab, and no other in the same checkout."""
+    return {
+        "LAB_MACHINES_FILE": str(lab.state / "machines.json"),
+        "VAGRANT_DOTFILE_PATH": str(lab.state / "vagrant"),
+        "VAGRANT_DEFAULT_PROVIDER": lab.provider,
+        "VAGRANT_CHECKPOINT_DISABLE": "1",
+        "VAGRANT_NO_COLOR": "1",
+    }
+
+
+def place(lab: Lab) -> str:
+    """What machines the numbers are of."""
+    kind = "containers" if lab.provider == "docker" else "virtual machines"
+    return (
+        f"{count(len(lab.machines), 'machine')} ({kind}) on a host of {os.cpu_count()} processors, "
+        f"Linux {os.uname().release.partition('-')[0]}, {lab.distribution}"
+    )
