@@ -13,7 +13,7 @@ from lab.parallel import each
 PYTHON = [sys.executable, "-m"]
 LAB = [*PYTHON, "pytest", "--exitfirst", "--durations=12"]
 # Only when they are asked for: what takes too long for every run.
-APART = (
+SLOW = (
     "architecture",
     "bare",
     "devcontainer",
@@ -35,7 +35,7 @@ SUITES = {
     "integration": [[*PYTHON, "pytest", "tests/integration"]],
     "refusals": [[*LAB, "tests/refusals"]],
     "e2e": [[*LAB, "tests/e2e"]],
-    **{name: [[*LAB, f"tests/apart/test_{name}.py"]] for name in APART},
+    **{name: [[*LAB, f"tests/slow/test_{name}.py"]] for name in SLOW},
 }
 # Need no lab, so they run side by side; after them what has the machine to itself.
 QUICK = ("lint", "types", "unit", "integration", "refusals")

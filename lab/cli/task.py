@@ -13,8 +13,7 @@ from typing import Any
 from invoke import Task
 from invoke.exceptions import Exit
 
-from lab import config
-from lab.cli import encoding
+from lab import config, encoding
 from lab.cli.words import WordsTask
 from lab.errors import LabBug, LabError, refusal
 from lab.output import document, silence_broken

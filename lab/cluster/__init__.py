@@ -1,0 +1,1 @@
+"""A running cluster: its objects, its health, its registry, its stacks."""

@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from lab import proxies, runner, wait
-from lab.cli import encoding
+from lab import encoding, proxies, runner, wait
 from lab.cluster import health, kubectl
 from lab.config import Lab
 from lab.errors import CommandError, DeadlineExceeded, NotFoundError, ResourceError

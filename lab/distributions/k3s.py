@@ -16,7 +16,8 @@ from typing import Any
 
 from lab import wait
 from lab.config import REGISTRY, Lab, Machine
-from lab.distributions import by_role, machine_of, units, wait_for_node
+from lab.distributions import units
+from lab.distributions.base import by_role, machine_of, wait_for_node
 from lab.images.catalogue import PAUSE
 from lab.machines.ssh import Remote
 from lab.parallel import each

@@ -15,7 +15,8 @@ from typing import Any
 
 from lab import wait
 from lab.config import Lab, Machine
-from lab.distributions import by_role, machine_of, units, wait_for_node
+from lab.distributions import units
+from lab.distributions.base import by_role, machine_of, wait_for_node
 from lab.machines import cgroups
 from lab.machines.cgroups import Cgroups
 from lab.machines.ssh import Remote

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from lab import wait
 from lab.config import Lab
-from lab.distributions import machine_of
+from lab.distributions.base import machine_of
 from lab.errors import CommandError, DeadlineExceeded, LabError, ResourceError, tail
 from lab.machines.ssh import Remote
 from lab.parallel import each

@@ -1,0 +1,1 @@
+"""The exercises: their catalogue, what tasks do with them, grading, wrong answers."""

@@ -1,0 +1,1 @@
+"""Images of machines, of the cluster and of the exercises."""

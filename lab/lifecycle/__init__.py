@@ -1,0 +1,1 @@
+"""A lab from lab-up to lab-destroy."""

@@ -1,0 +1,1 @@
+"""Bundles: everything in one folder, verified, listed and served."""

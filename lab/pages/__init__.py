@@ -1,0 +1,1 @@
+"""HTML and SVG that several rooms write."""

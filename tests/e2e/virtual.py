@@ -15,7 +15,7 @@ from lab.output import Status
 from tests.e2e.nested import run_a_node
 from tests.e2e.support import scrub_virtual
 
-# Of lab-up, all but Kubernetes: emulated, that alone takes minutes (tests/apart/test_vm.py).
+# Of lab-up, all but Kubernetes: emulated, that alone takes minutes (tests/slow/test_vm.py).
 STEPS = (
     bringup.install_prerequisites,
     bringup.remember_choices,

@@ -20,8 +20,8 @@ from lab.lint.source import Source
 from lab.output import Status
 from lab.toolchain import Tool
 from tests.integration.conftest import ROOT
-from tests.unit.test_manifests import LECTURE, POD, SERVICE
-from tests.unit.test_manifests_text import BOMB
+from tests.unit.lint.test_lint import LECTURE, POD, SERVICE
+from tests.unit.lint.test_text import BOMB
 
 MEGABYTE = 1 << 20
 # A second and 100 MB are the limits; a busy machine gets some time on top.

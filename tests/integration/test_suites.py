@@ -12,7 +12,7 @@ def test_every_test_finds_what_it_asks_for() -> None:
     """pytest plans every suite without running it: all import, and no fixture is missing."""
     plan = [sys.executable, "-m", "pytest", "--setup-plan", "--quiet", "-p", "no:cacheprovider"]
     done = subprocess.run(
-        [*plan, "tests/refusals", "tests/e2e", "tests/apart"],
+        [*plan, "tests/refusals", "tests/e2e", "tests/slow"],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -20,8 +20,8 @@ from lab.lifecycle.bringup import Bringup
 from lab.machines import boxes, driver, keys
 from lab.machines.ssh import Remote, ssh_config
 from lab.output import Status
-from tests.apart import vboxmanage
 from tests.e2e.support import install
+from tests.slow import vboxmanage
 
 pytestmark = pytest.mark.e2e
 NEEDED = {

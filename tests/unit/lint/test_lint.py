@@ -20,8 +20,8 @@ from lab.lint.rules.pods import ends_at_once, split_image
 from lab.lint.rules.relations import quantity
 from lab.lint.source import Source, decode
 from lab.output import Status
-from tests.unit import swagger
 from tests.unit.conftest import ROOT
+from tests.unit.lint import swagger
 
 SCHEMA = swagger.schema()
 EXAMPLES = [rule for rule in RULES.values() if rule.bad]

@@ -16,8 +16,8 @@ from lab.homework import bundle, rubric
 from lab.homework.bundle import APP, KEPT
 from lab.homework.rubric import BEGIN, END
 from lab.output import Status
-from tests.unit import homework
 from tests.unit.conftest import ROOT
+from tests.unit.homework import files as homework
 
 DOCKERFILE = 'FROM pytorch\nCOPY main.py /mnist/\nCMD ["python3", "main.py", "--epochs", "5"]\n'
 OUTPUT = (

@@ -19,8 +19,8 @@ from lab.distributions.kubeadm import Kubeadm
 from lab.errors import CommandError, DeadlineExceeded, ResourceError
 from lab.machines import cgroups
 from lab.machines.cgroups import Cgroups
-from tests.unit import k3s_keys
 from tests.unit.conftest import Scripted
+from tests.unit.distributions import k3s_keys
 
 VERSIONS = {"kubernetes": "1.35.4", "coredns": "1.14.4", "etcd": "3.6.14", "flannel": "0.27.4"}
 V1, V2 = Cgroups(1, "cgroupfs"), Cgroups(2, "systemd")

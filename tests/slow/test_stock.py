@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.apart.stock import Guest, booted
 from tests.e2e.support import Invoke, copy_checkout, install
+from tests.slow.stock import Guest, booted
 
 pytestmark = pytest.mark.e2e
 NEEDED = {

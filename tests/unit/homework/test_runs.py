@@ -192,7 +192,7 @@ def test_flags_that_cannot_be(wrong: dict[str, str]) -> None:
 
 def test_whose_program_it_is(tmp_path: Path) -> None:
     assert Ask().own and Ask(program=APP / "main.py").own
-    assert not Ask(program=ROOT / "tests/apart/foreign.py").own
+    assert not Ask(program=ROOT / "tests/slow/foreign.py").own
     (tmp_path / "main.py").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="cannot be read"):
         _ = Ask(program=tmp_path / "main.py").own

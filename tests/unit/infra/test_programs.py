@@ -17,7 +17,7 @@ from pulumi.runtime import mocks
 from infra import __main__ as entry
 from lab.exercises import catalogue
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 WORKLOADS = ROOT / "infra" / "workloads"
 EXERCISES = sorted(path.parent.name.replace("_", "-") for path in WORKLOADS.glob("*/program.py"))
 Object = dict[str, Any]

@@ -21,8 +21,8 @@ from lab.homework.image import Made
 from lab.homework.metrics import Clock, Data, Epoch, Metrics
 from lab.homework.runs import Run
 from lab.output import Status
-from tests.unit import homework
 from tests.unit.conftest import ROOT
+from tests.unit.homework import files as homework
 
 SVG = "{http://www.w3.org/2000/svg}"
 SECONDS = Quantity("start", "s", "longer", "shorter", lambda sample: sample.setup)

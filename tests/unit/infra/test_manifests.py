@@ -13,7 +13,7 @@ from lab.exercises import catalogue
 from lab.images.catalogue import CLUSTER_IMAGES, STUDENT_IMAGES
 from lab.toolchain.lock import read_lock
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 Object = dict[str, Any]
 # What is applied together: the baseline is one set of files, every exercise another.
 SETS = {"cluster": ROOT / "infra" / "cluster"} | {

@@ -1,1 +1,0 @@
-"""The components of Kubernetes at work: their time line, and what goes on without one of them."""

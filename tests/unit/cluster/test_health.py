@@ -1,0 +1,74 @@
+"""Whether nodes and add-ons serve."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from lab.cluster import health
+from lab.config import Lab
+from lab.errors import DeadlineExceeded, ResourceError
+
+
+def test_a_baseline_that_somebody_deleted_from(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    items = [
+        {"kind": kind.capitalize(), "metadata": {"name": name, "namespace": namespace}}
+        for namespace, names in health.ADDONS["kubeadm"].items()
+        for kind, name in (one.split("/") for one in names)
+    ]
+    for item in items:
+        item["kind"] = {"Daemonset": "DaemonSet"}.get(str(item["kind"]), item["kind"])
+    monkeypatch.setattr(health, "get", lambda *_: items)
+    assert health.complete(lab, Path())
+    items.pop()
+    assert not health.complete(lab, Path())
+
+    def late(*_: object) -> None:
+        raise DeadlineExceeded("the API server is late")
+
+    monkeypatch.setattr(health, "get", late)
+    assert not health.complete(lab, Path())
+
+
+def test_a_node_must_have_been_heard_of_since(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Records of before a restore say Ready of machines that have not started yet."""
+    now = datetime.now(UTC)
+    ready = {"type": "Ready", "status": "True", "lastHeartbeatTime": f"{now:%FT%TZ}"}
+    nodes = [
+        {"kind": "Node", "metadata": {"name": item.name}, "status": {"conditions": [ready]}}
+        for item in lab.machines
+    ]
+    monkeypatch.setattr(health, "get", lambda *_: nodes)
+    assert health.nodes_ready(lab, tmp_path)
+    with pytest.raises(ResourceError, match="control-plane-1 gave its last sign of life"):
+        health.nodes_ready(lab, tmp_path, since=now + timedelta(seconds=1))
+    # The signs of slow machines are rarer.
+    old = {**ready, "lastHeartbeatTime": f"{now - timedelta(seconds=42):%FT%TZ}"}
+    nodes[:] = [{**node, "status": {"conditions": [old]}} for node in nodes]
+    with pytest.raises(ResourceError, match="its last sign of life 4"):
+        health.nodes_ready(lab, tmp_path)
+    monkeypatch.setattr(health.wait, "limit", lambda seconds: 6 * seconds)
+    assert health.nodes_ready(lab, tmp_path)
+
+
+@pytest.mark.parametrize("distribution", ["k3s", "kubeadm"])
+def test_a_baseline_is_there_when_ingresses_can_be_reached(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, distribution: str
+) -> None:
+    """k3s' load balancer has pods of its own, which come last."""
+    asked: list[str] = []
+
+    def available(lab: Lab, tools: Path, namespace: str, workload: str) -> bool:
+        asked.append(workload)
+        return True
+
+    monkeypatch.setattr(health, "available", available)
+    monkeypatch.setattr(health, "metrics_served", lambda *_: True)
+    health.wait_addons(replace(lab, distribution=distribution), Path())
+    assert ("service/traefik" in asked) is (distribution == "k3s")
+    assert "deployment/traefik" in asked

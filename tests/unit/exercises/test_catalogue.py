@@ -1,0 +1,30 @@
+"""The exercises that a checkout has."""
+
+from __future__ import annotations
+
+import pytest
+
+from lab import errors
+from lab.exercises import catalogue
+from tests.unit.conftest import ROOT
+
+
+def test_exercises_in_the_lectures_order() -> None:
+    found = catalogue.discover(ROOT)
+    assert [item.name for item in found][:5] == [
+        "pod",
+        "replicaset",
+        "deployment",
+        "service",
+        "ingress",
+    ]
+    for item in found:
+        assert item.checks, item.name
+        for part in ("program.py", "README.md", "manifests"):
+            assert (item.folder / part).exists(), f"{item.name}/{part}"
+
+
+def test_an_exercise_that_does_not_exist() -> None:
+    with pytest.raises(errors.NotFoundError, match="did you mean `deployment`") as caught:
+        catalogue.find(ROOT, "depolyment")
+    assert caught.value.exit_code == 6

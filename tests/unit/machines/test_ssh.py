@@ -1,0 +1,47 @@
+"""What a machine that is out of order says by SSH and SFTP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from invoke import Result
+from invoke.exceptions import CommandTimedOut
+
+from lab import errors
+from lab.errors import ResourceError
+from lab.machines.ssh import Remote
+
+
+def test_a_full_disk_in_a_machine_is_no_lost_connection() -> None:
+    """SFTP says `Failure` for it, and nothing else: here for a file that cannot be made."""
+
+    def refuse(*_: str) -> None:
+        raise OSError("Failure")
+
+    remote = Remote("worker-1", Path("/ssh_config"))
+    sftp = SimpleNamespace(open=refuse, remove=refuse)
+    vars(remote)["_connection"] = SimpleNamespace(sftp=lambda: sftp)
+    with pytest.raises(ResourceError, match="worker-1 cannot write /etc/hosts: Failure; its disk"):
+        remote.put("", "/etc/hosts")
+
+
+class Slow:
+    """A connection on which a command says something and does not end."""
+
+    def run(self, *_: object, **__: object) -> None:
+        said = Result(stdout="preparing", stderr="kubelet is not healthy\n")
+        raise CommandTimedOut(said, timeout=5)
+
+
+def test_a_command_that_does_not_end_tells_its_last_words(tmp_path: Path) -> None:
+    machine = Remote("worker-1", tmp_path)
+    machine.__dict__["_connection"] = Slow()
+    with pytest.raises(errors.DeadlineExceeded) as caught:
+        machine.run(["kubeadm", "init"], timeout=5)
+    assert str(caught.value).splitlines() == [
+        "error: `kubeadm init` on worker-1 did not end within 5 s",
+        "  | kubelet is not healthy",
+        "hint: invoke lab-logs",
+    ]

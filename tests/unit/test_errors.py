@@ -1,0 +1,71 @@
+"""Errors, their codes and their words."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from lab import errors
+
+
+def test_exit_codes_are_these() -> None:
+    assert list(errors.exit_codes()) == [0, 1, 2, 3, 4, 5, 6, 7, 9, 70]
+
+
+def test_an_error_reads_what_why_and_next() -> None:
+    error = errors.NotFoundError("lab `a` does not exist", hint="invoke lab-up")
+    assert str(error) == "error: lab `a` does not exist\nhint: invoke lab-up"
+
+
+def test_a_failed_command_can_be_pasted() -> None:
+    error = errors.CommandError(["ls", "a b"], 2, "no\n" * 30, where="worker-1")
+    assert error.message.startswith("`ls 'a b'` on worker-1 ended with code 2")
+    assert error.message.count("| no") == 15
+
+
+def test_a_bug_keeps_its_traceback(tmp_path: Path) -> None:
+    try:
+        raise RuntimeError("unforeseen")
+    except RuntimeError as cause:
+        bug = errors.LabBug.wrap(cause, tmp_path / ".lab")
+    assert bug.exit_code == 70
+    assert bug.log
+    assert "Traceback" in bug.log.read_text()
+
+
+def test_a_bug_whose_log_cannot_be_written_tells_everything(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    try:
+        raise RuntimeError("unforeseen")
+    except RuntimeError as cause:
+        bug = errors.LabBug.wrap(cause, tmp_path / "file" / ".lab")
+    assert bug.exit_code == 70
+    assert "Traceback" in bug.message
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [
+        (errno.ENOSPC, "df -h '{}'"),
+        (errno.EROFS, "findmnt --target '{}'"),
+        (errno.EACCES, "ls -ld '{}'"),
+        (errno.EDQUOT, "quota"),
+    ],
+)
+def test_what_the_host_refuses_is_no_bug(tmp_path: Path, number: int, hint: str) -> None:
+    """The hint can be typed as it is, also where the file was not made."""
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    refused = errors.refusal(OSError(number, "no", str(folder / "new" / "file")))
+    assert refused and refused.exit_code == 3
+    assert refused.message == f"this host refuses {folder}/new/file: no"
+    assert refused.hint == hint.format(folder)
+    nameless = errors.refusal(OSError(number, "no"))
+    assert nameless and (nameless.message, nameless.hint) == ("this host refuses: no", "")
+
+
+def test_what_no_host_refuses_is_a_bug() -> None:
+    assert errors.refusal(OSError(errno.EINVAL, "Invalid argument")) is None
+    assert errors.refusal(RuntimeError("unforeseen")) is None

@@ -1,0 +1,39 @@
+"""The suites."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lab import errors, runner, selftest
+from tests.unit.conftest import ROOT
+
+
+def test_a_suite_that_does_not_exist() -> None:
+    with pytest.raises(errors.ConfigError, match=r"no suite `unti`; there are: lint, .* homework"):
+        selftest.run(ROOT, "unti")
+
+
+def test_suites_that_run_beside_each_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All of them are told, and the one that needs a lab is for when they are green."""
+    attached: list[str] = []
+    codes = {"mypy": 1}
+
+    def run(command: list[str], **_: object) -> runner.Result:
+        return runner.Result(codes.get(command[2], 0), f"{command[2]} {command[-1]}\n", "")
+
+    def attach(command: list[str], cwd: Path) -> int:
+        attached.append(command[-1])
+        return 0
+
+    monkeypatch.setattr(runner, "run", run)
+    monkeypatch.setattr(runner, "attach", attach)
+    assert selftest.run(ROOT) == 1
+    assert "== unit\npytest tests/unit\n" in capsys.readouterr().out
+    assert attached == []
+    codes.clear()
+    assert selftest.run(ROOT) == 0
+    assert attached == ["tests/e2e"]

@@ -1,0 +1,68 @@
+"""Waiting, and how limits grow."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from lab import errors, wait
+from lab.config import Lab
+from lab.errors import DeadlineExceeded, ResourceError
+from lab.machines import driver
+
+
+def test_a_wait_returns_what_it_waited_for() -> None:
+    answers = iter([None, None, "there"])
+    assert wait.until(lambda: next(answers), what="it", timeout=5, interval=0.001) == "there"
+
+
+def test_a_wait_ends_with_the_last_reason() -> None:
+    def probe() -> None:
+        raise errors.ResourceError("1 of 3 pods ready")
+
+    with pytest.raises(errors.DeadlineExceeded, match="the pods did not happen within 0 s: 1 of 3"):
+        wait.until(probe, what="the pods", timeout=0.01, interval=0.001)
+
+
+def test_slow_machines_have_longer(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wait, "_emulation", 1.0)
+    monkeypatch.setattr(wait.time, "sleep", lambda _: None)
+    emulated = replace(lab, provider="libvirt")
+    assert driver.emulation(lab, kvm=False) == driver.emulation(emulated, kvm=True) == 1
+    wait.expect(driver.emulation(emulated, kvm=False))
+    assert wait.limit(10) == 60
+    clock = iter([0.0, *range(5, 100)])
+    monkeypatch.setattr(wait.time, "monotonic", lambda: next(clock))
+    with pytest.raises(DeadlineExceeded, match="did not happen within 6 s"):
+        wait.until(lambda: None, what="it", timeout=1)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "factor"),
+    [(0.002, 1), (wait.USUAL, 1), (0.007, 1), (0.0075, 2.5), (0.03, 10), (0.9, 20)],
+)
+def test_limits_grow_on_slow_hosts_alone(
+    seconds: float, factor: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A usual host, also beside other work, keeps its limits; none of them grows without bound."""
+    assert wait.slowness(seconds) == pytest.approx(factor)
+    monkeypatch.setattr(wait, "host_slowness", lambda: wait.slowness(seconds))
+    assert wait.limit(10) == pytest.approx(10 * factor)
+    assert wait.slow() == (factor > 1)
+
+
+def test_a_probe_that_says_nothing_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever raises all the time is given up before the limit; one answer between is enough."""
+    clock = iter(range(1000))
+    monkeypatch.setattr(wait.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(wait.time, "sleep", lambda _: None)
+    answers = iter([None, *[ResourceError("refused")] * 4, None, *[ResourceError("gone")] * 50])
+
+    def probe() -> bool | None:
+        if isinstance(answer := next(answers), ResourceError):
+            raise answer
+        return answer
+
+    with pytest.raises(DeadlineExceeded, match="it cannot be seen for 20 s: gone"):
+        wait.until(probe, what="it", timeout=500, silence=20)
