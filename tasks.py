@@ -113,11 +113,11 @@ def lab_env(c: Context, lab: str | None = None) -> None:
     from lab.cluster import stacks
     from lab.lifecycle.opened import opened
 
-    resolved, tools = opened(load(name=lab))
-    stacks.link_plugins(resolved, tools)
+    found = opened(load(name=lab))
+    stacks.link_plugins(found.lab, found.tools)
     for name in sorted(runner.MISLEADING & os.environ.keys()):
         print(f"unset {name}")
-    for name, value in stacks.environment(resolved, tools).items():
+    for name, value in found.environment.items():
         print(f"export {name}={shlex.quote(value)}")
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from lab import wait
-from lab.cluster.kubectl import get, kubectl
+from lab.cluster.client import Cluster
 from lab.cluster.objects import complaint, conditions, lacking, sign_of_life
 from lab.config import Lab
 from lab.errors import DeadlineExceeded, LabError, ResourceError
@@ -40,13 +39,13 @@ ADDONS: Mapping[str, Mapping[str, Sequence[str]]] = {
 INGRESS_SERVICE: Mapping[str, tuple[str, str]] = {"k3s": ("kube-system", "service/traefik")}
 
 
-def nodes_ready(lab: Lab, tools: Path, since: datetime | None = None) -> bool | None:
+def nodes_ready(lab: Lab, cluster: Cluster, since: datetime | None = None) -> bool | None:
     """True when every machine is a Ready node. Raises ResourceError that names one that is not.
 
     A node stays Ready in the records for 40 s after its end: its last sign of life must be fresh,
     or not older than `since`.
     """
-    items = get(lab, tools, "nodes,leases", "--namespace", "kube-node-lease")
+    items = cluster.get("nodes,leases", "--namespace", "kube-node-lease")
     found = {(item["kind"], item["metadata"]["name"]): item for item in items}
     now = datetime.now(UTC)
     for machine in lab.machines:
@@ -62,11 +61,11 @@ def nodes_ready(lab: Lab, tools: Path, since: datetime | None = None) -> bool | 
     return True
 
 
-def forget_nodes(lab: Lab, tools: Path) -> None:
+def forget_nodes(lab: Lab, cluster: Cluster) -> None:
     """Delete nodes whose machines the lab has no more."""
-    names = {str(item["metadata"]["name"]) for item in get(lab, tools, "nodes")}
+    names = {str(item["metadata"]["name"]) for item in cluster.get("nodes")}
     if gone := surplus(names, lab):
-        kubectl(lab, tools, "delete", "node", *gone, timeout=60)
+        cluster.kubectl("delete", "node", *gone, timeout=60)
 
 
 def surplus(names: Collection[str], lab: Lab) -> list[str]:
@@ -78,20 +77,20 @@ def surplus(names: Collection[str], lab: Lab) -> list[str]:
     return sorted(name for name in names if re.fullmatch(r"worker-\d", name) and name not in have)
 
 
-def has_image(lab: Lab, tools: Path, name: str) -> bool:
+def has_image(cluster: Cluster, name: str) -> bool:
     """Whether a node has an image, given without a tag: pulled, or imported by hand."""
     return any(
         reference.startswith((f"{name}:", f"{name}@"))
-        for node in get(lab, tools, "nodes")
+        for node in cluster.get("nodes")
         for image in node["status"].get("images") or []
         for reference in image.get("names") or []
     )
 
 
-def complaints(lab: Lab, tools: Path, namespace: str) -> list[str]:
+def complaints(cluster: Cluster, namespace: str) -> list[str]:
     """A line for each pod of a namespace that should be Ready and is not; none without an API."""
     try:
-        pods = get(lab, tools, "pods", "--namespace", namespace)
+        pods = cluster.get("pods", "--namespace", namespace)
     except LabError:
         return []
     return [
@@ -102,17 +101,17 @@ def complaints(lab: Lab, tools: Path, namespace: str) -> list[str]:
 
 
 def with_complaints(
-    error: DeadlineExceeded, lab: Lab, tools: Path, namespace: str, hint: str
+    error: DeadlineExceeded, cluster: Cluster, namespace: str, hint: str
 ) -> DeadlineExceeded:
     """The same time-out, with what the namespace's pods complain of."""
-    found = "".join(f"\n  | {line}" for line in complaints(lab, tools, namespace))
+    found = "".join(f"\n  | {line}" for line in complaints(cluster, namespace))
     return DeadlineExceeded(error.message + found, hint=hint)
 
 
-def available(lab: Lab, tools: Path, namespace: str, workload: str) -> bool | None:
+def available(cluster: Cluster, namespace: str, workload: str) -> bool | None:
     """True when a workload, such as deployment/traefik, or a Service serves. Raises ResourceError
     if not."""
-    (item,) = get(lab, tools, workload, "--namespace", namespace)
+    (item,) = cluster.get(workload, "--namespace", namespace)
     if lack := lacking(item):
         raise ResourceError(f"{namespace}/{workload}: {lack}")
     return True
@@ -121,10 +120,12 @@ def available(lab: Lab, tools: Path, namespace: str, workload: str) -> bool | No
 Unless = Callable[[], None] | None
 
 
-def wait_nodes(lab: Lab, tools: Path, since: datetime | None = None, unless: Unless = None) -> None:
+def wait_nodes(
+    lab: Lab, cluster: Cluster, since: datetime | None = None, unless: Unless = None
+) -> None:
     """Wait until every node is Ready, and was heard of `since`; what `unless` raises ends it."""
     wait.until(
-        lambda: nodes_ready(lab, tools, since),
+        lambda: nodes_ready(lab, cluster, since),
         what="every node becoming Ready",
         timeout=PATIENCE,
         unless=unless,
@@ -132,37 +133,35 @@ def wait_nodes(lab: Lab, tools: Path, since: datetime | None = None, unless: Unl
     )
 
 
-def wait_ready(lab: Lab, tools: Path, unless: Unless = None) -> None:
+def wait_ready(lab: Lab, cluster: Cluster, unless: Unless = None) -> None:
     """Wait until every node is Ready and the cluster's DNS serves; what `unless` raises ends it."""
-    wait_nodes(lab, tools, unless=unless)
-    _wait_available(lab, tools, "kube-system", "deployment/coredns", unless)
+    wait_nodes(lab, cluster, unless=unless)
+    _wait_available(cluster, "kube-system", "deployment/coredns", unless)
 
 
-def _wait_available(
-    lab: Lab, tools: Path, namespace: str, workload: str, unless: Unless = None
-) -> None:
+def _wait_available(cluster: Cluster, namespace: str, workload: str, unless: Unless = None) -> None:
     """Wait for a workload. Raises DeadlineExceeded with what the namespace's pods complain of."""
     try:
         wait.until(
-            lambda: available(lab, tools, namespace, workload),
+            lambda: available(cluster, namespace, workload),
             what=f"add-on {workload.split('/')[1]}",
             timeout=PATIENCE,
             unless=unless,
         )
     except DeadlineExceeded as error:
-        raise with_complaints(error, lab, tools, namespace, "invoke lab-logs") from error
+        raise with_complaints(error, cluster, namespace, "invoke lab-logs") from error
 
 
-def wait_addons(lab: Lab, tools: Path, unless: Unless = None) -> None:
+def wait_addons(lab: Lab, cluster: Cluster, unless: Unless = None) -> None:
     """Wait until every add-on of the baseline is available, and Ingresses can be reached; what
     `unless` raises ends it."""
     for namespace, names in ADDONS[lab.distribution].items():
         for name in names:
-            _wait_available(lab, tools, namespace, name, unless)
+            _wait_available(cluster, namespace, name, unless)
     if lab.distribution in INGRESS_SERVICE:
-        _wait_available(lab, tools, *INGRESS_SERVICE[lab.distribution], unless)
+        _wait_available(cluster, *INGRESS_SERVICE[lab.distribution], unless)
     wait.until(
-        lambda: metrics_served(lab, tools),
+        lambda: metrics_served(cluster),
         what="metrics-server's API",
         timeout=PATIENCE,
         unless=unless,
@@ -170,40 +169,40 @@ def wait_addons(lab: Lab, tools: Path, unless: Unless = None) -> None:
     )
 
 
-def metrics_served(lab: Lab, tools: Path) -> bool | None:
+def metrics_served(cluster: Cluster) -> bool | None:
     """True when the API server reaches metrics-server, which it asks itself all the time.
 
     While it does not, no namespace can be deleted. Raises ResourceError with its reason.
     """
-    (item,) = get(lab, tools, "apiservice", METRICS)
+    (item,) = cluster.get("apiservice", METRICS)
     if conditions(item).get("Available") != "True":
         raise ResourceError(f"{METRICS} is not available")
     return True
 
 
-def healthy(lab: Lab, tools: Path) -> bool:
+def healthy(lab: Lab, cluster: Cluster) -> bool:
     """Whether the cluster answers now, with every node Ready."""
     try:
-        return bool(nodes_ready(lab, tools))
+        return bool(nodes_ready(lab, cluster))
     except LabError:
         return False
 
 
-def complete(lab: Lab, tools: Path) -> bool:
+def complete(lab: Lab, cluster: Cluster) -> bool:
     """Whether every workload of the baseline is there now: somebody may have deleted one."""
     try:
-        there = addons(lab, tools)
+        there = addons(lab, cluster)
     except LabError:
         return False
     return len(there) == sum(map(len, ADDONS[lab.distribution].values()))
 
 
-def addons(lab: Lab, tools: Path) -> list[dict[str, Any]]:
+def addons(lab: Lab, cluster: Cluster) -> list[dict[str, Any]]:
     """The workloads of the baseline that are there."""
     baseline = ADDONS[lab.distribution]
     return [
         item
-        for item in get(lab, tools, "deployments,daemonsets", "--all-namespaces")
+        for item in cluster.get("deployments,daemonsets", "--all-namespaces")
         if f"{item['kind'].lower()}/{item['metadata']['name']}"
         in baseline.get(item["metadata"]["namespace"], ())
     ]

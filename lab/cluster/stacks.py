@@ -19,7 +19,8 @@ from typing import Any
 from urllib.parse import quote
 
 from lab import encoding, proxies, runner, wait
-from lab.cluster import health, kubectl
+from lab.cluster import health
+from lab.cluster.client import Cluster, cluster_of
 from lab.config import Lab
 from lab.errors import CommandError, DeadlineExceeded, NotFoundError, ResourceError
 from lab.machines.ssh import ssh_config
@@ -97,6 +98,11 @@ class Stacks:
     tools: Path
     status: Status
 
+    @property
+    def cluster(self) -> Cluster:
+        """The cluster that the stacks deploy to."""
+        return cluster_of(self.lab, self.tools)
+
     def up(self, name: str, timeout: float = 300) -> None:
         """Deploy a stack, creating it first where it does not exist; again where that was too soon.
 
@@ -119,7 +125,7 @@ class Stacks:
                     raise
             except DeadlineExceeded as error:
                 hint = f"kubectl describe pods --namespace {name}"
-                raise health.with_complaints(error, self.lab, self.tools, name, hint) from error
+                raise health.with_complaints(error, self.cluster, name, hint) from error
 
     def preview(self, name: str) -> str:
         """What `up` would change, as Pulumi prints it."""
@@ -133,7 +139,7 @@ class Stacks:
             place = ["--namespace", namespace] if namespace else []
             words = ["get", *place, "--ignore-not-found", "--output", "name", *names]
             try:
-                found = kubectl.kubectl(self.lab, self.tools, *words, timeout=60).split()
+                found = self.cluster.kubectl(*words, timeout=60).split()
             except CommandError as error:
                 if "doesn't have a resource type" not in error.output:
                     raise
@@ -208,7 +214,7 @@ class Stacks:
             place = ["--namespace", namespace] if namespace else []
             words = ["delete", kind, named, *place, "--ignore-not-found"]
             words.append(f"--timeout={wait.limit(60):.0f}s")
-            kubectl.kubectl(self.lab, self.tools, *words, timeout=90)
+            self.cluster.kubectl(*words, timeout=90)
         self._pulumi("refresh", "--yes", "--clear-pending-creates", stack=name, timeout=180)
 
     def _checkpoint(self, name: str) -> Path:

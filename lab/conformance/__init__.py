@@ -9,17 +9,15 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 from lab import wait
-from lab.cluster import kubectl
-from lab.cluster.objects import complaint, conditions, listing
-from lab.config import Lab
+from lab.cluster.objects import complaint, conditions
 from lab.conformance.items import ITEMS, Item, Scene, name
 from lab.conformance.probe import NAMESPACE, objects
 from lab.errors import ChecksFailed, DeadlineExceeded, LabError, ResourceError, answered
+from lab.lifecycle.opened import Opened
 from lab.machines.ssh import connections
 from lab.output import Status
 
@@ -83,16 +81,16 @@ class Conformance:
             raise answered(ChecksFailed(f"the lab is not as it must be: {', '.join(failed)}"))
 
 
-def run(lab: Lab, tools: Path, status: Status) -> Conformance:
-    """Look at every item of a resolved lab that is up; what was deployed for it is removed again.
+def run(opened: Opened, status: Status) -> Conformance:
+    """Look at every item of a lab that is up; what was deployed for it is removed again.
 
     A question that cannot be asked is an item that is not as expected, and tells the reason.
     """
-    scene = Scene(lab, tools, tuple(connections(lab)))
+    lab, cluster = opened.lab, opened.cluster
+    scene = Scene(lab, cluster, tuple(connections(lab)))
     try:
         with status.step("conformance"):
-            apply = ("apply", "--filename", "-")
-            kubectl.kubectl(lab, tools, *apply, stdin=listing(objects()))
+            cluster.apply(objects())
             try:
                 wait.until(lambda: _deployed(scene), what="the probe", timeout=PATIENCE)
             except DeadlineExceeded as error:
@@ -103,8 +101,7 @@ def run(lab: Lab, tools: Path, status: Status) -> Conformance:
     finally:
         for remote in scene.machines:
             remote.close()
-        words = ("delete", "namespace", NAMESPACE, "--ignore-not-found")
-        kubectl.kubectl(lab, tools, *words, timeout=PATIENCE)
+        cluster.remove_namespace(NAMESPACE, timeout=PATIENCE)
 
 
 def ask(item: Item, scene: Scene, deadline: float) -> Outcome:

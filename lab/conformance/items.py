@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network
-from pathlib import Path
 from typing import Any
 
-from lab.cluster import health, kubectl, objects, registry
+from lab.cluster import health, objects, registry
+from lab.cluster.client import Cluster
 from lab.config import Lab, Machine
 from lab.conformance.probe import HOST, IMAGE, NAMESPACE, PORT, TAG
 from lab.distributions import k3s, kubeadm
@@ -33,12 +33,12 @@ class Scene:
     """A lab whose machines and cluster are asked."""
 
     lab: Lab
-    tools: Path
+    cluster: Cluster
     machines: tuple[Remote, ...]
 
     def get(self, *words: str) -> list[Object]:
         """The objects that kubectl gets; none for a single one that does not exist."""
-        return kubectl.get(self.lab, self.tools, *words)
+        return self.cluster.get(*words)
 
     def probes(self) -> dict[str, Object]:
         """Machine -> the pod that was deployed on it."""
@@ -48,7 +48,7 @@ class Scene:
     def inside(self, pod: str, line: str) -> str:
         """What a shell line prints in a pod that was deployed."""
         words = ("exec", "--namespace", NAMESPACE, pod, "--", "sh", "-c", line)
-        return kubectl.kubectl(self.lab, self.tools, *words, timeout=30).strip()
+        return self.cluster.kubectl(*words, timeout=30).strip()
 
 
 Look = Callable[[Scene], tuple[object, object]]
@@ -77,7 +77,7 @@ def nodes(scene: Scene) -> tuple[object, object]:
 def versions(scene: Scene) -> tuple[object, object]:
     """The version of every kubelet, and of the API server."""
     expected = f"v{scene.lab.kubernetes}"
-    told = kubectl.kubectl(scene.lab, scene.tools, "get", "--raw", "/version")
+    told = scene.cluster.raw("/version")
     seen = {name(node): node["status"]["nodeInfo"]["kubeletVersion"] for node in scene.get("nodes")}
     names = [*(machine.name for machine in scene.lab.machines), "API server"]
     return dict.fromkeys(names, expected), {**seen, "API server": json.loads(told)["gitVersion"]}
@@ -146,7 +146,7 @@ def addons(scene: Scene) -> tuple[object, object]:
 def metrics(scene: Scene) -> tuple[object, object]:
     """The nodes whose use of resources `kubectl top nodes` can tell."""
     path = "/apis/metrics.k8s.io/v1beta1/nodes"
-    told = kubectl.kubectl(scene.lab, scene.tools, "get", "--raw", path)
+    told = scene.cluster.raw(path)
     return _machines(scene.lab), sorted(map(name, json.loads(told)["items"]))
 
 
@@ -232,7 +232,7 @@ def volume(scene: Scene) -> tuple[object, object]:
 def kubeconfig(scene: Scene) -> tuple[object, object]:
     """The lab's kubeconfig: nobody else reads it, and it means this lab through the host."""
     lab, words = scene.lab, ("config", "view", "--minify", "--output", "json")
-    view = json.loads(kubectl.kubectl(lab, scene.tools, *words))
+    view = json.loads(scene.cluster.kubectl(*words))
     mode = (lab.state / "kubeconfig").stat().st_mode & 0o777
     seen = [f"{mode:04o}", view["current-context"], view["clusters"][0]["cluster"]["server"]]
     return ["0600", f"lab-{lab.name}", f"https://127.0.0.1:{lab.ports.api}"], seen

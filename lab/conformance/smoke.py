@@ -47,7 +47,7 @@ def run(lab: Lab, names: Sequence[str], folder: Path, status: Status) -> Smoke:
     try:
         bringup.up(lab, status)
         before = practice.deployed(lab)
-        found = conformance.run(*opened.running(lab), status)
+        found = conformance.run(opened.running(lab), status)
         (folder / "conformance.xml").write_text(found.junit)
         practice.deploy(lab, wanted, status)
         report = practice.check(lab, wanted, status)

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from lab import runner
-from lab.cluster.stacks import environment
-from lab.config import Lab
 from lab.errors import ChecksFailed, DeadlineExceeded, ResourceError, answered
 from lab.exercises.catalogue import Exercise
 from lab.parallel import each
@@ -109,17 +107,14 @@ class Report:
             raise answered(ChecksFailed(f"{len(failed)} of {len(self.checks)} checks failed"))
 
 
-def grade(
-    lab: Lab, tools: Path, exercises: Sequence[Exercise], variables: Mapping[str, str] | None = None
-) -> Report:
-    """Run the checks of these exercises against the lab's cluster as it is now.
+def grade(root: Path, exercises: Sequence[Exercise], environment: Mapping[str, str]) -> Report:
+    """Run the checks of these exercises against a cluster as it is now.
 
-    Each exercise has a pytest of its own, several at once. `variables` are added to their
-    environment. Raises ResourceError when pytest itself could not run them.
+    Each exercise has a pytest of its own, several at once. `root` is the checkout, `environment`
+    the variables that name the cluster and the exercise's namespace. Raises ResourceError when
+    pytest itself could not run them.
     """
-    reports = each(
-        exercises, lambda exercise: _grade(lab, tools, exercise, variables or {}), AT_ONCE
-    )
+    reports = each(exercises, lambda exercise: _grade(root, exercise, environment), AT_ONCE)
     suites = ElementTree.Element("testsuites")
     for report in reports:
         suites.extend(ElementTree.fromstring(report))
@@ -127,19 +122,19 @@ def grade(
     return Report(tuple(parse(junit)), junit)
 
 
-def _grade(lab: Lab, tools: Path, exercise: Exercise, variables: Mapping[str, str]) -> str:
+def _grade(root: Path, exercise: Exercise, environment: Mapping[str, str]) -> str:
     """pytest's own report of one exercise."""
     with tempfile.TemporaryDirectory(prefix="lab-checks-") as folder:
         # Here, and relative to the checkout: pytest expands `$` in the names that it is given.
         xml = Path(folder) / "report.xml"
-        files = [str(path.relative_to(lab.root)) for path in exercise.checks]
+        files = [str(path.relative_to(root)) for path in exercise.checks]
         command = [sys.executable, "-m", "pytest", "--quiet", "--no-header", "--tb=short"]
         command += ["-p", "no:cacheprovider", "-o", f"junit_suite_name={exercise.name}"]
         try:
             result = runner.run(
                 [*command, f"--junitxml={xml}", *files],
-                cwd=lab.root,
-                env={**environment(lab, tools), **variables},
+                cwd=root,
+                env=environment,
                 timeout=LONGEST,
                 ok=range(256),
             )

@@ -24,11 +24,11 @@ import yaml
 
 from infra.workloads.api import SOCKET, Api, CannotCheck
 from lab import wait
-from lab.cluster import kubectl, objects
-from lab.config import Lab
+from lab.cluster import objects
 from lab.errors import ChecksFailed, CommandError, LabError, ResourceError, answered
 from lab.exercises import grading
 from lab.exercises.catalogue import Exercise
+from lab.lifecycle.opened import Opened
 from lab.output import Status
 from lab.parallel import each
 
@@ -232,9 +232,9 @@ def _settled(item: Object) -> bool:
 class Laboratory:
     """Tries mutants on a running cluster."""
 
-    def __init__(self, lab: Lab, tools: Path, status: Status) -> None:
-        self._lab = lab
-        self._tools = tools
+    def __init__(self, opened: Opened, status: Status) -> None:
+        self._opened = opened
+        self._cluster = opened.cluster
         self._status = status
         # Namespaces of an earlier run may still be on their way out.
         self._run = secrets.token_hex(2)
@@ -254,7 +254,7 @@ class Laboratory:
         tried = [(exercise, mutant) for exercise in exercises for mutant in read(exercise)]
         self._sweep()
         outcomes: dict[int, Outcome] = {}
-        with kubectl.proxy(self._lab, self._tools) as self._socket:
+        with self._cluster.proxy() as self._socket:
             for heavy, at_once in ((False, AT_ONCE), (True, 1)):
                 group = [number for number, (one, _) in enumerate(tried) if one.heavy is heavy]
                 found = each(group, lambda number: self._try(*tried[number], PATIENCE), at_once)
@@ -266,15 +266,15 @@ class Laboratory:
 
     def _sweep(self) -> None:
         """Remove what a run that was cut off has left."""
-        found = [title(item) for item in kubectl.get(self._lab, self._tools, WIDE)]
+        found = [title(item) for item in self._cluster.get(WIDE)]
         if old := [name for name in found if name.partition("/")[2].startswith(PREFIX)]:
-            kubectl.kubectl(self._lab, self._tools, "delete", "--wait=false", *old, timeout=60)
+            self._cluster.kubectl("delete", "--wait=false", *old, timeout=60)
 
     def _refuse_rivals(self, exercise: Exercise) -> None:
         """An Ingress without a host answers for every host that has no rule of its own."""
         if any(item["kind"] == "Ingress" for item in manifests(exercise)):
             place = ("--namespace", exercise.name)
-            if kubectl.get(self._lab, self._tools, "ingresses", *place):
+            if self._cluster.get("ingresses", *place):
                 raise ResourceError(
                     f"exercise `{exercise.name}` is deployed and would answer for its mutants",
                     hint=f"invoke exercise-down {exercise.name}",
@@ -285,14 +285,15 @@ class Laboratory:
         namespace = f"{PREFIX}{self._run}-{next(self._numbers)}"
         where = f"{namespace}-neighbour" if mutant.neighbour else namespace
         made = documents(mutant, manifests(exercise), where)
-        variables = {"LAB_NAMESPACE": namespace, SOCKET: str(self._socket)}
+        variables = {**self._opened.environment, "LAB_NAMESPACE": namespace}
+        variables[SOCKET] = str(self._socket)
         if mutant.name != REFERENCE:
             variables["LAB_PATIENCE"] = patience
         try:
             try:
                 self._apply(mutant, made)
                 self._settle(where)
-                report = grading.grade(self._lab, self._tools, [exercise], variables=variables)
+                report = grading.grade(self._opened.lab.root, [exercise], variables)
                 outcome = judge(mutant, report.checks)
             finally:
                 self._kubectl("delete", made, "--wait=false", "--ignore-not-found", "--now")
@@ -334,9 +335,7 @@ class Laboratory:
 
     def _kubectl(self, verb: str, made: Sequence[Object], *options: str) -> None:
         text = objects.listing(made)
-        kubectl.kubectl(
-            self._lab, self._tools, verb, "--filename", "-", *options, stdin=text, timeout=60
-        )
+        self._cluster.kubectl(verb, "--filename", "-", *options, stdin=text, timeout=60)
 
 
 def raise_for_status(outcomes: Sequence[Outcome]) -> None:

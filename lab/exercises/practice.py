@@ -7,14 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lab.cluster import health, registry
-from lab.cluster.stacks import Stacks
 from lab.config import Lab
 from lab.errors import ConfigError, PrerequisiteError, ResourceError
 from lab.exercises import catalogue, grading, mutants, report
 from lab.exercises.catalogue import Exercise
 from lab.images.catalogue import brings
 from lab.lifecycle.lock import locked
-from lab.lifecycle.opened import opened, running
+from lab.lifecycle.opened import Opened, opened, running
 from lab.output import Status
 from lab.parallel import each
 from lab.toolchain.release import reachable
@@ -27,15 +26,14 @@ AT_ONCE = 8
 
 @dataclass(frozen=True)
 class Selection:
-    """Exercises of a running lab, and the folder of its tools.
+    """Exercises of a running lab.
 
     `left_out` are those that the lab is not ready for, with what it lacks for each.
     """
 
     exercises: tuple[Exercise, ...]
     left_out: dict[str, str]
-    lab: Lab
-    tools: Path
+    opened: Opened
 
 
 def deploy(lab: Lab, names: Sequence[str], status: Status) -> None:
@@ -44,8 +42,8 @@ def deploy(lab: Lab, names: Sequence[str], status: Status) -> None:
     Raises CommandError with Pulumi's words when that fails.
     """
     chosen = select(lab, names, status)
-    stacks = Stacks(chosen.lab, chosen.tools, status)
-    with locked(chosen.lab, f"exercise-up {' '.join(names)}", status):
+    stacks = chosen.opened.stacks(status)
+    with locked(chosen.opened.lab, f"exercise-up {' '.join(names)}", status):
         _change(chosen.exercises, "exercise", stacks.up, status)
 
 
@@ -54,7 +52,7 @@ def preview(lab: Lab, name: str, status: Status) -> str:
     if name == ALL:
         raise ConfigError("exercise-preview takes one exercise", hint="invoke exercise-list")
     chosen = select(lab, [name], status)
-    return Stacks(chosen.lab, chosen.tools, status).preview(name)
+    return chosen.opened.stacks(status).preview(name)
 
 
 def withdraw(lab: Lab, names: Sequence[str], status: Status) -> None:
@@ -63,9 +61,9 @@ def withdraw(lab: Lab, names: Sequence[str], status: Status) -> None:
     What they need to be deployed they do not need now.
     """
     named = _named(lab, names)
-    resolved, tools = running(lab)
-    stacks = Stacks(resolved, tools, status)
-    with locked(resolved, f"exercise-down {' '.join(names)}", status):
+    found = running(lab)
+    stacks = found.stacks(status)
+    with locked(found.lab, f"exercise-down {' '.join(names)}", status):
         _change(named, "remove", stacks.destroy, status)
 
 
@@ -83,8 +81,7 @@ def _change(
 
 def deployed(lab: Lab) -> set[str]:
     """The names of the exercises whose stacks hold resources."""
-    resolved, tools = opened(lab)
-    stacks = Stacks(resolved, tools, Status())
+    stacks = opened(lab).stacks(Status())
     names = [exercise.name for exercise in catalogue.discover(lab.root)]
     return {name for name in names if stacks.resources(name)}
 
@@ -95,7 +92,7 @@ def check(lab: Lab, names: Sequence[str], status: Status) -> grading.Report:
 
 
 def _judge(chosen: Selection) -> grading.Report:
-    made = grading.grade(chosen.lab, chosen.tools, chosen.exercises)
+    made = grading.grade(chosen.opened.lab.root, chosen.exercises, chosen.opened.environment)
     return replace(made, left_out=chosen.left_out)
 
 
@@ -105,15 +102,15 @@ def grade(
     """Check, and write the report in every form into `folder`; the report and the files."""
     chosen = select(lab, [name], status)
     made = _judge(chosen)
-    evidence = report.gather(chosen.lab, chosen.tools, chosen.exercises)
-    return made, report.write(made, evidence, folder, student or chosen.lab.name)
+    evidence = report.gather(chosen.opened.cluster, chosen.exercises)
+    return made, report.write(made, evidence, folder, student or chosen.opened.lab.name)
 
 
 def try_mutants(lab: Lab, names: Sequence[str], status: Status) -> list[mutants.Outcome]:
     """Try the wrong answers to exercises."""
     chosen = select(lab, names, status)
-    with locked(chosen.lab, f"mutants {' '.join(names)}", status):
-        return mutants.Laboratory(chosen.lab, chosen.tools, status).run(chosen.exercises)
+    with locked(chosen.opened.lab, f"mutants {' '.join(names)}", status):
+        return mutants.Laboratory(chosen.opened, status).run(chosen.exercises)
 
 
 def select(lab: Lab, names: Sequence[str], status: Status) -> Selection:
@@ -124,11 +121,11 @@ def select(lab: Lab, names: Sequence[str], status: Status) -> Selection:
     """
     every = ALL in names
     named = _named(lab, names)
-    resolved, tools = running(lab)
+    found = running(lab)
     chosen, left_out = [], {}
     for exercise in named:
         try:
-            lack, hint = lacking(resolved, tools, exercise)
+            lack, hint = lacking(found, exercise)
         except ResourceError as error:
             # A registry that is down is no reason to leave all the others out.
             if not every:
@@ -141,7 +138,7 @@ def select(lab: Lab, names: Sequence[str], status: Status) -> Selection:
             status.say(f"left out: {lack} ({hint})")
         else:
             raise PrerequisiteError(lack, hint=hint)
-    return Selection(tuple(chosen), left_out, resolved, tools)
+    return Selection(tuple(chosen), left_out, found)
 
 
 def _named(lab: Lab, names: Sequence[str]) -> list[Exercise]:
@@ -150,18 +147,19 @@ def _named(lab: Lab, names: Sequence[str]) -> list[Exercise]:
     return [catalogue.find(lab.root, name) for name in names]
 
 
-def lacking(lab: Lab, tools: Path, exercise: Exercise) -> tuple[str, str]:
+def lacking(opened: Opened, exercise: Exercise) -> tuple[str, str]:
     """What a lab lacks for an exercise, and what to do about it; empty when it is ready for it.
 
     Raises ResourceError when the registry does not answer.
     """
+    lab = opened.lab
     have = len(lab.machines)
     if exercise.nodes > have:
         lack = f"exercise `{exercise.name}` needs {exercise.nodes} machines, the lab has {have}"
         return lack, f"invoke lab-up --workers {exercise.nodes - 1}"
     if exercise.image and not registry.digest(lab, exercise.image):
         return f"exercise `{exercise.name}` needs the image {exercise.image}", "invoke mnist-up"
-    if exercise.pulls and not obtainable(lab, tools, exercise.pulls):
+    if exercise.pulls and not obtainable(opened, exercise.pulls):
         host = exercise.pulls.partition("/")[0]
         lack = f"exercise `{exercise.name}` needs the image {exercise.pulls}: {lab.distribution} "
         lack += f"does not bring it, and {host} cannot be reached"
@@ -169,10 +167,10 @@ def lacking(lab: Lab, tools: Path, exercise: Exercise) -> tuple[str, str]:
     return "", ""
 
 
-def obtainable(lab: Lab, tools: Path, image: str) -> bool:
+def obtainable(opened: Opened, image: str) -> bool:
     """Whether nodes have an image, given without a tag, or can pull it."""
     return (
-        brings(lab.distribution, image)
-        or health.has_image(lab, tools, image)
+        brings(opened.lab.distribution, image)
+        or health.has_image(opened.cluster, image)
         or reachable(f"https://{image.partition('/')[0]}")
     )

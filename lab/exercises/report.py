@@ -11,8 +11,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from lab.cluster import kubectl
-from lab.config import Lab
+from lab.cluster.client import Cluster
 from lab.errors import LabError
 from lab.exercises.catalogue import Exercise
 from lab.exercises.grading import AT_ONCE, MARKS, Check, Report
@@ -36,15 +35,15 @@ class Evidence:
     events: tuple[Object, ...] = ()
 
 
-def gather(lab: Lab, tools: Path, exercises: Sequence[Exercise]) -> dict[str, Evidence]:
+def gather(cluster: Cluster, exercises: Sequence[Exercise]) -> dict[str, Evidence]:
     """The evidence by exercise; none where the cluster does not answer."""
 
     def one(exercise: Exercise) -> Evidence:
         try:
             kinds = ",".join(kind for kind in diagram.KINDS if kind != "PersistentVolume")
             place = ("--namespace", exercise.name)
-            found = kubectl.get(lab, tools, kinds, *place)
-            events = kubectl.get(lab, tools, "events", "--sort-by=.lastTimestamp", *place)
+            found = cluster.get(kinds, *place)
+            events = cluster.get("events", "--sort-by=.lastTimestamp", *place)
         except LabError:
             return Evidence()
         return Evidence(tuple(presentable(found)), tuple(events))

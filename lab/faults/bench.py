@@ -11,14 +11,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from lab import wait
-from lab.cluster import health, kubectl
-from lab.cluster.objects import Object, lacking, listing
+from lab.cluster import health
+from lab.cluster.objects import Object, lacking
 from lab.cluster.samples import workload
-from lab.config import Lab, Machine
+from lab.config import Machine
 from lab.errors import DeadlineExceeded, LabError
+from lab.lifecycle.opened import Opened
 from lab.machines.ssh import Remote, connections, ssh_config
 from lab.output import Status
 from lab.parallel import each
@@ -54,14 +54,14 @@ class Finding:
 class Bench:
     """Where an experiment is made: a namespace, the machines, and the list of what was found."""
 
-    def __init__(self, lab: Lab, tools: Path, status: Status, part: Part, machine: Machine) -> None:
-        self.lab = lab
+    def __init__(self, opened: Opened, status: Status, part: Part, machine: Machine) -> None:
+        self.lab = opened.lab
+        self.cluster = opened.cluster
         self.part = part
         self.machine = machine
         self.findings: list[Finding] = []
-        self._tools = tools
         self._status = status
-        self._remotes = {remote.name: remote for remote in connections(lab)}
+        self._remotes = {remote.name: remote for remote in connections(self.lab)}
         self._slipped = ""
 
     def close(self) -> None:
@@ -71,14 +71,14 @@ class Bench:
 
     # The cluster.
 
-    def kubectl(self, *words: str, stdin: str = "", timeout: float = 15) -> str:
+    def kubectl(self, *words: str, timeout: float = 15) -> str:
         """kubectl in the experiment's namespace."""
         place = ("--namespace", NAMESPACE)
-        return kubectl.kubectl(self.lab, self._tools, *place, *words, stdin=stdin, timeout=timeout)
+        return self.cluster.kubectl(*place, *words, timeout=timeout)
 
     def get(self, *words: str) -> list[Object]:
         """Objects of the experiment's namespace, those being deleted left out."""
-        found = kubectl.get(self.lab, self._tools, "--namespace", NAMESPACE, *words)
+        found = self.cluster.get("--namespace", NAMESPACE, *words)
         return [item for item in found if "deletionTimestamp" not in item["metadata"]]
 
     def one(self, kind: str, name: str) -> Object:
@@ -91,13 +91,13 @@ class Bench:
 
     def apply(self, *objects: Object) -> None:
         """Make objects."""
-        self.kubectl("apply", "--filename", "-", stdin=listing(objects), timeout=30)
+        self.cluster.apply(objects, NAMESPACE)
 
     def prepare(self, replicas: int, node: str = "") -> None:
         """The namespace, new, and `web` in it, ready."""
         with self._status.step(f"namespace {NAMESPACE}, with a Deployment and a Service"):
             self.clear(wait_for_it=True)
-            self.kubectl("create", "namespace", NAMESPACE)
+            self.cluster.create_namespace(NAMESPACE)
             self.apply(*workload(replicas, node))
             wait.until(
                 lambda: None if lacking(self.one("deployment", "web")) else True,
@@ -107,9 +107,7 @@ class Bench:
 
     def clear(self, *, wait_for_it: bool = False) -> None:
         """Take the namespace away."""
-        waits = f"--wait={str(wait_for_it).lower()}"
-        words = ("delete", "namespace", NAMESPACE, "--ignore-not-found", waits)
-        self.kubectl(*words, timeout=90)
+        self.cluster.remove_namespace(NAMESPACE, wait=wait_for_it)
 
     # The machines.
 
@@ -218,4 +216,4 @@ class Bench:
     def settle(self) -> None:
         """Wait until the cluster is as healthy as before."""
         wait.until(self.healthy, what=f"{self.part.program} answering", timeout=120)
-        health.wait_ready(self.lab, self._tools)
+        health.wait_ready(self.lab, self.cluster)

@@ -276,10 +276,10 @@ def run(lab: Lab, name: str, status: Status) -> Outcome:
 
     Raises what `plan` raises, and DeadlineExceeded where something does not come back.
     """
-    resolved, tools = opened.opened(lab)
-    part, machine = plan(resolved, name)
-    with locked(resolved, f"experiment {name}", status):
-        bench = Bench(resolved, tools, status, part, machine)
+    found = opened.opened(lab)
+    part, machine = plan(found.lab, name)
+    with locked(found.lab, f"experiment {name}", status):
+        bench = Bench(found, status, part, machine)
         try:
             with status.step("everything is healthy"):
                 bench.put_back()

@@ -91,7 +91,7 @@ def up(lab: Lab, status: Status, base: str = "") -> Made:
 
     Raises what `practice.running` raises, and CommandError with the end of a build's log.
     """
-    resolved, _ = running(lab)
+    resolved = running(lab).lab
     with locked(resolved, "mnist-up", status):
         begin = time.monotonic()
         machine = connections(resolved)[0]

@@ -7,13 +7,11 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from lab import runner, wait
-from lab.cluster import kubectl
-from lab.cluster.objects import conditions, listing
-from lab.config import Lab
+from lab.cluster.client import Cluster
+from lab.cluster.objects import conditions
 from lab.errors import LabError, ResourceError
 from lab.homework.listener import Listener
 from lab.homework.ways import NAME, SILENCE
@@ -38,8 +36,7 @@ class Ending:
 class Job:
     """The one Job of a run. `clock` asks the machine for unix seconds."""
 
-    lab: Lab
-    tools: Path
+    cluster: Cluster
     clock: Callable[[], float]
     halt: Callable[[], None]
     # Set when the namespace is being taken away: what follows the Job must not wait for more of it.
@@ -54,9 +51,9 @@ class Job:
         """
         pool = ThreadPoolExecutor(1)
         try:
-            self._apply(objects[:1])
+            self.cluster.apply(objects[:1])
             asked = self.clock()
-            self._apply(objects[1:])
+            self.cluster.apply(objects[1:])
             # Behind a thread, since an interrupt has to be noticed while a log is heard.
             future = pool.submit(self.follow, heard)
             wait.until(lambda: self._over(future), what="the Job's end", timeout=limit, longest=0.2)
@@ -79,8 +76,7 @@ class Job:
 
     def remove(self) -> None:
         """The namespace, with everything in it."""
-        words = ("delete", "namespace", NAME, "--ignore-not-found")
-        kubectl.kubectl(self.lab, self.tools, *words, timeout=120)
+        self.cluster.remove_namespace(NAME, timeout=120)
 
     def follow(self, heard: Listener) -> Ending:
         """Hear one pod of the Job after the other until it is over, or out of memory."""
@@ -116,7 +112,7 @@ class Job:
         """
         if self.away.is_set():
             return ""
-        pods = kubectl.get(self.lab, self.tools, "pods", *PLACE)
+        pods = self.cluster.get("pods", *PLACE)
         for pod in pods:
             name = str(pod["metadata"]["name"])
             if name not in followed and pod["status"]["phase"] != "Pending":
@@ -129,7 +125,7 @@ class Job:
     def ending(self, pod: str) -> tuple[int, str] | None:
         """Exit code and reason of a pod's container; None while it runs."""
         only = ("--field-selector", f"metadata.name={pod}")
-        found = kubectl.get(self.lab, self.tools, "pods", *PLACE, *only)
+        found = self.cluster.get("pods", *PLACE, *only)
         if not found:
             return KILLED, DELETED
         for state in found[0]["status"].get("containerStatuses", []):
@@ -138,19 +134,15 @@ class Job:
         return None
 
     def _jobs(self) -> list[dict[str, Any]]:
-        return kubectl.get(self.lab, self.tools, "jobs", *PLACE)
+        return self.cluster.get("jobs", *PLACE)
 
     def _hear(self, pod: str, heard: Listener) -> None:
-        words = [*kubectl.client(self.lab, self.tools), *PLACE, "logs", "--follow", pod]
+        words = [*self.cluster.command, *PLACE, "logs", "--follow", pod]
         runner.run(words, timeout=DAY, on_line=lambda line: heard.hear(f"{line}\n"), ok=(0, 1))
 
     def _over(self, future: Future[Ending]) -> bool | None:
         self.halt()
         return future.done() or None
-
-    def _apply(self, objects: Sequence[dict[str, Any]]) -> None:
-        text = listing(objects)
-        kubectl.kubectl(self.lab, self.tools, "apply", "--filename", "-", stdin=text, timeout=60)
 
 
 def waiting(pod: dict[str, Any]) -> str:

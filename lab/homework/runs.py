@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import wait
+from lab.cluster.client import Cluster
 from lab.config import Lab
 from lab.errors import ConfigError, LabError, NotFoundError, ResourceError
 from lab.homework import image, ways
@@ -86,7 +87,7 @@ class Runs:
     """Runs on a lab whose image is made. `halt` raises an interrupt that has come meanwhile."""
 
     lab: Lab
-    tools: Path
+    cluster: Cluster
     machine: Remote
     status: Status
     made: image.Made
@@ -223,7 +224,7 @@ class Runs:
         def clock() -> float:
             return float(self.machine.run(["date", "+%s.%N"]))
 
-        return Job(self.lab, self.tools, clock, self.halt)
+        return Job(self.cluster, clock, self.halt)
 
     def _shell(self, lines: str, *, sudo: bool = False, timeout: int = 60) -> str:
         return self.machine.run(["sh", "-c", lines], sudo=sudo, timeout=timeout)
@@ -247,12 +248,13 @@ def opened(lab: Lab, task: str, status: Status) -> Iterator[Runs]:
     Interrupts are held back to moments that suit: a run that is interrupted is stopped and taken
     away. Raises NotFoundError where `invoke mnist-up` is still to come, and as `practice.running`.
     """
-    resolved, tools = running(lab)
+    found = running(lab)
+    resolved = found.lab
     made = image.refuse_without(resolved)
     machine = connections(resolved)[0]
     with locked(resolved, task, status), held_back() as halt:
         try:
-            yield Runs(resolved, tools, machine, status, made, halt)
+            yield Runs(resolved, found.cluster, machine, status, made, halt)
         finally:
             machine.close()
 

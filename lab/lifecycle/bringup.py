@@ -19,6 +19,7 @@ from typing import Any
 
 from lab import wait
 from lab.cluster import health, kubeconfig
+from lab.cluster.client import Cluster, cluster_of
 from lab.cluster.stacks import Stacks
 from lab.config import Lab
 from lab.distributions import distribution, units
@@ -262,8 +263,8 @@ def wait_for_nodes(up: Bringup) -> None:
     Raises ResourceError as soon as a machine's kubelet cannot keep running.
     """
     with up.status.step("nodes ready, DNS answers"):
-        health.forget_nodes(up.lab, up.stacks.tools)
-        health.wait_ready(up.lab, up.stacks.tools, up.kubelets)
+        health.forget_nodes(up.lab, up.stacks.cluster)
+        health.wait_ready(up.lab, up.stacks.cluster, up.kubelets)
 
 
 def deploy_baseline(up: Bringup) -> None:
@@ -278,7 +279,7 @@ def deploy_baseline(up: Bringup) -> None:
             up.baseline.result()
         elif up.lab.distribution == "kubeadm":
             up.stacks.up("cluster")
-        health.wait_addons(up.lab, up.stacks.tools, up.kubelets)
+        health.wait_addons(up.lab, up.stacks.cluster, up.kubelets)
 
 
 STEPS: Sequence[Callable[[Bringup], None]] = (
@@ -306,7 +307,9 @@ def up(lab: Lab, status: Status, *, may_install: bool = True) -> Lab:
     with locked(lab, "lab-up", status):
         bringup = Bringup.of(lab, toolchain, status, may_install)
         ready = lab.state / READY
-        if _was_ready(bringup.lab) and _is_whole(bringup.lab, toolchain.bin_folder()):
+        if _was_ready(bringup.lab) and _is_whole(
+            bringup.lab, cluster_of(bringup.lab, toolchain.bin_folder())
+        ):
             status.say(f"lab `{lab.name}` is up: nothing to do")
         else:
             ready.unlink(missing_ok=True)
@@ -396,6 +399,6 @@ def _was_ready(lab: Lab) -> bool:
         return False
 
 
-def _is_whole(lab: Lab, tools: Path) -> bool:
+def _is_whole(lab: Lab, cluster: Cluster) -> bool:
     """Whether the cluster is well, and has all that lab-up gave it."""
-    return health.healthy(lab, tools) and health.complete(lab, tools)
+    return health.healthy(lab, cluster) and health.complete(lab, cluster)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lab import wait
 from lab.cluster import health
+from lab.cluster.client import Cluster, cluster_of
+from lab.cluster.stacks import Stacks, environment
 from lab.config import Lab, cache_folder
 from lab.errors import NotFoundError, ResourceError
 from lab.host import facts
@@ -69,18 +71,40 @@ def toolchain_of(lab: Lab, status: Status, platform: str = "") -> Toolchain:
     return Toolchain(lab.root, cache_folder(), status, lab.source, lab.mirror, platform)
 
 
-def opened(lab: Lab) -> tuple[Lab, Path]:
-    """A lab that was brought up, and the folder of its tools. Raises NotFoundError without one."""
-    resolved = known(lab)
-    return resolved, toolchain_of(resolved, Status()).bin_folder()
+@dataclass(frozen=True)
+class Opened:
+    """A lab that was brought up: settled, with the folder of its programs."""
+
+    lab: Lab
+    tools: Path
+
+    @property
+    def cluster(self) -> Cluster:
+        """The lab's cluster, which may be down."""
+        return cluster_of(self.lab, self.tools)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Every variable that Vagrant, Pulumi, kubectl and the checks read to mean this lab."""
+        return environment(self.lab, self.tools)
+
+    def stacks(self, status: Status) -> Stacks:
+        """The lab's Pulumi stacks."""
+        return Stacks(self.lab, self.tools, status)
 
 
-def running(lab: Lab) -> tuple[Lab, Path]:
-    """Like `opened`. Raises ResourceError when its cluster does not answer."""
-    resolved, tools = opened(lab)
-    snapshots.refuse_unfinished(resolved)
-    if not health.healthy(resolved, tools):
+def opened(lab: Lab) -> Opened:
+    """Open a lab that was brought up. Raises NotFoundError without one."""
+    settled = known(lab)
+    return Opened(settled, toolchain_of(settled, Status()).bin_folder())
+
+
+def running(lab: Lab) -> Opened:
+    """Open a lab whose cluster answers. Raises ResourceError when it does not answer."""
+    found = opened(lab)
+    snapshots.refuse_unfinished(found.lab)
+    if not health.healthy(found.lab, found.cluster):
         raise ResourceError(
             f"the cluster of lab `{lab.name}` does not answer", hint="invoke lab-up"
         )
-    return resolved, tools
+    return found

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from lab import runner
 from lab.cluster import health
+from lab.cluster.client import cluster_of
 from lab.config import Lab, cache_folder
 from lab.errors import ConfigError, LabError, PrerequisiteError
 from lab.host import doctor, facts, prerequisites
@@ -86,7 +87,8 @@ def snapshot(lab: Lab, words: Sequence[str], status: Status) -> list[snapshots.S
 
 def _wait_for_nodes_since(begin: datetime, lab: Lab, status: Status) -> None:
     with status.step("nodes ready"):
-        health.wait_nodes(lab, toolchain_of(lab, status).bin_folder(), begin)
+        cluster = cluster_of(lab, toolchain_of(lab, status).bin_folder())
+        health.wait_nodes(lab, cluster, begin)
 
 
 def destroy(lab: Lab, status: Status, *, cache: bool = False) -> None:

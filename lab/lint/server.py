@@ -19,11 +19,9 @@ def ask(lab: Lab, given: Given) -> Iterator[Found]:
 
     Nothing is changed. Raises what practice.running raises when the lab has no cluster.
     """
-    from lab.cluster import kubectl
     from lab.lifecycle import opened
 
-    resolved, tools = opened.running(lab)
-    command = [*kubectl.client(resolved, tools), "apply"]
+    command = [*opened.running(lab).cluster.command, "apply"]
     command += ["--dry-run=server", "--validate=strict", "--filename=-"]
     # A dry run makes no namespace, so what belongs into a new one is refused for the lack of it.
     made = {item.title for item in given.of("Namespace")}

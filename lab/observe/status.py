@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from lab.cluster import health, kubectl, objects
-from lab.cluster.stacks import Stacks
+from lab.cluster import health, objects
 from lab.config import Lab
 from lab.errors import LabError
 from lab.exercises import catalogue
@@ -18,12 +17,12 @@ from lab.output import Status, table
 
 def look(lab: Lab) -> dict[str, Any]:
     """Machines, nodes, add-ons and exercises of a lab. Raises NotFoundError when there is none."""
-    resolved, tools = opened(lab)
-    stacks = Stacks(resolved, tools, Status())
+    found = opened(lab)
+    resolved, cluster, stacks = found.lab, found.cluster, found.stacks(Status())
     with ThreadPoolExecutor() as pool:
         machines = pool.submit(Machines(resolved, Status()).states)
-        nodes = pool.submit(_ask, lambda: kubectl.get(resolved, tools, "nodes"))
-        addons = pool.submit(_ask, lambda: health.addons(resolved, tools))
+        nodes = pool.submit(_ask, lambda: cluster.get("nodes"))
+        addons = pool.submit(_ask, lambda: health.addons(resolved, cluster))
     return {
         "lab": {
             "name": resolved.name,

@@ -10,11 +10,11 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from lab import runner, wait
-from lab.cluster import kubectl, objects
+from lab.cluster import objects
+from lab.cluster.client import Cluster
 from lab.cluster.samples import workload
 from lab.cluster.watch import News, watching
 from lab.config import Lab
@@ -128,37 +128,35 @@ def lateness(sent: float, told: float, received: float) -> float:
 
 def run(lab: Lab, status: Status) -> Timeline:
     """Deploy a small Deployment with a Service, and tell what every component did for it."""
-    resolved, tools = opened.running(lab)
-    with locked(resolved, "timeline", status):
-        remotes = connections(resolved)
+    found = opened.running(lab)
+    with locked(found.lab, "timeline", status):
+        remotes = connections(found.lab)
         try:
-            return _measure(resolved, tools, remotes, status)
+            return _measure(found.lab, found.cluster, remotes, status)
         finally:
             with status.step("clean up"):
-                words = ("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=false")
-                kubectl.kubectl(resolved, tools, *words)
+                found.cluster.remove_namespace(NAMESPACE, wait=False)
                 each(remotes, _stop)
                 for remote in remotes:
                     remote.close()
 
 
-def _measure(lab: Lab, tools: Path, remotes: Sequence[Remote], status: Status) -> Timeline:
+def _measure(lab: Lab, cluster: Cluster, remotes: Sequence[Remote], status: Status) -> Timeline:
     first = lab.machines[0].name
     with status.step("namespace, watches and clocks"):
-        old = ("delete", "namespace", NAMESPACE, "--ignore-not-found")
-        kubectl.kubectl(lab, tools, *old, timeout=90)
-        kubectl.kubectl(lab, tools, "create", "namespace", NAMESPACE)
+        cluster.remove_namespace(NAMESPACE)
+        cluster.create_namespace(NAMESPACE)
         late = dict(zip([remote.name for remote in remotes], each(remotes, _clock), strict=True))
         script = lab.root / "vagrant" / "timeline.sh"
         kubelets = [f"{machine.address}:10250" for machine in lab.machines]
         each(remotes, lambda remote: remote.script(script, "start", NAMESPACE, *kubelets))
-        _account(lab, tools)
+        _account(cluster)
     way = "from `kubectl apply` to an answer of the Service"
     with watching(lab.state / "kubeconfig", WATCHED) as news, status.step(way):
         start = time.time()
         words = ("apply", "--namespace", NAMESPACE, "--filename", "-", "--v=6")
         applied = runner.run(
-            [*kubectl.client(lab, tools), *words],
+            [*cluster.command, *words],
             stdin=objects.listing(workload(1)).encode(),
             env={"TZ": "UTC"},
         )
@@ -178,11 +176,11 @@ def _measure(lab: Lab, tools: Path, remotes: Sequence[Remote], status: Status) -
     return merged(start, [*bounded(list(told_by_api(news, first)), others), *others])
 
 
-def _account(lab: Lab, tools: Path) -> None:
+def _account(cluster: Cluster) -> None:
     """Wait for the namespace's ServiceAccount, without which no pod may be made."""
 
     def there() -> list[Object] | None:
-        found = kubectl.get(lab, tools, "serviceaccount", "default", "--namespace", NAMESPACE)
+        found = cluster.get("serviceaccount", "default", "--namespace", NAMESPACE)
         return found or None
 
     wait.until(there, what="the namespace's ServiceAccount", timeout=60)

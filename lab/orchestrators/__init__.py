@@ -52,13 +52,14 @@ def compare(lab: Lab, status: Status) -> Comparison:
     Raises PrerequisiteError for a lab without workers or whose machines lack a program, and what
     goes wrong on a machine.
     """
-    resolved, tools = running(lab)
+    found = running(lab)
+    resolved = found.lab
     if len(resolved.machines) < 2:
         raise PrerequisiteError(
             "a comparison needs 2 machines, the lab has 1", hint="invoke lab-up --workers 2"
         )
     machines = {machine.name: machine for machine in connections(resolved)}
-    ground = Ground(resolved, tools, machines)
+    ground = Ground(resolved, found.cluster, machines)
     with locked(resolved, "orchestrators", status), held_back() as halt:
         begin = time.monotonic()
         try:

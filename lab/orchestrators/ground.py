@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from lab.cluster.client import Cluster
 from lab.config import Lab
 from lab.machines.ssh import Remote
 
@@ -23,13 +24,13 @@ CLOCK = "cut -d ' ' -f 1 /proc/uptime"
 
 @dataclass(frozen=True)
 class Ground:
-    """A running lab: its tools on the host, and connections to its machines by name.
+    """A running lab: its cluster, and connections to its machines by name.
 
     `first` is the control plane, `last` another machine: tools of one machine run on that one.
     """
 
     lab: Lab
-    tools: Path
+    cluster: Cluster
     machines: Mapping[str, Remote]
 
     @property

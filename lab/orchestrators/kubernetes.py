@@ -7,8 +7,8 @@ from typing import Any
 import yaml
 
 from lab import wait
-from lab.cluster import health, kubectl
-from lab.cluster.objects import conditions, listing
+from lab.cluster import health
+from lab.cluster.objects import conditions
 from lab.errors import ResourceError
 from lab.orchestrators.ground import CLIENT, IMAGE, NAME, Ground
 
@@ -128,22 +128,21 @@ class Kubernetes:
 
     def whole(self) -> bool:
         """Every node is Ready."""
-        return bool(health.nodes_ready(self.ground.lab, self.ground.tools))
+        return bool(health.nodes_ready(self.ground.lab, self.ground.cluster))
 
     def remove(self) -> None:
         """The namespace with everything in it."""
-        words = ("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=false")
-        kubectl.kubectl(self.ground.lab, self.ground.tools, *words)
+        self.ground.cluster.remove_namespace(NAMESPACE, wait=False)
 
         def gone() -> bool | None:
             words = ("get", "namespace", NAMESPACE, "--ignore-not-found")
-            found = kubectl.kubectl(self.ground.lab, self.ground.tools, *words)
+            found = self.ground.cluster.kubectl(*words)
             return None if found.strip() else True
 
         wait.until(gone, what=f"the end of namespace {NAMESPACE}", timeout=60)
 
     def _apply(self, made: list[Object]) -> None:
-        self._kubectl("apply", "--filename", "-", stdin=listing(made))
+        self.ground.cluster.apply(made, NAMESPACE)
 
     def _pods(self) -> list[Object]:
         """The copies that are Ready and not on their way out."""
@@ -154,8 +153,8 @@ class Kubernetes:
         ]
 
     def _get(self, *words: str) -> list[Object]:
-        return kubectl.get(self.ground.lab, self.ground.tools, *words)
+        return self.ground.cluster.get(*words)
 
-    def _kubectl(self, *words: str, stdin: str = "") -> str:
+    def _kubectl(self, *words: str) -> str:
         place = ("--namespace", NAMESPACE)
-        return kubectl.kubectl(self.ground.lab, self.ground.tools, *words, *place, stdin=stdin)
+        return self.ground.cluster.kubectl(*words, *place)

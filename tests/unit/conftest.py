@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from lab import wait
+from lab.cluster.client import Cluster
 from lab.config import Lab, Ports
 from lab.host.engine import Engine
 from lab.host.facts import Host
@@ -86,6 +87,12 @@ def nothing_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wait, "host_slowness", lambda: 1.0)
     monkeypatch.setattr(subprocess, "Popen", refuse)
     monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    """A cluster of which nothing is asked: tests replace its methods."""
+    return Cluster(Path("kubeconfig"), Path("kubectl"), Path("cache"))
 
 
 @pytest.fixture

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
 from lab.cluster import health
+from lab.cluster.client import Cluster
 from lab.config import Lab
 from lab.errors import DeadlineExceeded, ResourceError
 
 
-def test_a_baseline_that_somebody_deleted_from(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_baseline_that_somebody_deleted_from(
+    lab: Lab, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     items = [
         {"kind": kind.capitalize(), "metadata": {"name": name, "namespace": namespace}}
         for namespace, names in health.ADDONS["kubeadm"].items()
@@ -21,20 +23,20 @@ def test_a_baseline_that_somebody_deleted_from(lab: Lab, monkeypatch: pytest.Mon
     ]
     for item in items:
         item["kind"] = {"Daemonset": "DaemonSet"}.get(str(item["kind"]), item["kind"])
-    monkeypatch.setattr(health, "get", lambda *_: items)
-    assert health.complete(lab, Path())
+    monkeypatch.setattr(Cluster, "get", lambda *_: items)
+    assert health.complete(lab, cluster)
     items.pop()
-    assert not health.complete(lab, Path())
+    assert not health.complete(lab, cluster)
 
     def late(*_: object) -> None:
         raise DeadlineExceeded("the API server is late")
 
-    monkeypatch.setattr(health, "get", late)
-    assert not health.complete(lab, Path())
+    monkeypatch.setattr(Cluster, "get", late)
+    assert not health.complete(lab, cluster)
 
 
 def test_a_node_must_have_been_heard_of_since(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    lab: Lab, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Records of before a restore say Ready of machines that have not started yet."""
     now = datetime.now(UTC)
@@ -43,32 +45,32 @@ def test_a_node_must_have_been_heard_of_since(
         {"kind": "Node", "metadata": {"name": item.name}, "status": {"conditions": [ready]}}
         for item in lab.machines
     ]
-    monkeypatch.setattr(health, "get", lambda *_: nodes)
-    assert health.nodes_ready(lab, tmp_path)
+    monkeypatch.setattr(Cluster, "get", lambda *_: nodes)
+    assert health.nodes_ready(lab, cluster)
     with pytest.raises(ResourceError, match="control-plane-1 gave its last sign of life"):
-        health.nodes_ready(lab, tmp_path, since=now + timedelta(seconds=1))
+        health.nodes_ready(lab, cluster, since=now + timedelta(seconds=1))
     # The signs of slow machines are rarer.
     old = {**ready, "lastHeartbeatTime": f"{now - timedelta(seconds=42):%FT%TZ}"}
     nodes[:] = [{**node, "status": {"conditions": [old]}} for node in nodes]
     with pytest.raises(ResourceError, match="its last sign of life 4"):
-        health.nodes_ready(lab, tmp_path)
+        health.nodes_ready(lab, cluster)
     monkeypatch.setattr(health.wait, "limit", lambda seconds: 6 * seconds)
-    assert health.nodes_ready(lab, tmp_path)
+    assert health.nodes_ready(lab, cluster)
 
 
 @pytest.mark.parametrize("distribution", ["k3s", "kubeadm"])
 def test_a_baseline_is_there_when_ingresses_can_be_reached(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch, distribution: str
+    lab: Lab, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, distribution: str
 ) -> None:
     """k3s' load balancer has pods of its own, which come last."""
     asked: list[str] = []
 
-    def available(lab: Lab, tools: Path, namespace: str, workload: str) -> bool:
+    def available(cluster: Cluster, namespace: str, workload: str) -> bool:
         asked.append(workload)
         return True
 
     monkeypatch.setattr(health, "available", available)
     monkeypatch.setattr(health, "metrics_served", lambda *_: True)
-    health.wait_addons(replace(lab, distribution=distribution), Path())
+    health.wait_addons(replace(lab, distribution=distribution), cluster)
     assert ("service/traefik" in asked) is (distribution == "k3s")
     assert "deployment/traefik" in asked

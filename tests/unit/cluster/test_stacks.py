@@ -11,7 +11,8 @@ import pytest
 
 from infra.workloads import checks
 from lab import output, wait
-from lab.cluster import kubectl, stacks
+from lab.cluster import stacks
+from lab.cluster.client import Cluster, cluster_of
 from lab.config import Lab
 from lab.errors import CommandError, ResourceError
 from lab.parallel import each
@@ -21,7 +22,7 @@ def test_the_environment_means_this_lab_only(lab: Lab) -> None:
     variables = stacks.environment(lab, Path("/tools"))
     assert variables["KUBECONFIG"] == str(lab.state / "kubeconfig")
     assert variables["KUBECACHEDIR"] == str(lab.state / "kube-cache")
-    assert f"--cache-dir={lab.state}/kube-cache" in kubectl.client(lab, Path("/tools"))
+    assert f"--cache-dir={lab.state}/kube-cache" in cluster_of(lab, Path("/tools")).command
     assert variables["PULUMI_BACKEND_URL"] == f"file://{lab.state}/pulumi"
     assert variables["PATH"].startswith("/tools:")
     assert variables["PYTHONUTF8"] == "1"
@@ -182,13 +183,13 @@ def test_a_checkpoints_objects_as_kubectl_takes_them(
     stack = stacks.Stacks(lab, Path("/tools"), output.Status(io.StringIO()))
     monkeypatch.setattr(stacks.Stacks, "_state", lambda *_: state)
 
-    def kubectl(_: Lab, tools: Path, *words: str, timeout: float) -> str:
+    def kubectl(_: Cluster, *words: str, timeout: float) -> str:
         answer = there["n" if "--namespace" in words else ""]
         if answer.startswith("error"):
             raise CommandError(words, 1, answer)
         return answer
 
-    monkeypatch.setattr(stacks.kubectl, "kubectl", kubectl)
+    monkeypatch.setattr(Cluster, "kubectl", kubectl)
     assert not stack.deleted("n")
     for answer in ("service/s\n", "", """error: the server doesn't have a resource type "x\""""):
         there["n"] = answer

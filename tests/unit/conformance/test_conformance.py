@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 from lab import conformance
-from lab.cluster import kubectl as kubectl_of_lab
 from lab.cluster import objects, registry
+from lab.cluster.client import Cluster, cluster_of
 from lab.config import Lab
 from lab.conformance import Conformance, Outcome, items, probe
 from lab.conformance.items import ITEMS, Item, Scene
 from lab.errors import ChecksFailed, CommandError, ResourceError
+from lab.lifecycle.opened import Opened
 from lab.output import Status
 from tests.unit.conftest import Scripted
 from tests.unit.test_docs import ROOT, rows
@@ -81,7 +82,7 @@ def scene(lab: Lab, objects: dict[str, Any], says: str = "") -> Scene:
             return says
 
     remotes = tuple(Told(machine.name, says) for machine in lab.machines)
-    return Staged(lab, Path("tools"), remotes)
+    return Staged(lab, cluster_of(lab, Path("tools")), remotes)
 
 
 def same(answer: tuple[object, object]) -> bool:
@@ -105,7 +106,7 @@ def test_nodes_at_another_address_or_not_ready(lab: Lab) -> None:
 
 def test_versions_are_those_of_the_source(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     told = {"gitVersion": "v1.35.4"}
-    monkeypatch.setattr(kubectl_of_lab, "kubectl", lambda *words, **named: json.dumps(told))
+    monkeypatch.setattr(Cluster, "kubectl", lambda *words, **named: json.dumps(told))
     stage = scene(lab, {"nodes": all_nodes(lab)})
     assert same(items.versions(stage))
     told["gitVersion"] = "v1.34.2+k3s1"
@@ -235,15 +236,15 @@ def test_a_failed_item_tells_what_was_expected_and_seen() -> None:
 def test_the_probe_is_removed_whatever_happens(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    def kubectl(lab: Lab, tools: Path, *words: str, **named: Any) -> str:
+    def kubectl(_: Cluster, *words: str, **named: Any) -> str:
         asked.append(words[0])
         if words[0] == "apply":
             raise CommandError(["kubectl"], 1, "refused")
         return ""
 
-    monkeypatch.setattr(kubectl_of_lab, "kubectl", kubectl)
+    monkeypatch.setattr(Cluster, "kubectl", kubectl)
     with pytest.raises(CommandError, match="refused"):
-        conformance.run(lab, Path("tools"), Status(io.StringIO()))
+        conformance.run(Opened(lab, Path("tools")), Status(io.StringIO()))
     assert asked == ["apply", "delete"]
 
 

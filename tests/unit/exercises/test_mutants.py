@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
+from lab.cluster.client import Cluster
 from lab.config import Lab
 from lab.exercises import catalogue, mutants
 from lab.exercises.grading import Check
 from lab.exercises.mutants import Mutant, Outcome
+from lab.lifecycle.opened import Opened
 from lab.output import Status
 from tests.unit.conftest import ROOT
 
@@ -194,7 +196,7 @@ def test_heavy_mutants_are_tried_one_by_one(lab: Lab, monkeypatch: pytest.Monkey
     monkeypatch.setattr(mutants.Laboratory, "_try", try_)
     monkeypatch.setattr(mutants.Laboratory, "_sweep", lambda self: None)
     monkeypatch.setattr(mutants.Laboratory, "_refuse_rivals", lambda self, exercise: None)
-    monkeypatch.setattr(mutants.kubectl, "proxy", lambda *_: contextlib.nullcontext(Path()))
-    found = mutants.Laboratory(lab, Path(), Status()).run([heavy, light])
+    monkeypatch.setattr(Cluster, "proxy", lambda *_: contextlib.nullcontext(Path()))
+    found = mutants.Laboratory(Opened(lab, Path()), Status()).run([heavy, light])
     assert most[heavy.name] == 1 and most[light.name] > 1
     assert [one.mutant for one in found] == [*mutants.read(heavy), *mutants.read(light)]

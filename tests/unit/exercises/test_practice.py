@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from lab.cluster import stacks
+from lab.cluster.client import Cluster
 from lab.config import Lab
 from lab.conformance import smoke
 from lab.errors import ConfigError, PrerequisiteError, ResourceError
@@ -20,6 +21,7 @@ from lab.exercises import catalogue, practice
 from lab.exercises.grading import Report
 from lab.host import choices
 from lab.lifecycle import bringup, opened, operations
+from lab.lifecycle.opened import Opened
 from lab.observe import logs
 from lab.output import Status
 from tests.unit.conftest import ROOT
@@ -28,7 +30,7 @@ from tests.unit.conftest import ROOT
 @pytest.fixture
 def alone(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Lab:
     """A lab of one machine, which runs, and whose registry has no image of the homework."""
-    monkeypatch.setattr(practice, "running", lambda lab: (lab, Path()))
+    monkeypatch.setattr(practice, "running", lambda lab: Opened(lab, Path()))
     monkeypatch.setattr(practice.registry, "digest", lambda *_: "")
     return replace(lab, root=ROOT, name="practice", workers=0)
 
@@ -111,7 +113,7 @@ def test_an_image_that_nobody_can_pull(
         asked.append(url)
         return outside
 
-    monkeypatch.setattr(practice.health, "get", lambda *_: nodes)
+    monkeypatch.setattr(Cluster, "get", lambda *_: nodes)
     monkeypatch.setattr(practice, "reachable", reachable)
     story = io.StringIO()
     chosen = practice.select(lab, [practice.ALL], Status(story))

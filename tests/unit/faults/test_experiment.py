@@ -16,6 +16,7 @@ from lab.faults import bench as benches
 from lab.faults import experiment
 from lab.faults.bench import Bench, Finding
 from lab.faults.experiment import Outcome
+from lab.lifecycle.opened import Opened
 from lab.output import Status
 
 Object = dict[str, Any]
@@ -126,7 +127,7 @@ def test_a_pod_bound_by_hand_and_one_that_waits_for_a_scheduler() -> None:
 @pytest.fixture
 def bench(lab: Lab) -> Iterator[Bench]:
     """A bench whose part is not away, so that no machine is asked."""
-    made = Bench(lab, lab.root, Status(io.StringIO()), *experiment.plan(lab, "scheduler"))
+    made = Bench(Opened(lab, lab.root), Status(io.StringIO()), *experiment.plan(lab, "scheduler"))
     yield made
     made.close()
 

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from lab.cluster import registry
+from lab.cluster.client import Cluster, cluster_of
 from lab.config import Lab
 from lab.errors import ConfigError, LabError, NotFoundError, ResourceError
 from lab.exercises import practice
@@ -28,6 +29,7 @@ from lab.homework import asked, data, image, job, metrics, runs, ways
 from lab.homework.asked import Ask
 from lab.homework.listener import Listener, seen, teller
 from lab.homework.runs import Run
+from lab.lifecycle.opened import Opened
 from lab.output import Status
 from tests.unit.conftest import ROOT
 
@@ -301,11 +303,10 @@ def test_why_a_pod_has_not_begun(pod: dict[str, Any], said: str) -> None:
 def started(lab: Lab, monkeypatch: pytest.MonkeyPatch, *, pods: Any, jobs: Any) -> job.Job:
     """A Job in a cluster that has these pods and Jobs; what it is told to do is done."""
     found = {"pods": pods, "jobs": jobs}
-    monkeypatch.setattr(job.kubectl, "get", lambda lab, tools, kind, *words: found[kind])
-    monkeypatch.setattr(job.kubectl, "kubectl", lambda *words, **more: "")
-    monkeypatch.setattr(job.kubectl, "client", lambda *words: ["kubectl"])
+    monkeypatch.setattr(Cluster, "get", lambda cluster, kind, *words: found[kind])
+    monkeypatch.setattr(Cluster, "kubectl", lambda *words, **more: "")
     monkeypatch.setattr(job.runner, "run", lambda *words, **more: None)
-    return job.Job(lab, Path(), lambda: 7.0, lambda: None)
+    return job.Job(cluster_of(lab, Path()), lambda: 7.0, lambda: None)
 
 
 POD = {
@@ -409,17 +410,19 @@ def test_the_registry(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_exercise_that_needs_an_image(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     exercise = Exercise("mnist", Path(), "", 1, "", 1, image.IMAGE)
     monkeypatch.setattr(registry, "digest", lambda *_: "")
-    assert "needs the image" in practice.lacking(lab, Path(), exercise)[0]
+    assert "needs the image" in practice.lacking(Opened(lab, Path()), exercise)[0]
     monkeypatch.setattr(registry, "digest", lambda *_: "sha256:1")
-    assert practice.lacking(lab, Path(), exercise) == ("", "")
-    assert "needs 9 machines" in practice.lacking(lab, Path(), replace(exercise, nodes=9))[0]
+    assert practice.lacking(Opened(lab, Path()), exercise) == ("", "")
+    assert (
+        "needs 9 machines" in practice.lacking(Opened(lab, Path()), replace(exercise, nodes=9))[0]
+    )
 
 
 def test_all_is_without_what_a_registry_that_is_down_may_have(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     story = io.StringIO()
-    monkeypatch.setattr(practice, "running", lambda lab: (lab, Path()))
+    monkeypatch.setattr(practice, "running", lambda lab: Opened(lab, Path()))
     monkeypatch.setattr(registry.http.client, "HTTPConnection", Registry)
     monkeypatch.setattr(Registry, "fails", True)
     lab = replace(lab, root=ROOT)
