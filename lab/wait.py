@@ -57,6 +57,14 @@ def limit(seconds: float) -> float:
     return seconds * host_slowness() * _emulation
 
 
+def at_once(number: int) -> int:
+    """How many things to start at once where a usual machine takes `number`; at least one.
+
+    A slow machine runs them no sooner side by side, and its kubelets miss their leases meanwhile.
+    """
+    return max(1, int(number / limit(1)))
+
+
 def pause(seconds: float) -> None:
     """Do nothing for so many seconds, because a server asked for it."""
     time.sleep(seconds)
@@ -78,9 +86,9 @@ def until(
     A LabError from the probe counts as "not yet" and becomes the reason named at the end. The
     pause starts at `interval` seconds and grows by half up to `longest`.
 
-    Raises DeadlineExceeded after `timeout` seconds (more on slow machines), naming `what` and the
-    last reason seen; and after `silence` seconds in which the probe did nothing but raise. What
-    `unless` raises before a look ends the wait.
+    `what` is a noun: what the probe waits for. Raises DeadlineExceeded after `timeout` seconds
+    (more on slow machines), naming `what` and the last reason seen; and after `silence` seconds in
+    which the probe did nothing but raise. What `unless` raises before a look ends the wait.
     """
     timeout = limit(timeout)
     deadline = time.monotonic() + timeout
@@ -100,11 +108,12 @@ def until(
                 silent = silent or time.monotonic()
                 if time.monotonic() - silent > limit(silence):
                     raise DeadlineExceeded(
-                        f"{what} cannot be seen for {silence:.0f} s: {reason}", hint=hint
+                        f"no answer for {silence:.0f} s while waiting for {what}: {reason}",
+                        hint=hint,
                     ) from error
         if time.monotonic() + interval > deadline:
             raise DeadlineExceeded(
-                f"{what} did not happen within {timeout:.0f} s: {reason}", hint=hint
+                f"timed out after {timeout:.0f} s waiting for {what}: {reason}", hint=hint
             )
         time.sleep(interval)
         interval = min(interval * 1.5, longest)

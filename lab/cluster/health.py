@@ -126,7 +126,7 @@ def wait_nodes(
     """Wait until every node is Ready, and was heard of `since`; what `unless` raises ends it."""
     wait.until(
         lambda: nodes_ready(lab, cluster, since),
-        what="every node becoming Ready",
+        what="every node to be Ready",
         timeout=PATIENCE,
         unless=unless,
         hint="invoke lab-logs",

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lab import runner
+from lab import runner, wait
 from lab.errors import ChecksFailed, DeadlineExceeded, ResourceError, answered
 from lab.exercises.catalogue import Exercise
 from lab.parallel import each
@@ -114,7 +114,9 @@ def grade(root: Path, exercises: Sequence[Exercise], environment: Mapping[str, s
     the variables that name the cluster and the exercise's namespace. Raises ResourceError when
     pytest itself could not run them.
     """
-    reports = each(exercises, lambda exercise: _grade(root, exercise, environment), AT_ONCE)
+    reports = each(
+        exercises, lambda exercise: _grade(root, exercise, environment), wait.at_once(AT_ONCE)
+    )
     suites = ElementTree.Element("testsuites")
     for report in reports:
         suites.extend(ElementTree.fromstring(report))

@@ -255,7 +255,7 @@ class Laboratory:
         self._sweep()
         outcomes: dict[int, Outcome] = {}
         with self._cluster.proxy() as self._socket:
-            for heavy, at_once in ((False, AT_ONCE), (True, 1)):
+            for heavy, at_once in ((False, wait.at_once(AT_ONCE)), (True, 1)):
                 group = [number for number, (one, _) in enumerate(tried) if one.heavy is heavy]
                 found = each(group, lambda number: self._try(*tried[number], PATIENCE), at_once)
                 outcomes |= dict(zip(group, found, strict=True))

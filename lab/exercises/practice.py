@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lab import wait
 from lab.cluster import health, registry
 from lab.config import Lab
 from lab.errors import ConfigError, PrerequisiteError, ResourceError
@@ -76,7 +77,7 @@ def _change(
         with status.step(f"{verb} `{exercise.name}`"):
             change(exercise.name)
 
-    each(chosen, one, AT_ONCE)
+    each(chosen, one, wait.at_once(AT_ONCE))
 
 
 def deployed(lab: Lab) -> set[str]:

@@ -215,5 +215,5 @@ class Bench:
 
     def settle(self) -> None:
         """Wait until the cluster is as healthy as before."""
-        wait.until(self.healthy, what=f"{self.part.program} answering", timeout=120)
+        wait.until(self.healthy, what=f"an answer of {self.part.program}", timeout=120)
         health.wait_ready(self.lab, self.cluster)

@@ -85,7 +85,7 @@ class Job:
         while True:
             pod = wait.until(
                 lambda: self.next_pod(followed),
-                what="the end of the Job, or a pod of it that begins",
+                what="the end of the Job, or a pod of it to start",
                 timeout=180,
             )
             if pod and reason != "OOMKilled":

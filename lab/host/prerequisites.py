@@ -104,7 +104,7 @@ def install(packages: list[str], host: Host, status: Status, toolchain: Toolchai
         return None
 
     with status.step("prerequisites"):
-        done = wait.until(update, what="the end of another apt-get", timeout=LONG_UPDATE, longest=5)
+        done = wait.until(update, what="another apt-get to finish", timeout=LONG_UPDATE, longest=5)
         if done.code:
             raise CommandError(command, done.code, done.stderr or done.stdout)
         told = runner.run(["apt-cache", "policy", *packages], env={"LC_ALL": "C"}).stdout

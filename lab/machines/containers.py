@@ -99,7 +99,9 @@ def prepare(lab: Lab, image: str, known: Collection[str]) -> None:
     if forgotten := [container for container in roots if container not in known]:
         runner.run(["docker", "rm", "--force", "--volumes", *forgotten], timeout=120)
     existing = _list("ps", "--all", "--format", "{{.Names}}")
-    refused = wait.until(lambda: _make_network(lab), what=f"network {network(lab)}", timeout=30)
+    refused = wait.until(
+        lambda: _make_network(lab), what=f"network {network(lab)} to be created", timeout=30
+    )
     if refused:
         raise ConfigError(
             f"Docker refuses the lab's network {lab.subnet}: {refused}",
@@ -108,7 +110,7 @@ def prepare(lab: Lab, image: str, known: Collection[str]) -> None:
 
     def fill(name: str) -> None:
         # What a killed lab-up asked of the engine may still be under way.
-        wait.until(lambda: _fill(lab, name, image), what=f"volume {name}", timeout=60)
+        wait.until(lambda: _fill(lab, name, image), what=f"volume {name} to be filled", timeout=60)
 
     names = [container(lab, machine.name) for machine in lab.machines]
     each([name for name in names if name not in existing], fill)

@@ -220,7 +220,7 @@ class Machines(vagrant.Vagrant):
             return
         for remote in connections(self.lab):
             # It may be too busy to answer in the first moment.
-            wait.until(lambda one=remote: _set_clock(one), what="a clock", timeout=60)  # type: ignore[misc]
+            wait.until(lambda one=remote: _set_clock(one), what="the clocks to be set", timeout=60)  # type: ignore[misc]
             remote.close()
 
     def _end_reservations(self) -> None:

@@ -235,7 +235,7 @@ def test_a_machine_that_is_killed(lab: Invoke, train: Callable[..., Training]) -
     training.until("epoch 3/8")
     subprocess.run(["docker", "kill", f"{lab.lab}-control-plane-1"], check=True)
     assert training.ends(180) == 9, training.story
-    assert "cannot be seen for 60 s" in training.story and "invoke lab-up" in training.story
+    assert "no answer for 60 s" in training.story and "invoke lab-up" in training.story
     lab("lab-up")
     again = run(lab, "docker", "--epochs", "8", "--seed", "5")
     assert again["metrics"]["resumed"] >= 2
