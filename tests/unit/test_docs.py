@@ -162,7 +162,7 @@ def test_tasks_that_are_shown_exist(path: Path) -> None:
 
 @pytest.mark.parametrize("line", sorted(set(commands())))
 def test_commands_that_are_shown_are_understood(monkeypatch: pytest.MonkeyPatch, line: str) -> None:
-    """By Invoke's own parser, which refuses a lack of arguments and flags that nobody knows."""
+    """By Invoke's own parser, which rejects missing arguments and unknown flags."""
     words = shlex.split(line, comments=True)
     monkeypatch.setattr(sys, "argv", words)
     program = Program(namespace=tasks.namespace)
