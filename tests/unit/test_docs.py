@@ -115,11 +115,17 @@ def test_every_finding_of_the_doctor_is_documented() -> None:
     )
 
 
-def test_every_task_is_in_the_readme() -> None:
-    told = " ".join(row[0] for row in rows(ROOT / "README.md", "task"))
-    assert set(re.findall(r"`([a-z-]+)`", told)) == {
-        name.replace("_", "-") for name in tasks.namespace.task_names
-    }
+def test_every_task_is_documented_once() -> None:
+    lines = (ROOT / "docs" / "tasks.md").read_text().splitlines()
+    first = " ".join(line.split("|")[1] for line in lines if line.startswith("| `"))
+    names = re.findall(r"`([a-z-]+)`", first)
+    assert sorted(names) == sorted(name.replace("_", "-") for name in tasks.namespace.task_names)
+
+
+def test_the_index_lists_every_page_once() -> None:
+    links = re.findall(r"\]\(([a-z-]+\.md)\)", (ROOT / "docs" / "README.md").read_text())
+    pages = [path.name for path in (ROOT / "docs").glob("*.md") if path.name != "README.md"]
+    assert sorted(links) == sorted(pages)
 
 
 def test_the_readmes_exercises_are_the_folders() -> None:
@@ -136,6 +142,21 @@ def test_links_lead_somewhere(path: Path) -> None:
         assert "://" in link or (path.parent / link).exists(), link
 
 
+def anchors(text: str) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    return {
+        re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-")
+        for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    }
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_anchors_lead_to_headings(path: Path) -> None:
+    for name, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", path.read_text()):
+        target = path.parent / name if name else path
+        assert anchor in anchors(target.read_text()), f"{name}#{anchor}"
+
+
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
 def test_tasks_that_are_shown_exist(path: Path) -> None:
     names = {name.replace("_", "-") for name in tasks.namespace.task_names}
@@ -145,7 +166,7 @@ def test_tasks_that_are_shown_exist(path: Path) -> None:
 
 @pytest.mark.parametrize("line", sorted(set(commands())))
 def test_commands_that_are_shown_are_understood(monkeypatch: pytest.MonkeyPatch, line: str) -> None:
-    """By Invoke's own parser, which refuses a lack of arguments and flags that nobody knows."""
+    """By Invoke's own parser, which rejects missing arguments and unknown flags."""
     words = shlex.split(line, comments=True)
     monkeypatch.setattr(sys, "argv", words)
     program = Program(namespace=tasks.namespace)
