@@ -12,9 +12,9 @@ from invoke import Collection, Context, Task
 from invoke.exceptions import Exit
 
 from lab import config
-from lab.cli.task import ROOT, load, task
+from lab.cli.task import ROOT, load, story, task
 from lab.cli.words import Words
-from lab.output import Status, document, table
+from lab.output import document, table
 from lab.state import write_aside
 
 # Invoke keeps nothing compiled of what is imported after a file like this one, which is a lot here.
@@ -48,7 +48,7 @@ def lab_up(
 
     given = {"name": lab, "provider": provider, "distribution": distribution, "source": source}
     wanted = load(**given, mirror=mirror, **{"machines.workers": workers})
-    bringup.up(wanted, Status(), may_install=install)
+    bringup.up(wanted, story(), may_install=install)
 
 
 @task
@@ -65,7 +65,7 @@ def lab_down(c: Context, lab: str | None = None) -> None:
     """Stop the machines; the next lab-up brings everything back."""
     from lab.lifecycle import operations
 
-    operations.down(load(name=lab), Status())
+    operations.down(load(name=lab), story())
 
 
 @task
@@ -73,7 +73,7 @@ def lab_suspend(c: Context, lab: str | None = None) -> None:
     """Hold the machines where they are; lab-resume lets them go on."""
     from lab.lifecycle import operations
 
-    operations.suspend(load(name=lab), Status())
+    operations.suspend(load(name=lab), story())
 
 
 @task
@@ -81,7 +81,7 @@ def lab_resume(c: Context, lab: str | None = None) -> None:
     """Let machines go on that lab-suspend held, and wait until the nodes are Ready."""
     from lab.lifecycle import operations
 
-    operations.resume(load(name=lab), Status())
+    operations.resume(load(name=lab), story())
 
 
 @task
@@ -89,7 +89,7 @@ def lab_snapshot(c: Context, action: Words, lab: str | None = None, json_: bool 
     """Snapshots of machines and cluster: save NAME, restore NAME, delete NAME, or list."""
     from lab.lifecycle import operations
 
-    found = operations.snapshot(load(name=lab), action, Status())
+    found = operations.snapshot(load(name=lab), action, story())
     rows = [(item.name, item.saved, ", ".join(item.machines)) for item in found]
     print(
         document({"snapshots": [asdict(item) for item in found]})
@@ -103,7 +103,7 @@ def lab_destroy(c: Context, lab: str | None = None, cache: bool = False) -> None
     """Remove everything of a lab; --cache also clears what labs share."""
     from lab.lifecycle import operations
 
-    operations.destroy(load(name=lab), Status(), cache=cache)
+    operations.destroy(load(name=lab), story(), cache=cache)
 
 
 @task
@@ -137,7 +137,7 @@ def lab_logs(c: Context, lab: str | None = None, output: str = "lab-logs") -> No
     """Collect the logs of machines, cluster and stacks into a folder."""
     from lab.observe import logs
 
-    print(logs.collect(load(name=lab), Path(output), Status()))
+    print(logs.collect(load(name=lab), Path(output), story()))
 
 
 @task
@@ -159,7 +159,7 @@ def exercise_up(c: Context, names: Words, lab: str | None = None) -> None:
     """Deploy these exercises, or --all: `pulumi up --stack NAME`, unasked."""
     from lab.exercises import practice
 
-    status = Status()
+    status = story()
     practice.deploy(load(name=lab), names, status)
     status.say(f"next: invoke check {' '.join(names)}")
 
@@ -169,7 +169,7 @@ def exercise_preview(c: Context, name: str, lab: str | None = None) -> None:
     """Show what exercise-up would change."""
     from lab.exercises import practice
 
-    print(practice.preview(load(name=lab), name, Status()))
+    print(practice.preview(load(name=lab), name, story()))
 
 
 @task
@@ -177,7 +177,7 @@ def exercise_down(c: Context, names: Words, lab: str | None = None) -> None:
     """Delete everything that these exercises, or --all, deployed."""
     from lab.exercises import practice
 
-    practice.withdraw(load(name=lab), names, Status())
+    practice.withdraw(load(name=lab), names, story())
 
 
 @task
@@ -192,7 +192,7 @@ def check(
     """Check these exercises, or --all: what works, what does not, and why; --hint 1 to 3."""
     from lab.exercises import practice
 
-    report = practice.check(load(name=lab), names, Status())
+    report = practice.check(load(name=lab), names, story())
     if junit:
         write_aside(Path(junit), report.junit, mode=0o644)
     print(document(report.data()) if json_ else report.text(hints=hint))
@@ -206,7 +206,7 @@ def grade(
     """Check one exercise, or --all, and write the report in every form into a folder."""
     from lab.exercises import practice
 
-    report, files = practice.grade(load(name=lab), name, Path(output), student, Status())
+    report, files = practice.grade(load(name=lab), name, Path(output), student, story())
     print("\n".join([report.text(), *map(str, files)]))
     report.raise_for_errors()
 
@@ -217,7 +217,7 @@ def mutants(c: Context, names: Words, lab: str | None = None, json_: bool = Fals
     from lab.exercises import mutants as laboratory
     from lab.exercises import practice
 
-    outcomes = practice.try_mutants(load(name=lab), names, Status())
+    outcomes = practice.try_mutants(load(name=lab), names, story())
     rows = list(laboratory.table(outcomes))
     print(
         document({"mutants": [outcome.data() for outcome in outcomes]})
@@ -234,7 +234,7 @@ def orchestrators(
     """Measure one app by docker run, Compose, podman, Swarm and Kubernetes; --output FOLDER."""
     from lab import orchestrators as compared
 
-    found = compared.compare(load(name=lab), Status())
+    found = compared.compare(load(name=lab), story())
     if output:
         compared.write(found, Path(output))
     print(document(found.data()) if json_ else compared.text(found))
@@ -245,7 +245,7 @@ def mnist_up(c: Context, lab: str | None = None, base: str = "") -> None:
     """Make the homework's image and its SIF on the first machine; --base IMAGE begins with it."""
     from lab.homework import image
 
-    image.up(load(name=lab), Status(), base)
+    image.up(load(name=lab), story(), base)
 
 
 @task
@@ -287,7 +287,7 @@ def mnist_run(
         "--save-model": save_model,
     }
     ask = asked.ask(given, option, program=program, cpus=cpus, memory=memory)
-    run = runs.one(load(name=lab), way, ask, Status())
+    run = runs.one(load(name=lab), way, ask, story())
     run.raise_for_status()
     print(document({"run": runs.data(run)}) if json_ else runs.text(run))
 
@@ -308,7 +308,7 @@ def mnist_compare(
 
     ask = asked.ask({"--epochs": epochs}, option)
     found = compare.compare(
-        load(name=lab), ask.options, Status(), repetitions=repetitions, cold=cold
+        load(name=lab), ask.options, story(), repetitions=repetitions, cold=cold
     )
     if output:
         compare.write(found, Path(output))
@@ -330,7 +330,7 @@ def mnist_submit(
 
     sources = {"app": app, "program": program}
     paths = {name: Path(path) for name, path in sources.items() if path}
-    made = bundle.submit(load(name=lab), Status(), output=Path(output), student=student, **paths)
+    made = bundle.submit(load(name=lab), story(), output=Path(output), student=student, **paths)
     print(document(made.data()) if json_ else made.text())
     made.raise_for_status()
 
@@ -347,7 +347,7 @@ def lint(
     """Find mistakes in manifests: files, folders, quoted patterns, or - for stdin."""
     from lab import lint as linter
 
-    report = linter.lint(load(name=lab), paths, Status(), fix=fix, server=server)
+    report = linter.lint(load(name=lab), paths, story(), fix=fix, server=server)
     print(document(report.data()) if json_ else report.text())
     report.raise_for_status()
 
@@ -357,7 +357,7 @@ def timeline(c: Context, lab: str | None = None, json_: bool = False) -> None:
     """Deploy something small, and tell what every component of Kubernetes did for it, and when."""
     from lab.observe import timeline as measured
 
-    told = measured.run(load(name=lab), Status())
+    told = measured.run(load(name=lab), story())
     print(document({"timeline": told.data()}) if json_ else told.text())
 
 
@@ -366,7 +366,7 @@ def experiment(c: Context, name: str, lab: str | None = None, json_: bool = Fals
     """Stop a component, see what goes on: scheduler, controller-manager, kubelet or kube-proxy."""
     from lab.faults import experiment as bench
 
-    outcome = bench.run(load(name=lab), name, Status())
+    outcome = bench.run(load(name=lab), name, story())
     print(document({"experiment": outcome.data()}) if json_ else outcome.text())
     outcome.raise_for_status()
 
@@ -385,7 +385,7 @@ def smoke(
     from lab.conformance import smoke as smoke_run
 
     given = {"name": lab, "distribution": distribution, "source": source, "mirror": mirror}
-    found = smoke_run.run(load(**given), exercise, Path(output), Status())
+    found = smoke_run.run(load(**given), exercise, Path(output), story())
     print(found.text())
     found.raise_for_status()
 
@@ -410,7 +410,7 @@ def bundle(
     made = bundles.make(
         wanted,
         Path(output),
-        Status(),
+        story(),
         architecture=architecture,
         pythons=python,
         mnist=mnist,
@@ -424,7 +424,7 @@ def bundle_verify(c: Context, folder: str, json_: bool = False) -> None:
     """Compare every file of a bundle with its manifest."""
     from lab.offline import bundle as bundles
 
-    verdict = bundles.verify(Path(folder), Status())
+    verdict = bundles.verify(Path(folder), story())
     print(document({"bundle": verdict.data()}) if json_ else verdict.text())
     verdict.raise_for_status()
 
@@ -442,7 +442,7 @@ def mirror_serve(
     from lab.offline import serve
 
     place = serve.Place(address, port, images_port)
-    serve.serve(ROOT, Path(folder), place, images, Status())
+    serve.serve(ROOT, Path(folder), place, images, story())
 
 
 @task
@@ -451,7 +451,7 @@ def pins(c: Context, json_: bool = False) -> None:
     from lab.lifecycle.opened import toolchain_of
     from lab.toolchain import pins as comparison
 
-    status = Status()
+    status = story()
     found = comparison.look(toolchain_of(load(), status), ROOT, status)
     print(document({"pins": [pin.data() for pin in found]}) if json_ else comparison.text(found))
 
@@ -462,7 +462,7 @@ def pins_verify(c: Context) -> None:
     from lab.toolchain import releases
 
     lab = load()
-    number = releases.verify(lab.root / "toolchain" / "lock.toml", config.cache_folder(), Status())
+    number = releases.verify(lab.root / "toolchain" / "lock.toml", config.cache_folder(), story())
     print(f"{number} pinned files are what the lock file says")
 
 

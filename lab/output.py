@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -12,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TextIO
+
+from lab.progress import History, Running, line
 
 
 def silence_broken() -> bool:
@@ -33,12 +36,19 @@ def silence_broken() -> bool:
 class Status:
     """Named steps with their duration, on stderr; thread-safe, plain lines when not on a terminal.
 
-    `times` maps each finished step to its seconds: the closing summary is made of it.
+    `times` maps each finished step to its seconds: the closing summary is made of it. `history`
+    knows how long steps usually take. Where stderr is no terminal, a line every `every` seconds
+    says which steps run.
     """
 
     stream: TextIO = field(default_factory=lambda: sys.stderr)
     times: dict[str, float] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    history: History | None = None
+    every: float = 30
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+    _running: list[Running] = field(default_factory=list)
+    _idle: threading.Event = field(default_factory=threading.Event)
+    _note: str = ""
 
     def say(self, text: str) -> None:
         """Print one line of the story."""
@@ -47,25 +57,62 @@ class Status:
             print(text, file=self.stream, flush=True)
 
     def note(self, text: str) -> None:
-        """Show what the running step is at: on a terminal only, replaced by the next note."""
-        if not self.stream.isatty():
-            return
+        """Show what the running step is at: on a terminal at once, elsewhere in the next line."""
         with self._lock:
-            self._clear()
-            print(f"  … {text}"[:110], end="", file=self.stream, flush=True)
+            self._note = text
+            if self.stream.isatty():
+                self._clear()
+                told = self._progress() if self._running else text
+                print(f"  … {told}"[:110], end="", file=self.stream, flush=True)
 
     @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Announce `name`, run the block, and print ✓ or ✗ with the seconds it took."""
-        start = time.monotonic()
+    def step(self, name: str, *, part: bool = False) -> Iterator[None]:
+        """Announce `name`, run the block, and print ✓ or ✗ with the seconds it took.
+
+        A `part` of another step is indented, and the summary does not count it again.
+        """
+        usual = self.history.usual(name) if self.history else None
+        step = Running(name, time.monotonic(), usual)
+        with self._lock:
+            if not self._running:
+                self._idle = threading.Event()
+                threading.Thread(target=self._report, args=(self._idle,), daemon=True).start()
+            self._running.append(step)
         self.note(name)
         try:
             yield
         except BaseException:
-            self.say(f"✗ {name}  {time.monotonic() - start:.1f} s")
+            self._finish(step, "  ✗" if part else "✗")
             raise
-        self.times[name] = time.monotonic() - start
-        self.say(f"✓ {name}  {self.times[name]:.1f} s")
+        seconds = self._finish(step, " " if part else "✓")
+        if not part:
+            self.times[name] = seconds
+        if self.history:
+            self.history.add(name, seconds)
+
+    def _finish(self, step: Running, mark: str) -> float:
+        seconds = time.monotonic() - step.started
+        with self._lock:
+            self._running.remove(step)
+            self._note = ""
+            if not self._running:
+                self._idle.set()
+            self.say(f"{mark} {step.name}  {seconds:.1f} s")
+        return seconds
+
+    def _report(self, idle: threading.Event) -> None:
+        """Say how far the running steps are, again and again until none runs."""
+        terminal = self.stream.isatty()
+        while not idle.wait(1 if terminal else self.every):
+            # A stream that was closed needs no progress; the step itself tells of it.
+            with self._lock, contextlib.suppress(OSError, ValueError):
+                if self._running and terminal:
+                    self.note(self._note)
+                elif self._running:
+                    print(f"… {self._progress()}", file=self.stream, flush=True)
+
+    def _progress(self) -> str:
+        return line(self._running, time.monotonic(), self._note)
 
     def _clear(self) -> None:
         if self.stream.isatty():

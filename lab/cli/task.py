@@ -16,7 +16,8 @@ from invoke.exceptions import Exit
 from lab import config, encoding
 from lab.cli.words import WordsTask
 from lab.errors import LabBug, LabError, refusal
-from lab.output import document, silence_broken
+from lab.output import Status, document, silence_broken
+from lab.progress import History
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -63,6 +64,11 @@ def task(body: Callable[..., Any]) -> Task[Any]:
 
     several = [name for name, kind in body.__annotations__.items() if kind == "list[str]"]
     return WordsTask(call, auto_shortflags=False, iterable=several)
+
+
+def story() -> Status:
+    """The story of a task on stderr, which knows how long its steps usually take."""
+    return Status(history=History(config.cache_folder()))
 
 
 def load(**flags: Any) -> config.Lab:

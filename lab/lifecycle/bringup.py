@@ -28,6 +28,7 @@ from lab.host import checkout, doctor, facts, prerequisites
 from lab.host.choices import FILE as CHOICES
 from lab.host.choices import announce, forget, to_remember
 from lab.host.facts import Host
+from lab.images import docker
 from lab.images.builder import Builder
 from lab.lifecycle import snapshots
 from lab.lifecycle.lock import locked
@@ -46,7 +47,7 @@ from lab.machines.vagrantfile import (
 from lab.output import Status
 from lab.parallel import each
 from lab.state import write_aside
-from lab.toolchain import HOST_TOOLS, NODE_TOOLS, Toolchain
+from lab.toolchain import HOST_TOOLS, NODE_TOOLS, Toolchain, forecast
 from lab.toolchain.store import alone
 
 READY = "ready.json"
@@ -160,6 +161,21 @@ def remember_choices(up: Bringup) -> None:
         announce(up.lab, up.toolchain.cache)
 
 
+def announce_work(up: Bringup) -> None:
+    """Say beforehand what is to be built and downloaded, and about how long that takes."""
+    builder = node_builder(up)
+    tools = NODE_TOOLS[up.lab.distribution]
+    known = docker.exists(builder.node_tag(up.lab.distribution))
+    told = forecast.sentence(
+        up.toolchain.work(HOST_TOOLS if known else (*tools, *HOST_TOOLS)),
+        images=not known,
+        processors=up.host.cpus,
+        slowness=wait.host_slowness(),
+    )
+    if told:
+        up.status.say(told)
+
+
 def finish_restore(up: Bringup) -> None:
     """The restore of a snapshot that was cut off, before anything is built on it."""
     if name := snapshots.unfinished(up.lab):
@@ -177,13 +193,12 @@ def remove_surplus(up: Bringup) -> None:
 def make_node_image(up: Bringup) -> None:
     """The image of the machines, everything inside; the host's tools are made beside it."""
     up.tools = up.pool.submit(up.toolchain.bin_folder)
-    builder = Builder(
-        root=up.lab.root,
-        toolchain=up.toolchain,
-        run_args=run_arguments(up.host),
-        status=up.status,
-    )
-    up.image = builder.node(up.lab.distribution)
+    up.image = node_builder(up).node(up.lab.distribution)
+
+
+def node_builder(up: Bringup) -> Builder:
+    """What makes the image of the lab's machines on this host."""
+    return Builder(up.lab.root, up.toolchain, run_arguments(up.host), up.status)
 
 
 def render(up: Bringup) -> dict[str, Any]:
@@ -286,6 +301,7 @@ STEPS: Sequence[Callable[[Bringup], None]] = (
     examine_host,
     install_prerequisites,
     remember_choices,
+    announce_work,
     finish_restore,
     remove_surplus,
     make_node_image,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from lab.errors import PrerequisiteError
 from lab.output import Status
 from lab.platforms import this_platform
 from lab.toolchain import mirror, modules, release, wheel
+from lab.toolchain.forecast import Work
 from lab.toolchain.lock import Item, read_lock
 from lab.toolchain.store import Store, alone, file_digest, place, scratch
 
@@ -153,6 +153,16 @@ class Toolchain:
             for name in in_c
         )
 
+    def work(self, names: Iterable[str]) -> list[Work]:
+        """The items of these that are still to be made, each with the source that will make it."""
+        best = {name: self.sources(name)[:1] for name in dict.fromkeys(names)}
+        return [
+            Work(name, source)
+            for name, sources in best.items()
+            for source in sources
+            if not self._has(name, source)
+        ]
+
     def programs(self, names: Iterable[str]) -> dict[str, Path]:
         """All files of these items by name."""
         tools = self.ensure(list(names)).values()
@@ -197,8 +207,6 @@ class Toolchain:
         raise PrerequisiteError(f"`{name}` cannot be had: {'; '.join(problems)}", hint=hint)
 
     def _make(self, name: str, source: str, key: str) -> dict[str, Path]:
-        start = time.monotonic()
-
         def fill(folder: Path) -> None:
             item = self.items.get(name)
             downloads = self.cache / "downloads"
@@ -214,11 +222,9 @@ class Toolchain:
                 behind = name not in NODE_TOOLS["kubeadm"]
                 modules.build(item.modules, self._root, self.go, folder, self._status, behind)
 
-        files = self._store.add(key, fill)
         verb = {"modules": "built from Go modules"}.get(source, f"from {source}")
-        label = f"{name} {self._version(name, source)}"
-        self._status.say(f"  {label} {verb}  {time.monotonic() - start:.0f} s")
-        return files
+        with self._status.step(f"{name} {self._version(name, source)} {verb}", part=True):
+            return self._store.add(key, fill)
 
     def _wanted_again(self, name: str, digest: str) -> bool:
         """Whether an item that is still to be made is in the same archive as this one."""
