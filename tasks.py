@@ -523,6 +523,15 @@ def pins_verify(c: Context) -> None:
 
 
 @task
+def version(c: Context, json_: bool = False) -> None:
+    """Show the versions of the lab, Kubernetes, Python and this host, for a report of a fault."""
+    from lab.version import versions
+
+    found = versions(ROOT)
+    print(document({"versions": found.data()}) if json_ else found.text())
+
+
+@task
 def test(c: Context, only: str = "") -> None:  # noqa: PT028
     """Run what CI runs: lint, types, unit, integration, refusals, e2e; --only NAME: one suite."""
     from lab import selftest
