@@ -168,7 +168,7 @@ def lab_destroy(c: Context, lab: str | None = None, cache: bool = False) -> None
 @task
 def lab_env(c: Context, lab: str | None = None) -> None:
     """Print what a shell needs to work on the lab by hand: eval "$(invoke lab-env)"."""
-    from lab import practice, runner, stacks
+    from lab import completion, practice, runner, stacks
 
     resolved, tools = practice.opened(load(name=lab))
     stacks.link_plugins(resolved, tools)
@@ -176,6 +176,7 @@ def lab_env(c: Context, lab: str | None = None) -> None:
         print(f"unset {name}")
     for name, value in stacks.environment(resolved, tools).items():
         print(f"export {name}={shlex.quote(value)}")
+    print(completion.line(ROOT))
 
 
 @task
