@@ -110,6 +110,7 @@ def lab_destroy(c: Context, lab: str | None = None, cache: bool = False) -> None
 def lab_env(c: Context, lab: str | None = None) -> None:
     """Print what a shell needs to work on the lab by hand: eval "$(invoke lab-env)"."""
     from lab import runner
+    from lab.cli import completion
     from lab.cluster import stacks
     from lab.lifecycle.opened import opened
 
@@ -119,6 +120,7 @@ def lab_env(c: Context, lab: str | None = None) -> None:
         print(f"unset {name}")
     for name, value in found.environment.items():
         print(f"export {name}={shlex.quote(value)}")
+    print(completion.line(ROOT))
 
 
 @task
@@ -464,6 +466,15 @@ def pins_verify(c: Context) -> None:
     lab = load()
     number = releases.verify(lab.root / "toolchain" / "lock.toml", config.cache_folder(), story())
     print(f"{number} pinned files are what the lock file says")
+
+
+@task
+def version(c: Context, json_: bool = False) -> None:
+    """Show the versions of the lab, Kubernetes, Python and this host, for a report of a fault."""
+    from lab.version import versions
+
+    found = versions(ROOT)
+    print(document({"versions": found.data()}) if json_ else found.text())
 
 
 @task

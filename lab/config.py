@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.errors import ConfigError, Problem
+from lab.patterns import networks, numbers, subnets
 
 AUTO = "auto"
 MOST_MACHINES = 6
@@ -39,6 +40,11 @@ PODS = IPv4Network("10.244.0.0/16")
 SERVICES = IPv4Network("10.96.0.0/16")
 # The lab's image registry: its name on machines and in the cluster.
 REGISTRY = "registry.lab:5000"
+# What the networks of pods and Services may have.
+INNER_PREFIXES = range(12, 21)
+# MiB of one machine.
+LEAST_MEMORY, MOST_MEMORY = 1024, 1024 * 1024
+NAME = r"[a-z]([a-z0-9-]{0,18}[a-z0-9])?"
 
 
 @dataclass(frozen=True)
@@ -154,7 +160,25 @@ def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
 
 # ---------------------------------------------------------------- rules: raw value -> value
 
-Rule = Callable[[Any], Any]
+
+@dataclass(frozen=True)
+class Rule:
+    """What one key allows: `check` turns a raw value into the key's value, or raises ValueError.
+
+    `schema` is a JSON Schema for the same raw values: lab.schema.json is made of it.
+    """
+
+    check: Callable[[Any], Any]
+    schema: Mapping[str, Any]
+
+    def __call__(self, value: Any) -> Any:
+        """The value of the key. Raises ValueError with the rule that a raw value breaks."""
+        return self.check(value)
+
+
+def _texts(pattern: str) -> dict[str, Any]:
+    """A schema of the texts that match a regular expression as a whole."""
+    return {"type": "string", "pattern": f"^(?:{pattern})$"}
 
 
 def _choice(allowed: Sequence[str]) -> Rule:
@@ -163,7 +187,7 @@ def _choice(allowed: Sequence[str]) -> Rule:
             raise ValueError(f"must be one of {', '.join(allowed)}{_did_you_mean(value, allowed)}")
         return str(value)
 
-    return rule
+    return Rule(rule, {"enum": list(allowed)})
 
 
 def _schema(value: Any) -> int:
@@ -176,14 +200,19 @@ def _number(low: int, high: int, *, auto: bool = False) -> Rule:
     def rule(value: Any) -> int | None:
         if auto and value == AUTO:
             return None
-        number = int(value) if isinstance(value, str) and value.isdigit() else value
+        digits = isinstance(value, str) and value.isascii() and value.isdigit()
+        number = int(value) if digits else value
         if isinstance(number, bool) or not isinstance(number, int) or not low <= number <= high:
             raise ValueError(
                 f"must be a whole number from {low} to {high}" + (' or "auto"' if auto else "")
             )
         return number
 
-    return rule
+    forms = [
+        {"type": "integer", "minimum": low, "maximum": high},
+        _texts(f"0*(?:{numbers(low, high)})"),
+    ]
+    return Rule(rule, {"anyOf": [{"enum": [AUTO]}, *forms] if auto else forms})
 
 
 def _control_planes(value: Any) -> int:
@@ -193,18 +222,22 @@ def _control_planes(value: Any) -> int:
 
 
 def _memory(value: Any) -> int:
-    found = re.fullmatch(r"(\d+) ?(M|MB|MiB|G|GB|GiB)?", str(value), re.IGNORECASE)
+    form = r"([0-9]+) ?(M|MB|MiB|G|GB|GiB)?"
+    found = re.fullmatch(form, str(value), re.IGNORECASE | re.ASCII)
     if isinstance(value, bool) or not found:
         raise ValueError('must be MiB as a number, or a text such as "2GiB"')
     unit = 1024 if (found[2] or "M").upper().startswith("G") else 1
     megabytes = int(found[1]) * unit
-    if not 1024 <= megabytes <= 1024 * 1024:
+    if not LEAST_MEMORY <= megabytes <= MOST_MEMORY:
         raise ValueError("must be at least 1024 MiB and at most 1 TiB")
     return megabytes
 
 
 def _network(value: Any) -> IPv4Network:
     try:
+        # IPv4Network also takes integers, netmasks and leading zeros.
+        if not re.fullmatch(r"[0-9.]+/[1-9]?[0-9]", str(value)):
+            raise ValueError
         return IPv4Network(value)
     except ValueError:
         raise ValueError('must be a network such as "10.244.0.0/16"') from None
@@ -212,7 +245,7 @@ def _network(value: Any) -> IPv4Network:
 
 def _inner_network(value: Any) -> IPv4Network:
     network = _network(value)
-    if not 12 <= network.prefixlen <= 20:
+    if network.prefixlen not in INNER_PREFIXES:
         raise ValueError("must have a prefix from /12 to /20")
     return network
 
@@ -232,11 +265,11 @@ def _matching(pattern: str, rule: str) -> Rule:
             raise ValueError(rule)
         return value
 
-    return check
+    return Rule(check, _texts(pattern))
 
 
 def _name(value: Any) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"[a-z]([a-z0-9-]{0,18}[a-z0-9])?", value):
+    if not isinstance(value, str) or not re.fullmatch(NAME, value):
         rule = "must be at most 20 lower-case letters, digits and dashes, beginning with a letter"
         raise ValueError(rule)
     if value in SHARED:
@@ -244,34 +277,43 @@ def _name(value: Any) -> str:
     return value
 
 
+# How memory may be written: MiB as a number, or a text with or without a unit.
+MEMORY = (
+    {"type": "integer", "minimum": LEAST_MEMORY, "maximum": MOST_MEMORY},
+    _texts(f"0*(?:{numbers(LEAST_MEMORY, MOST_MEMORY)}) ?(?:[Mm](?:[Ii]?[Bb])?)?"),
+    _texts(f"0*(?:{numbers(LEAST_MEMORY // 1024, MOST_MEMORY // 1024)}) ?[Gg](?:[Ii]?[Bb])?"),
+)
 KEYS: Mapping[str, Rule] = {
-    "version": _schema,
-    "name": _name,
+    "version": Rule(_schema, {"enum": [1, "1"]}),
+    "name": Rule(_name, {**_texts(NAME), "not": {"enum": list(SHARED)}}),
     "provider": _choice(PROVIDERS),
     "distribution": _choice(DISTRIBUTIONS),
-    "kubernetes": _matching(r"auto|\d+\.\d+\.\d+", 'must be "auto" or a version such as "1.35.4"'),
+    "kubernetes": _matching(
+        r"auto|[0-9]+\.[0-9]+\.[0-9]+", 'must be "auto" or a version such as "1.35.4"'
+    ),
     "source": _choice(SOURCES),
-    "mirror": _matching(r".*", "must be a folder or an http(s) address"),
-    "machines.control_planes": _control_planes,
+    "mirror": _matching(r"[^\n]*", "must be a folder or an http(s) address"),
+    "machines.control_planes": Rule(_control_planes, {"enum": [1, 3, "1", "3"]}),
     "machines.workers": _number(0, 5, auto=True),
     "machines.cpus": _number(1, 64),
-    "machines.memory": _memory,
-    "network.subnet": _subnet,
-    "network.pods": _inner_network,
-    "network.services": _inner_network,
+    "machines.memory": Rule(_memory, {"anyOf": MEMORY}),
+    "network.subnet": Rule(_subnet, _texts(f"{AUTO}|{subnets(PRIVATE, 24)}")),
+    "network.pods": Rule(_inner_network, _texts(networks(INNER_PREFIXES))),
+    "network.services": Rule(_inner_network, _texts(networks(INNER_PREFIXES))),
     "network.registry_mirror": _matching(
-        r"(https?://[A-Za-z0-9.-]+(:\d+)?)?", "must be an http(s) address without a path"
+        r"(https?://[A-Za-z0-9.-]+(:[0-9]+)?)?", "must be an http(s) address without a path"
     ),
-    "network.ca": _matching(r".*", "must be a file of PEM certificates"),
+    "network.ca": _matching(r"[^\n]*", "must be a file of PEM certificates"),
     "ports.api": _number(1024, 65535, auto=True),
     "ports.http": _number(1024, 65535, auto=True),
     "ports.registry": _number(1024, 65535, auto=True),
     "ports.ssh": _number(1024, 65535 - MOST_MACHINES, auto=True),
 }
+TABLES = frozenset(key.split(".")[0] for key in KEYS if "." in key)
 FORWARD_KEYS: Mapping[str, Rule] = {
     "host": _number(1024, 65535),
     "guest": _number(1, 65535),
-    "machine": _matching(r"(control-plane|worker)-\d", "must be the name of a machine"),
+    "machine": _matching(r"(control-plane|worker)-[0-9]", "must be the name of a machine"),
 }
 
 
@@ -418,10 +460,12 @@ def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """{"machines": {"cpus": 2}} -> {"machines.cpus": 2}"""
     flat: dict[str, Any] = {}
     for key, value in table.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{key}.")
+        # A dot inside a key, `"machines.cpus" = 2`, is no table: no known key has such a name.
+        name = f"{prefix}{key}" if "." not in key else f'{prefix}"{key}"'
+        if isinstance(value, dict) and (value or name in TABLES):
+            flat |= _flatten(value, f"{name}.")
         else:
-            flat[f"{prefix}{key}"] = value
+            flat[name] = value
     return flat
 
 

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from lab.state import existing
+from lab.version import versions
 
 
 class LabError(Exception):
@@ -189,8 +190,9 @@ class LabBug(LabError):
 
     @classmethod
     def wrap(cls, error: Exception, folder: Path) -> LabBug:
-        """Keep the traceback of any exception in a log, and say where it is."""
-        told, text = f"{type(error).__name__}: {error}", "".join(traceback.format_exception(error))
+        """Keep the versions and the traceback of any exception in a log, and say where it is."""
+        told = f"{type(error).__name__}: {error}"
+        text = f"{versions().text()}\n\n{''.join(traceback.format_exception(error))}"
         log = folder / "bug.log"
         try:
             folder.mkdir(exist_ok=True)

@@ -103,6 +103,11 @@ def test_a_python_without_venv_is_passed_over(checkout: Path) -> None:
     assert started(checkout, WITHOUT_VENV="python3.13").endswith("\nmade by python3.12\n")
 
 
+def test_a_python_can_be_named(checkout: Path) -> None:
+    """CI tries the oldest one, beside which its host has a newer one."""
+    assert started(checkout, LAB_PYTHON="python3.11").endswith("\nmade by python3.11\n")
+
+
 def test_another_apt_get_does_not_stop_it(checkout: Path) -> None:
     """A host that has just been started updates itself."""
     story = started(checkout, WITHOUT_VENV=" ".join(PYTHONS))

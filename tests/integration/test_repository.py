@@ -38,3 +38,13 @@ def test_verification_is_never_switched_off() -> None:
 
 def test_no_path_of_this_machine() -> None:
     assert matches(re.escape(f"{ROOT}/")) == ""
+
+
+def test_files_are_written_as_the_editorconfig_says() -> None:
+    """UTF-8 with LF, no blanks at the end of a line, and a newline at the end of the file."""
+    names = output("git", "-C", str(ROOT), "grep", "-lI", "").splitlines()
+    for name in names:
+        text = (ROOT / name).read_bytes().decode()
+        assert text.endswith("\n") and "\r" not in text, name
+        # Two blanks at the end of a line of Markdown are a line break.
+        assert name.endswith(".md") or not re.search(r"[ \t]$", text, re.MULTILINE), name

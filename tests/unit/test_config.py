@@ -190,3 +190,17 @@ def test_cache_folder(tmp_path: Path) -> None:
         found = config.cache_folder({variable: str(tmp_path)})
         assert found == tmp_path / "kubernetes-lecture-lab"
     assert config.cache_folder({}).is_absolute()
+
+
+@pytest.mark.parametrize("text", ['"machines.cpus" = 2', "provider = {}", "unknown = {}"])
+def test_what_only_looks_like_a_key_is_refused(tmp_path: Path, text: str) -> None:
+    """A dot inside a key, and an empty table in the place of a value, were passed over."""
+    (tmp_path / "lab.toml").write_text(text)
+    with pytest.raises(ConfigError):
+        config.load(tmp_path, {}, {})
+
+
+def test_an_empty_table_of_keys_is_no_mistake(tmp_path: Path) -> None:
+    """As it is when the headings of lab.toml are uncommented, and no key is."""
+    (tmp_path / "lab.toml").write_text("[machines]\n[network]\n[ports]\n")
+    assert config.load(tmp_path, {}, {}).cpus == 2

@@ -21,7 +21,8 @@ from lab.host import doctor
 from tests.unit.conftest import ROOT
 
 VARIABLE = re.compile(r"\bLAB_[A-Z_]+\b")
-DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
+DOCS = [*(ROOT / name for name in PAGES), *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def commands() -> Iterator[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab import errors
+from lab.version import versions
 
 
 def test_exit_codes_are_these() -> None:
@@ -32,7 +33,8 @@ def test_a_bug_keeps_its_traceback(tmp_path: Path) -> None:
         bug = errors.LabBug.wrap(cause, tmp_path / ".lab")
     assert bug.exit_code == 70
     assert bug.log
-    assert "Traceback" in bug.log.read_text()
+    told = bug.log.read_text()
+    assert told.startswith(versions().text()) and "Traceback" in told
 
 
 def test_a_bug_whose_log_cannot_be_written_tells_everything(tmp_path: Path) -> None:
@@ -42,7 +44,7 @@ def test_a_bug_whose_log_cannot_be_written_tells_everything(tmp_path: Path) -> N
     except RuntimeError as cause:
         bug = errors.LabBug.wrap(cause, tmp_path / "file" / ".lab")
     assert bug.exit_code == 70
-    assert "Traceback" in bug.message
+    assert versions().text() in bug.message and "Traceback" in bug.message
 
 
 @pytest.mark.parametrize(
