@@ -157,13 +157,14 @@ def exercise_list(c: Context, json_: bool = False) -> None:
 
 
 @task
-def exercise_up(c: Context, names: Words, lab: str | None = None) -> None:
+def exercise_up(c: Context, names: Words, lab: str | None = None, all_: bool = False) -> None:
     """Deploy these exercises, or --all: `pulumi up --stack NAME`, unasked."""
     from lab.exercises import practice
 
     status = story()
-    practice.deploy(load(name=lab), names, status)
-    status.say(f"next: invoke check {' '.join(names)}")
+    wanted = practice.wanted(names, every=all_)
+    practice.deploy(load(name=lab), wanted, status)
+    status.say(f"next: invoke check {wanted}")
 
 
 @task
@@ -175,11 +176,11 @@ def exercise_preview(c: Context, name: str, lab: str | None = None) -> None:
 
 
 @task
-def exercise_down(c: Context, names: Words, lab: str | None = None) -> None:
+def exercise_down(c: Context, names: Words, lab: str | None = None, all_: bool = False) -> None:
     """Delete everything that these exercises, or --all, deployed."""
     from lab.exercises import practice
 
-    practice.withdraw(load(name=lab), names, story())
+    practice.withdraw(load(name=lab), practice.wanted(names, every=all_), story())
 
 
 @task
@@ -187,6 +188,7 @@ def check(
     c: Context,
     names: Words,
     lab: str | None = None,
+    all_: bool = False,
     hint: int = 0,
     json_: bool = False,
     junit: str | None = None,
@@ -194,7 +196,7 @@ def check(
     """Check these exercises, or --all: what works, what does not, and why; --hint 1 to 3."""
     from lab.exercises import practice
 
-    report = practice.check(load(name=lab), names, story())
+    report = practice.check(load(name=lab), practice.wanted(names, every=all_), story())
     if junit:
         write_aside(Path(junit), report.junit, mode=0o644)
     print(document(report.data()) if json_ else report.text(hints=hint))
@@ -203,23 +205,35 @@ def check(
 
 @task
 def grade(
-    c: Context, name: str, lab: str | None = None, output: str = "grade", student: str = ""
+    c: Context,
+    names: Words,
+    lab: str | None = None,
+    all_: bool = False,
+    output: str = "grade",
+    student: str = "",
 ) -> None:
-    """Check one exercise, or --all, and write the report in every form into a folder."""
+    """Check these exercises, or --all, and write the report in every format into a folder."""
     from lab.exercises import practice
 
-    report, files = practice.grade(load(name=lab), name, Path(output), student, story())
+    wanted = practice.wanted(names, every=all_)
+    report, files = practice.grade(load(name=lab), wanted, Path(output), student, story())
     print("\n".join([report.text(), *map(str, files)]))
     report.raise_for_errors()
 
 
 @task
-def mutants(c: Context, names: Words, lab: str | None = None, json_: bool = False) -> None:
+def mutants(
+    c: Context,
+    names: Words,
+    lab: str | None = None,
+    all_: bool = False,
+    json_: bool = False,
+) -> None:
     """Try wrong answers to these exercises, or --all: each must fail its check."""
     from lab.exercises import mutants as laboratory
     from lab.exercises import practice
 
-    outcomes = practice.try_mutants(load(name=lab), names, story())
+    outcomes = practice.try_mutants(load(name=lab), practice.wanted(names, every=all_), story())
     rows = list(laboratory.table(outcomes))
     print(
         document({"mutants": [outcome.data() for outcome in outcomes]})

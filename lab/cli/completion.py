@@ -36,7 +36,7 @@ ARGUMENTS: Mapping[str, str] = {
     "exercise-preview": EXERCISES,
     "exercise-up": f"{EXERCISES}+",
     "experiment": ",".join(PARTS),
-    "grade": EXERCISES,
+    "grade": f"{EXERCISES}+",
     "lab-snapshot": "@snapshots+",
     "lab-ssh": "@machines",
     "lint": f"{FILES}+",
@@ -44,8 +44,6 @@ ARGUMENTS: Mapping[str, str] = {
     "mnist-run": ",".join(WAYS),
     "mutants": f"{EXERCISES}+",
 }
-# Tasks with exercises that do not take --all (lab/practice.py).
-ONE_EXERCISE = ("exercise-preview",)
 # By flag: what its value is; values of other flags are not completed.
 VALUES: Mapping[str, str] = {
     "--app": FILES,
@@ -88,17 +86,15 @@ def table(tasks: Mapping[str, Task[Any]]) -> str:
         if argument.takes_value
     }
     lines = [
-        " ".join(["task", name, ARGUMENTS.get(name, NOTHING), *_flags(name, context)])
+        " ".join(["task", name, ARGUMENTS.get(name, NOTHING), *_flags(context)])
         for name, context in contexts.items()
     ]
     lines += [f"value {flag} {VALUES.get(flag, NOTHING)}" for flag in sorted(flags)]
     return HEADING + "\n".join(lines) + "\n"
 
 
-def _flags(name: str, context: ParserContext) -> Iterator[str]:
+def _flags(context: ParserContext) -> Iterator[str]:
     """The flags of a task that a user types; a flag that is on gets its --no- form."""
-    if ARGUMENTS.get(name, NOTHING).startswith(EXERCISES) and name not in ONE_EXERCISE:
-        yield "--all"
     negated = {flag: inverse for inverse, flag in context.inverse_flags.items()}
     for flag in sorted(context.flags):
         yield negated.get(flag, flag)

@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from invoke import Task
 from invoke.exceptions import Exit
@@ -62,7 +62,7 @@ def task(body: Callable[..., Any]) -> Task[Any]:
                 print(document({"error": {**failure, "hint": known.hint}}))
             raise Exit(str(known), known.exit_code) from None
 
-    several = [name for name, kind in body.__annotations__.items() if kind == "list[str]"]
+    several = [name for name, kind in get_type_hints(body).items() if kind == list[str]]
     return WordsTask(call, auto_shortflags=False, iterable=several)
 
 

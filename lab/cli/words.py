@@ -1,22 +1,26 @@
 """Tasks that take several words, as `invoke lint *.yaml` gives them.
 
-Invoke's parser asks a task one and the same question to learn whether it may be given another word
-and whether it still lacks one. So an argument of several words lacks exactly as many as were typed,
-which is counted before. Such a task is the last of its command line.
+Invoke's parser uses one property for both "needs a value" and "accepts another". So an argument of
+several words must know its length beforehand: the words are counted before the parser runs. Such a
+task is the last one of its command line.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_type_hints
 
 from invoke import Task
 from invoke.exceptions import ParseError
 from invoke.parser import Argument, ParserContext
 
-# The type of a task's parameter that takes one word or more.
-Words = list[str]
+# The flag of a task that stands for every word: with it, a task needs none.
+EVERY = "--all"
+
+
+class Words(list[str]):
+    """The type of a task's parameter that takes one word or more."""
 
 
 class Several(Argument):
@@ -55,10 +59,10 @@ class WordsTask(Task[Any]):
         """The task's arguments as Invoke's parser wants them."""
         arguments = super().get_arguments(ignore_unknown_help)
         words = count(sys.argv[1:], self.name.replace("_", "-"), arguments)
-        kinds = self.body.__annotations__
+        kinds = get_type_hints(self.body)
 
         def made(one: Argument) -> Argument:
-            if kinds.get(str(one.name)) == "Words":
+            if kinds.get(str(one.name)) is Words:
                 return Several(str(one.name), words)
             if one.kind is int:
                 return Whole(
@@ -70,14 +74,16 @@ class WordsTask(Task[Any]):
 
 
 def count(argv: Sequence[str], task: str, arguments: Sequence[Argument]) -> int:
-    """How many words a command line has for a task, flags and their values left out; one at least.
+    """How many words a command line has for a task, flags and their values left out.
 
-    A flag that nobody knows is no word; Invoke takes it for one that is missing.
+    At least one, unless the task has the flag EVERY and it is typed. Unknown flags are not counted.
     """
     context = ParserContext(args=arguments)
     rest = argv[argv.index(task) + 1 :] if task in argv else ()
-    words, value = 0, False
+    words, least, value = 0, 1, False
     for token in rest:
+        if token == EVERY and EVERY in context.flags:
+            least = 0
         if value:
             value = False
         elif token in context.flags:
@@ -86,4 +92,4 @@ def count(argv: Sequence[str], task: str, arguments: Sequence[Argument]) -> int:
             break
         elif token == "-" or not token.startswith("-"):
             words += 1
-    return max(words, 1)
+    return max(words, least)

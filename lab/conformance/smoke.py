@@ -43,7 +43,7 @@ def run(lab: Lab, names: Sequence[str], folder: Path, status: Status) -> Smoke:
     folder.mkdir(parents=True, exist_ok=True)
     existed = opened.exists(lab)
     before: set[str] | None = None
-    wanted = names or [practice.ALL]
+    wanted = practice.Wanted(tuple(names), every=not names)
     try:
         bringup.up(lab, status)
         before = practice.deployed(lab)
@@ -61,4 +61,5 @@ def run(lab: Lab, names: Sequence[str], folder: Path, status: Status) -> Smoke:
             if not existed:
                 operations.destroy(lab, status)
             elif before is not None:
-                practice.withdraw(lab, sorted(practice.deployed(lab) - before), status)
+                new = practice.Wanted(tuple(sorted(practice.deployed(lab) - before)))
+                practice.withdraw(lab, new, status)

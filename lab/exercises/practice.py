@@ -1,4 +1,4 @@
-"""What a student does with a running lab: deploy an exercise, check it, take it away."""
+"""What a student does with a running lab: deploy exercises, check them, remove them."""
 
 from __future__ import annotations
 
@@ -19,17 +19,42 @@ from lab.output import Status
 from lab.parallel import each
 from lab.toolchain.release import reachable
 
-# Every exercise. Invoke takes a flag that it does not know for the name that it misses.
-ALL = "--all"
-# Pulumi programs that run at the same time.
+# Pulumi programs that run at the same time on a usual machine.
 AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The exercises that a user names; `every` stands for all that the lab is ready for."""
+
+    names: tuple[str, ...] = ()
+    every: bool = False
+
+    def __str__(self) -> str:
+        return "--all" if self.every else " ".join(self.names)
+
+    def exercises(self, root: Path) -> list[Exercise]:
+        """The exercises of the checkout `root`. Raises NotFoundError for an unknown name."""
+        if self.every:
+            return catalogue.discover(root)
+        return [catalogue.find(root, name) for name in self.names]
+
+
+def wanted(names: Sequence[str], *, every: bool) -> Wanted:
+    """What a user typed: names, or --all. Raises ConfigError for both and for neither."""
+    if every == bool(names):
+        raise ConfigError(
+            "give the names of exercises, or --all" + (", and not both" if every else ""),
+            hint="invoke exercise-list",
+        )
+    return Wanted(tuple(names), every)
 
 
 @dataclass(frozen=True)
 class Selection:
     """Exercises of a running lab.
 
-    `left_out` are those that the lab is not ready for, with what it lacks for each.
+    `left_out` maps the exercises that the lab is not ready for to what it lacks.
     """
 
     exercises: tuple[Exercise, ...]
@@ -37,41 +62,36 @@ class Selection:
     opened: Opened
 
 
-def deploy(lab: Lab, names: Sequence[str], status: Status) -> None:
-    """Bring exercises up, several at once.
-
-    Raises CommandError with Pulumi's words when that fails.
-    """
-    chosen = select(lab, names, status)
+def deploy(lab: Lab, what: Wanted, status: Status) -> None:
+    """Deploy exercises, several at once. Raises CommandError with Pulumi's output on failure."""
+    chosen = select(lab, what, status)
     stacks = chosen.opened.stacks(status)
-    with locked(chosen.opened.lab, f"exercise-up {' '.join(names)}", status):
+    with locked(chosen.opened.lab, f"exercise-up {what}", status):
         _change(chosen.exercises, "exercise", stacks.up, status)
 
 
 def preview(lab: Lab, name: str, status: Status) -> str:
-    """What `deploy` would change, in Pulumi's words. Raises ConfigError for ALL."""
-    if name == ALL:
-        raise ConfigError("exercise-preview takes one exercise", hint="invoke exercise-list")
-    chosen = select(lab, [name], status)
+    """What `deploy` would change, as Pulumi prints it."""
+    chosen = select(lab, Wanted((name,)), status)
     return chosen.opened.stacks(status).preview(name)
 
 
-def withdraw(lab: Lab, names: Sequence[str], status: Status) -> None:
-    """Take exercises away again, several at once; one that is not there is no error.
+def withdraw(lab: Lab, what: Wanted, status: Status) -> None:
+    """Remove exercises, several at once; skips those that are not deployed.
 
-    What they need to be deployed they do not need now.
+    Requirements for deploying are not checked.
     """
-    named = _named(lab, names)
+    named = what.exercises(lab.root)
     found = running(lab)
     stacks = found.stacks(status)
-    with locked(found.lab, f"exercise-down {' '.join(names)}", status):
+    with locked(found.lab, f"exercise-down {what}", status):
         _change(named, "remove", stacks.destroy, status)
 
 
 def _change(
     chosen: Sequence[Exercise], verb: str, change: Callable[[str], None], status: Status
 ) -> None:
-    """Change the stack of each exercise, several at once, each a step of the story."""
+    """Change the stack of each exercise, several at once, each as a step of its own."""
 
     def one(exercise: Exercise) -> None:
         with status.step(f"{verb} `{exercise.name}`"):
@@ -81,15 +101,15 @@ def _change(
 
 
 def deployed(lab: Lab) -> set[str]:
-    """The names of the exercises whose stacks hold resources."""
+    """The names of the exercises whose stacks have resources."""
     stacks = opened(lab).stacks(Status())
     names = [exercise.name for exercise in catalogue.discover(lab.root)]
     return {name for name in names if stacks.resources(name)}
 
 
-def check(lab: Lab, names: Sequence[str], status: Status) -> grading.Report:
+def check(lab: Lab, what: Wanted, status: Status) -> grading.Report:
     """Check exercises."""
-    return _judge(select(lab, names, status))
+    return _judge(select(lab, what, status))
 
 
 def _judge(chosen: Selection) -> grading.Report:
@@ -98,43 +118,45 @@ def _judge(chosen: Selection) -> grading.Report:
 
 
 def grade(
-    lab: Lab, name: str, folder: Path, student: str, status: Status
+    lab: Lab, what: Wanted, folder: Path, student: str, status: Status
 ) -> tuple[grading.Report, list[Path]]:
-    """Check, and write the report in every form into `folder`; the report and the files."""
-    chosen = select(lab, [name], status)
+    """Check exercises and write the report in every format into `folder`; the report, the files.
+
+    `student` is the name on the report, by default the lab's name.
+    """
+    chosen = select(lab, what, status)
     made = _judge(chosen)
     evidence = report.gather(chosen.opened.cluster, chosen.exercises)
     return made, report.write(made, evidence, folder, student or chosen.opened.lab.name)
 
 
-def try_mutants(lab: Lab, names: Sequence[str], status: Status) -> list[mutants.Outcome]:
+def try_mutants(lab: Lab, what: Wanted, status: Status) -> list[mutants.Outcome]:
     """Try the wrong answers to exercises."""
-    chosen = select(lab, names, status)
-    with locked(chosen.opened.lab, f"mutants {' '.join(names)}", status):
+    chosen = select(lab, what, status)
+    with locked(chosen.opened.lab, f"mutants {what}", status):
         return mutants.Laboratory(chosen.opened, status).run(chosen.exercises)
 
 
-def select(lab: Lab, names: Sequence[str], status: Status) -> Selection:
-    """The exercises of these names, or for ALL those that the lab is ready for.
+def select(lab: Lab, what: Wanted, status: Status) -> Selection:
+    """The exercises that a user wants; of --all those that the lab is ready for.
 
-    Raises NotFoundError for an unknown name, PrerequisiteError for a named exercise that needs more
-    machines or an image that is still to be made, and what `running` raises.
+    Raises NotFoundError for an unknown name, PrerequisiteError for a named exercise that lacks
+    machines or an image, and what `running` raises.
     """
-    every = ALL in names
-    named = _named(lab, names)
+    named = what.exercises(lab.root)
     found = running(lab)
     chosen, left_out = [], {}
     for exercise in named:
         try:
             lack, hint = lacking(found, exercise)
         except ResourceError as error:
-            # A registry that is down is no reason to leave all the others out.
-            if not every:
+            # A registry that is down is no reason to leave out all the others.
+            if not what.every:
                 raise
             lack, hint = f"exercise `{exercise.name}`: {error.message}", error.hint
         if not lack:
             chosen.append(exercise)
-        elif every:
+        elif what.every:
             left_out[exercise.name] = lack
             status.say(f"left out: {lack} ({hint})")
         else:
@@ -142,14 +164,8 @@ def select(lab: Lab, names: Sequence[str], status: Status) -> Selection:
     return Selection(tuple(chosen), left_out, found)
 
 
-def _named(lab: Lab, names: Sequence[str]) -> list[Exercise]:
-    if ALL in names:
-        return catalogue.discover(lab.root)
-    return [catalogue.find(lab.root, name) for name in names]
-
-
 def lacking(opened: Opened, exercise: Exercise) -> tuple[str, str]:
-    """What a lab lacks for an exercise, and what to do about it; empty when it is ready for it.
+    """What a lab lacks for an exercise, and the next command; both empty when it is ready.
 
     Raises ResourceError when the registry does not answer.
     """

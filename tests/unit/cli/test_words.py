@@ -18,10 +18,15 @@ def program(seen: Given) -> Program:
     """Invoke with a task of several words, and one of none."""
 
     def look_at(
-        c: Context, names: Words, lab: str | None = None, json_: bool = False, some: bool = True
+        c: Context,
+        names: Words,
+        lab: str | None = None,
+        json_: bool = False,
+        some: bool = True,
+        all_: bool = False,
     ) -> None:
         """Takes names."""
-        seen.update(names=names, lab=lab, json=json_, some=some)
+        seen.update(names=names, lab=lab, json=json_, some=some, every=all_)
 
     def other(c: Context) -> None:
         seen.update(other=True)
@@ -47,7 +52,8 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> Given:
         ("look-at a b c", ["a", "b", "c"]),
         ("look-at a.yaml - b.yaml", ["a.yaml", "-", "b.yaml"]),
         ("look-at -", ["-"]),
-        ("look-at --all", ["--all"]),
+        ("look-at --all", []),
+        ("look-at --all --lab second", []),
         ("look-at a look-at other", ["a", "look-at", "other"]),
         ("look-at a --names b", ["a", "b"]),
     ],
@@ -66,6 +72,7 @@ def test_words(monkeypatch: pytest.MonkeyPatch, words: str, names: list[str]) ->
 )
 def test_flags_among_them(monkeypatch: pytest.MonkeyPatch, words: str) -> None:
     seen = run(monkeypatch, *words.split())
+    assert seen.pop("every") is False
     assert seen == {"names": ["a", "b"], "lab": "second", "json": True, "some": False}
 
 

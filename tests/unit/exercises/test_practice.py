@@ -63,9 +63,18 @@ def test_a_lab_without_a_record_of_machines(
     assert not lab.state.exists()
 
 
-def test_a_preview_is_of_one_exercise(lab: Lab) -> None:
-    with pytest.raises(ConfigError, match="takes one exercise"):
-        practice.preview(lab, practice.ALL, Status(io.StringIO()))
+@pytest.mark.parametrize(
+    ("names", "every", "said"),
+    [(["pod"], False, "pod"), (["pod", "job"], False, "pod job"), ([], True, "--all")],
+)
+def test_what_a_user_wants(names: list[str], every: bool, said: str) -> None:
+    assert str(practice.wanted(names, every=every)) == said
+
+
+@pytest.mark.parametrize(("names", "every"), [([], False), (["pod"], True)])
+def test_names_and_all_exclude_each_other(names: list[str], every: bool) -> None:
+    with pytest.raises(ConfigError, match="give the names of exercises, or --all"):
+        practice.wanted(names, every=every)
 
 
 def test_what_cannot_be_deployed_can_be_taken_away(
@@ -76,10 +85,10 @@ def test_what_cannot_be_deployed_can_be_taken_away(
     monkeypatch.setattr(stacks.Stacks, "destroy", lambda self, name: gone.append(name))
     status = Status(io.StringIO())
     with pytest.raises(PrerequisiteError):
-        practice.deploy(alone, ["scheduling"], status)
-    practice.withdraw(alone, ["scheduling"], status)
+        practice.deploy(alone, practice.Wanted(("scheduling",)), status)
+    practice.withdraw(alone, practice.Wanted(("scheduling",)), status)
     assert gone == ["scheduling"]
-    practice.withdraw(alone, [practice.ALL], status)
+    practice.withdraw(alone, practice.Wanted(every=True), status)
     assert set(gone) == {exercise.name for exercise in catalogue.discover(ROOT)}
 
 
@@ -116,7 +125,7 @@ def test_an_image_that_nobody_can_pull(
     monkeypatch.setattr(Cluster, "get", lambda *_: nodes)
     monkeypatch.setattr(practice, "reachable", reachable)
     story = io.StringIO()
-    chosen = practice.select(lab, [practice.ALL], Status(story))
+    chosen = practice.select(lab, practice.Wanted(every=True), Status(story))
     named = "exercise `scheduling` needs the image registry.k8s.io/kube-scheduler: k3s does not "
     named += "bring it, and registry.k8s.io cannot be reached"
     assert ("scheduling" in {one.name for one in chosen.exercises}) is ready
@@ -125,7 +134,7 @@ def test_an_image_that_nobody_can_pull(
     assert set(asked) <= {"https://registry.k8s.io"}
     if not ready:
         with pytest.raises(PrerequisiteError, match="cannot be reached") as caught:
-            practice.select(lab, ["scheduling"], Status(story))
+            practice.select(lab, practice.Wanted(("scheduling",)), Status(story))
         assert caught.value.hint == "invoke lab-up --lab second --distribution kubeadm"
 
 

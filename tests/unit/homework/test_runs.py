@@ -426,12 +426,12 @@ def test_all_is_without_what_a_registry_that_is_down_may_have(
     monkeypatch.setattr(registry.http.client, "HTTPConnection", Registry)
     monkeypatch.setattr(Registry, "fails", True)
     lab = replace(lab, root=ROOT)
-    chosen = practice.select(lab, [practice.ALL], Status(stream=story))
+    chosen = practice.select(lab, practice.Wanted(every=True), Status(stream=story))
     assert "pod" in [exercise.name for exercise in chosen.exercises]
     assert "registry does not answer" in chosen.left_out["mnist"]
     assert "left out: exercise `mnist`: the lab's registry does not answer" in story.getvalue()
     with pytest.raises(ResourceError, match="does not answer"):
-        practice.select(lab, ["mnist"], Status(stream=story))
+        practice.select(lab, practice.Wanted(("mnist",)), Status(stream=story))
 
 
 # The program
