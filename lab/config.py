@@ -57,16 +57,26 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Ports:
-    """Ports on the host's loopback: API server, HTTP ingress, registry, and SSH of the machines.
-
-    `ssh` is the first machine's; the others' follow it.
-    """
+class WantedPorts:
+    """Ports on the host's loopback as the configuration names them; None is left to the lab."""
 
     api: int | None = None
     http: int | None = None
     registry: int | None = None
     ssh: int | None = None
+
+
+@dataclass(frozen=True)
+class Ports(WantedPorts):
+    """Ports on the host's loopback: API server, HTTP ingress, registry, and SSH of the machines.
+
+    `ssh` is the port of the first machine; the other machines have the ports that follow.
+    """
+
+    api: int
+    http: int
+    registry: int
+    ssh: int
 
 
 @dataclass(frozen=True)
@@ -90,11 +100,11 @@ class Proxies:
     exceptions: str = ""
 
 
-@dataclass(frozen=True)
-class Lab:
-    """A whole lab. None and "auto" stand for a choice that is left to `lab.host.choices.resolve`.
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The configuration of a lab. None and "auto" are left to `lab.host.choices.resolve`.
 
-    `memory` is MiB of each machine; `origins` tells for every key where its value came from.
+    `memory` is in MiB for each machine; `origins` maps every key to the place of its value.
     """
 
     root: Path
@@ -114,7 +124,7 @@ class Lab:
     ca: str = ""
     registry_mirror: str = ""
     proxies: Proxies = Proxies()
-    ports: Ports = Ports()
+    ports: WantedPorts = WantedPorts()
     forwards: tuple[Forward, ...] = ()
     # Not part of what a lab is: the same value from elsewhere means the same lab.
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
@@ -124,16 +134,28 @@ class Lab:
         """The folder of everything that this lab must remember."""
         return self.root / ".lab" / self.name
 
+
+@dataclass(frozen=True, kw_only=True)
+class Lab(Settings):
+    """A settled lab: settings in which nothing is left open."""
+
+    provider: str
+    distribution: str
+    kubernetes: str
+    workers: int
+    subnet: IPv4Network
+    ports: Ports
+
     @property
     def machines(self) -> tuple[Machine, ...]:
-        """Every machine, the first control plane first; only of a resolved lab."""
+        """Every machine, the first control plane first."""
         planes = [
             Machine(f"control-plane-{i}", "control-plane", self.address(10 + i))
             for i in range(1, self.control_planes + 1)
         ]
         workers = [
             Machine(f"worker-{i}", "worker", self.address(20 + i))
-            for i in range(1, (self.workers or 0) + 1)
+            for i in range(1, self.workers + 1)
         ]
         return (*planes, *workers)
 
@@ -144,8 +166,6 @@ class Lab:
 
     def address(self, host: int) -> str:
         """The address with this last number in the lab's network."""
-        if self.subnet is None:
-            raise ValueError("the lab's network is not chosen yet")
         return str(self.subnet.network_address + host)
 
 
@@ -317,7 +337,7 @@ FORWARD_KEYS: Mapping[str, Rule] = {
 }
 
 
-def load(root: Path, flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Lab:
+def load(root: Path, flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:
     """Read the configuration of the checkout `root`.
 
     `flags` are the command line's values by key, None where a flag was not given. The file is
@@ -371,19 +391,19 @@ def _build(
     values: Mapping[str, Any],
     forwards: tuple[Forward, ...],
     given: Mapping[str, tuple[Any, str]],
-) -> Lab:
+) -> Settings:
     plain = {key.split(".")[-1]: value for key, value in values.items() if key != "version"}
-    ports = Ports(**{key: plain.pop(key, None) for key in ("api", "http", "registry", "ssh")})
+    ports = WantedPorts(**{key: plain.pop(key, None) for key in ("api", "http", "registry", "ssh")})
     origins = {key: given[key][1] if key in given else "default" for key in KEYS}
-    return Lab(root=root, ports=ports, forwards=forwards, origins=origins, **plain)
+    return Settings(root=root, ports=ports, forwards=forwards, origins=origins, **plain)
 
 
-def _clashes(lab: Lab) -> list[Problem]:
+def _clashes(settings: Settings) -> list[Problem]:
     """Rules that concern more than one key."""
     problems = []
-    networks = {"network.pods": lab.pods, "network.services": lab.services}
-    if lab.subnet:
-        networks["network.subnet"] = lab.subnet
+    networks = {"network.pods": settings.pods, "network.services": settings.services}
+    if settings.subnet:
+        networks["network.subnet"] = settings.subnet
     names = list(networks)
     for i, first in enumerate(names):
         for second in names[i + 1 :]:
@@ -394,15 +414,15 @@ def _clashes(lab: Lab) -> list[Problem]:
         if networks[first].overlaps(WITHIN_MACHINES):
             rule = f"{networks[first]} overlaps {WITHIN_MACHINES}, which Docker has in the machines"
             problems.append(Problem(first, rule))
-    if lab.source == "mirror" and not lab.mirror:
+    if settings.source == "mirror" and not settings.mirror:
         problems.append(Problem("mirror", 'must name a folder or an address for source = "mirror"'))
-    most = MOST_MACHINES - lab.control_planes
-    if (lab.workers or 0) > most:
-        rule = f"{lab.workers} is too many: {lab.control_planes} control planes leave room for"
-        problems.append(Problem("machines.workers", f"{rule} {most}"))
+    most = MOST_MACHINES - settings.control_planes
+    if (settings.workers or 0) > most:
+        rule = f"{settings.workers} is too many: {settings.control_planes} control planes leave "
+        problems.append(Problem("machines.workers", f"{rule}room for {most}"))
     taken: dict[int, str] = {}
-    wanted = {f"ports.{name}": port for name, port in vars(lab.ports).items() if port}
-    wanted |= {f"forward[{i}].host": forward.host for i, forward in enumerate(lab.forwards)}
+    wanted = {f"ports.{name}": port for name, port in vars(settings.ports).items() if port}
+    wanted |= {f"forward[{i}].host": forward.host for i, forward in enumerate(settings.forwards)}
     for key, port in wanted.items():
         if port in taken:
             problems.append(Problem(key, f"{port} is the port of {taken[port]} already"))

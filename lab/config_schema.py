@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lab.config import AUTO, FORWARD_KEYS, KEYS, Forward, Lab
+from lab.config import AUTO, FORWARD_KEYS, KEYS, Forward, Settings
 
 FILE = "lab.schema.json"
 DIALECT = "http://json-schema.org/draft-07/schema#"
@@ -71,7 +71,7 @@ def default(key: str) -> Any:
     """The value of a key that lab.toml does not set, as it is written there."""
     if key == "version":
         return 1
-    lab = Lab(root=Path())
+    lab = Settings(root=Path())
     value = getattr(lab.ports if key.startswith("ports.") else lab, key.split(".")[-1])
     if value is None:
         return AUTO

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from lab.config import HOST_ONLY, REGISTRY, Lab, cache_folder
+from lab.config import HOST_ONLY, REGISTRY, Settings, cache_folder
 from lab.errors import ConfigError, Problem
 from lab.state import write_aside
 
@@ -28,41 +28,43 @@ SYSTEM_TRUST = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bun
 CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
-def exceptions(lab: Lab) -> str:
+def exceptions(settings: Settings) -> str:
     """NO_PROXY with all that is inside the lab: loopback, machines, pods, Services, names."""
-    inside = ["localhost", "127.0.0.1", "::1", HOST_ONLY, lab.pods, lab.services]
-    if lab.subnet and not lab.subnet.subnet_of(HOST_ONLY):
-        inside.append(lab.subnet)
+    inside = ["localhost", "127.0.0.1", "::1", HOST_ONLY, settings.pods, settings.services]
+    if settings.subnet and not settings.subnet.subnet_of(HOST_ONLY):
+        inside.append(settings.subnet)
     inside += [REGISTRY.partition(":")[0], ".svc", ".cluster.local"]
     # A mirror is in the room, on this side of a proxy.
-    inside += [urlsplit(address).hostname or "" for address in (lab.mirror, lab.registry_mirror)]
-    given = [word.strip() for word in lab.proxies.exceptions.split(",")]
+    inside += [
+        urlsplit(address).hostname or "" for address in (settings.mirror, settings.registry_mirror)
+    ]
+    given = [word.strip() for word in settings.proxies.exceptions.split(",")]
     return ",".join(dict.fromkeys(filter(None, (*given, *map(str, inside)))))
 
 
-def environment(lab: Lab, cache: Path | None = None) -> dict[str, str]:
+def environment(settings: Settings, cache: Path | None = None) -> dict[str, str]:
     """What is added to the environment of every child; empty without a proxy and without a CA.
 
     Raises ConfigError for a file that has no certificate.
     """
     found: dict[str, str] = {}
-    if lab.proxies.http or lab.proxies.https:
-        found |= dict.fromkeys(("NO_PROXY", "no_proxy"), exceptions(lab))
-    if lab.ca:
-        together = trust(authority(lab), cache or cache_folder())
+    if settings.proxies.http or settings.proxies.https:
+        found |= dict.fromkeys(("NO_PROXY", "no_proxy"), exceptions(settings))
+    if settings.ca:
+        together = trust(authority(settings), cache or cache_folder())
         found |= dict.fromkeys(TRUST, str(together))
     return found
 
 
-def authority(lab: Lab) -> str:
+def authority(settings: Settings) -> str:
     """The certificates of the configuration's file. Raises ConfigError when it has none."""
     try:
         # A private key that lies in the same file stays where it is.
-        found = CERTIFICATE.findall(Path(lab.ca).expanduser().read_text())
+        found = CERTIFICATE.findall(Path(settings.ca).expanduser().read_text())
         text = "".join(f"{certificate}\n" for certificate in found)
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
     except (OSError, ValueError) as error:
-        problem = Problem("network.ca", f"{lab.ca} is no file of PEM certificates: {error}")
+        problem = Problem("network.ca", f"{settings.ca} is no file of PEM certificates: {error}")
         raise ConfigError("the CA cannot be used", problems=[problem]) from error
     return text
 

@@ -71,7 +71,7 @@ def story() -> Status:
     return Status(history=History(config.cache_folder()))
 
 
-def load(**flags: Any) -> config.Lab:
+def load(**flags: Any) -> config.Settings:
     """The lab that flags, LAB_* variables and lab.toml describe; children know its way outside."""
     from lab import proxies
     from lab.host import groups

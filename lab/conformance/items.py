@@ -204,7 +204,7 @@ def load_balancer(scene: Scene) -> tuple[object, object]:
 def ingress(scene: Scene) -> tuple[object, object]:
     """What the host gets at 127.0.0.1 for the name of an Ingress, and for one of none."""
     known = _machines(scene.lab)
-    seen = {host: _http(scene.lab.ports.http or 0, host) for host in (HOST, "unknown.lab")}
+    seen = {host: _http(scene.lab.ports.http, host) for host in (HOST, "unknown.lab")}
     return (
         {HOST: "answered", "unknown.lab": "404"},
         {host: "answered" if said in known else said for host, said in seen.items()},

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab import conformance
-from lab.config import Lab
+from lab.config import Settings
 from lab.conformance import Conformance
 from lab.exercises import practice
 from lab.exercises.grading import Report
@@ -33,7 +33,7 @@ class Smoke:
         self.report.raise_for_status()
 
 
-def run(lab: Lab, names: Sequence[str], folder: Path, status: Status) -> Smoke:
+def run(settings: Settings, names: Sequence[str], folder: Path, status: Status) -> Smoke:
     """Bring the lab up, look whether it is as it must be, deploy and check these exercises (none:
     all), remove what this run made: the lab as well, where there was none, not even a stopped one.
 
@@ -41,25 +41,25 @@ def run(lab: Lab, names: Sequence[str], folder: Path, status: Status) -> Smoke:
     what was found is the caller's to judge.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    existed = opened.exists(lab)
+    existed = opened.exists(settings)
     before: set[str] | None = None
     wanted = practice.Wanted(tuple(names), every=not names)
     try:
-        bringup.up(lab, status)
-        before = practice.deployed(lab)
-        found = conformance.run(opened.running(lab), status)
+        bringup.up(settings, status)
+        before = practice.deployed(settings)
+        found = conformance.run(opened.running(settings), status)
         (folder / "conformance.xml").write_text(found.junit)
-        practice.deploy(lab, wanted, status)
-        report = practice.check(lab, wanted, status)
+        practice.deploy(settings, wanted, status)
+        report = practice.check(settings, wanted, status)
         (folder / "junit.xml").write_text(report.junit)
         return Smoke(found, report)
     finally:
         try:
-            if opened.exists(lab):
-                logs.collect(lab, folder / "logs", status)
+            if opened.exists(settings):
+                logs.collect(settings, folder / "logs", status)
         finally:
             if not existed:
-                operations.destroy(lab, status)
+                operations.destroy(settings, status)
             elif before is not None:
-                new = practice.Wanted(tuple(sorted(practice.deployed(lab) - before)))
-                practice.withdraw(lab, new, status)
+                new = practice.Wanted(tuple(sorted(practice.deployed(settings) - before)))
+                practice.withdraw(settings, new, status)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lab import wait
 from lab.cluster import health, registry
-from lab.config import Lab
+from lab.config import Settings
 from lab.errors import ConfigError, PrerequisiteError, ResourceError
 from lab.exercises import catalogue, grading, mutants, report
 from lab.exercises.catalogue import Exercise
@@ -62,27 +62,27 @@ class Selection:
     opened: Opened
 
 
-def deploy(lab: Lab, what: Wanted, status: Status) -> None:
+def deploy(settings: Settings, what: Wanted, status: Status) -> None:
     """Deploy exercises, several at once. Raises CommandError with Pulumi's output on failure."""
-    chosen = select(lab, what, status)
+    chosen = select(settings, what, status)
     stacks = chosen.opened.stacks(status)
     with locked(chosen.opened.lab, f"exercise-up {what}", status):
         _change(chosen.exercises, "exercise", stacks.up, status)
 
 
-def preview(lab: Lab, name: str, status: Status) -> str:
+def preview(settings: Settings, name: str, status: Status) -> str:
     """What `deploy` would change, as Pulumi prints it."""
-    chosen = select(lab, Wanted((name,)), status)
+    chosen = select(settings, Wanted((name,)), status)
     return chosen.opened.stacks(status).preview(name)
 
 
-def withdraw(lab: Lab, what: Wanted, status: Status) -> None:
+def withdraw(settings: Settings, what: Wanted, status: Status) -> None:
     """Remove exercises, several at once; skips those that are not deployed.
 
     Requirements for deploying are not checked.
     """
-    named = what.exercises(lab.root)
-    found = running(lab)
+    named = what.exercises(settings.root)
+    found = running(settings)
     stacks = found.stacks(status)
     with locked(found.lab, f"exercise-down {what}", status):
         _change(named, "remove", stacks.destroy, status)
@@ -100,16 +100,16 @@ def _change(
     each(chosen, one, wait.at_once(AT_ONCE))
 
 
-def deployed(lab: Lab) -> set[str]:
+def deployed(settings: Settings) -> set[str]:
     """The names of the exercises whose stacks have resources."""
-    stacks = opened(lab).stacks(Status())
-    names = [exercise.name for exercise in catalogue.discover(lab.root)]
+    stacks = opened(settings).stacks(Status())
+    names = [exercise.name for exercise in catalogue.discover(settings.root)]
     return {name for name in names if stacks.resources(name)}
 
 
-def check(lab: Lab, what: Wanted, status: Status) -> grading.Report:
+def check(settings: Settings, what: Wanted, status: Status) -> grading.Report:
     """Check exercises."""
-    return _judge(select(lab, what, status))
+    return _judge(select(settings, what, status))
 
 
 def _judge(chosen: Selection) -> grading.Report:
@@ -118,33 +118,33 @@ def _judge(chosen: Selection) -> grading.Report:
 
 
 def grade(
-    lab: Lab, what: Wanted, folder: Path, student: str, status: Status
+    settings: Settings, what: Wanted, folder: Path, student: str, status: Status
 ) -> tuple[grading.Report, list[Path]]:
     """Check exercises and write the report in every format into `folder`; the report, the files.
 
     `student` is the name on the report, by default the lab's name.
     """
-    chosen = select(lab, what, status)
+    chosen = select(settings, what, status)
     made = _judge(chosen)
     evidence = report.gather(chosen.opened.cluster, chosen.exercises)
     return made, report.write(made, evidence, folder, student or chosen.opened.lab.name)
 
 
-def try_mutants(lab: Lab, what: Wanted, status: Status) -> list[mutants.Outcome]:
+def try_mutants(settings: Settings, what: Wanted, status: Status) -> list[mutants.Outcome]:
     """Try the wrong answers to exercises."""
-    chosen = select(lab, what, status)
+    chosen = select(settings, what, status)
     with locked(chosen.opened.lab, f"mutants {what}", status):
         return mutants.Laboratory(chosen.opened, status).run(chosen.exercises)
 
 
-def select(lab: Lab, what: Wanted, status: Status) -> Selection:
+def select(settings: Settings, what: Wanted, status: Status) -> Selection:
     """The exercises that a user wants; of --all those that the lab is ready for.
 
     Raises NotFoundError for an unknown name, PrerequisiteError for a named exercise that lacks
     machines or an image, and what `running` raises.
     """
-    named = what.exercises(lab.root)
-    found = running(lab)
+    named = what.exercises(settings.root)
+    found = running(settings)
     chosen, left_out = [], {}
     for exercise in named:
         try:

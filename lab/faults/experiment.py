@@ -10,7 +10,7 @@ from typing import Any
 from lab.cluster import objects
 from lab.cluster.objects import endpoints
 from lab.cluster.samples import PORT, service, sleeper
-from lab.config import Lab, Machine
+from lab.config import Lab, Machine, Settings
 from lab.errors import ChecksFailed, LabError, NotFoundError, PrerequisiteError, answered
 from lab.faults.bench import Bench, Finding, Part
 from lab.lifecycle import opened
@@ -271,12 +271,12 @@ PROCEDURES: Mapping[str, Callable[[Bench], None]] = {
 }
 
 
-def run(lab: Lab, name: str, status: Status) -> Outcome:
+def run(settings: Settings, name: str, status: Status) -> Outcome:
     """Make an experiment; when this returns or raises, the cluster is as healthy as before.
 
     Raises what `plan` raises, and DeadlineExceeded where something does not come back.
     """
-    found = opened.opened(lab)
+    found = opened.opened(settings)
     part, machine = plan(found.lab, name)
     with locked(found.lab, f"experiment {name}", status):
         bench = Bench(found, status, part, machine)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab.config import Lab
+from lab.config import Settings
 from lab.errors import ChecksFailed, ConfigError, LabError, answered
 from lab.homework import compare, markdown, page, rubric
 from lab.homework.image import HOME
@@ -91,7 +91,7 @@ class Bundle:
 
 
 def submit(
-    lab: Lab,
+    settings: Settings,
     status: Status,
     *,
     output: Path,
@@ -105,18 +105,18 @@ def submit(
     lies elsewhere. What a student has written in the folder's report stays as it is. Raises
     ConfigError for a folder or a program that is not there.
     """
-    source = app or lab.root / APP
+    source = app or settings.root / APP
     for path in filter(None, (source, program)):
         if not path.exists():
             raise ConfigError(f"{path} does not exist")
-    files = gathered(lab, status, source, program)
-    measured = compare.last(lab)
+    files = gathered(settings, status, source, program)
+    measured = compare.last(settings)
     # `.` has no name, which the zip is to have.
     output = output.absolute()
     report = output / rubric.REPORT
     written = report.read_text() if report.exists() else rubric.skeleton(student)
     if measured:
-        files[COMPARISON] = (lab.state / compare.KEPT).read_text()
+        files[COMPARISON] = (settings.state / compare.KEPT).read_text()
         files["comparison.html"] = page.page(measured)
         written = rubric.with_measured(written, markdown.markdown(measured, level=3))
     files[rubric.REPORT] = written
@@ -131,7 +131,9 @@ def submit(
     return Bundle(output, archive, tuple(files), tuple(rubric.judge(files)))
 
 
-def gathered(lab: Lab, status: Status, source: Path, program: Path | None) -> dict[str, str]:
+def gathered(
+    settings: Settings, status: Status, source: Path, program: Path | None
+) -> dict[str, str]:
     """The files of the bundle by name, as far as there are any, without the report.
 
     What may be on the host and on the machine is taken from where the student has changed it,
@@ -142,18 +144,18 @@ def gathered(lab: Lab, status: Status, source: Path, program: Path | None) -> di
         rubric.DOCKERFILE: source / rubric.DOCKERFILE,
         rubric.DEFINITION: source / rubric.DEFINITION,
         rubric.PROGRAM: main,
-        **{name: lab.state / KEPT / name for name in OUTPUTS},
+        **{name: settings.state / KEPT / name for name in OUTPUTS},
     }
     found = {name: [Copy.of(path)] for name, path in places.items() if path.exists()}
     try:
-        for name, copy in on_machine(lab):
+        for name, copy in on_machine(settings):
             if name != rubric.PROGRAM or not program:
                 found.setdefault(name, []).append(copy)
     except LabError as error:
         status.say(f"left out, files on the machine: {error.message}")
     files = {name: best(name, copies).text for name, copies in found.items()}
-    if (lab.root / rubric.VAGRANTFILE).exists():
-        files[rubric.VAGRANTFILE] = (lab.root / rubric.VAGRANTFILE).read_text()
+    if (settings.root / rubric.VAGRANTFILE).exists():
+        files[rubric.VAGRANTFILE] = (settings.root / rubric.VAGRANTFILE).read_text()
     if rubric.PROGRAM in files and not rubric.changed(rubric.PROGRAM, files[rubric.PROGRAM]):
         del files[rubric.PROGRAM]
     elif rubric.PROGRAM in files:
@@ -183,7 +185,7 @@ def best(name: str, copies: Sequence[Copy]) -> Copy:
     return max(mine or copies, key=lambda one: one.changed)
 
 
-def on_machine(lab: Lab) -> list[tuple[str, Copy]]:
+def on_machine(lab: Settings) -> list[tuple[str, Copy]]:
     """Files in the home folder on the machine by name: those that mnist-up put there, which may
     be edited there, and outputs of runs by hand. Raises what `Remote.run` raises."""
     if not ssh_config(lab).exists():

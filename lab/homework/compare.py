@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lab.config import Lab
+from lab.config import Settings
 from lab.errors import ConfigError, ResourceError, tail
 from lab.homework import image, markdown, page
 from lab.homework.asked import Ask
@@ -37,7 +37,12 @@ NOT_ASKED = "it was not asked for"
 
 
 def compare(
-    lab: Lab, options: Sequence[str], status: Status, *, repetitions: int = 5, cold: bool = True
+    settings: Settings,
+    options: Sequence[str],
+    status: Status,
+    *,
+    repetitions: int = 5,
+    cold: bool = True,
 ) -> Comparison:
     """Run every way so often, in turns, and keep what was measured.
 
@@ -47,7 +52,7 @@ def compare(
     failed, and what `runs.opened` raises.
     """
     refuse(repetitions)
-    with opened(lab, "mnist-compare", status) as runs:
+    with opened(settings, "mnist-compare", status) as runs:
         begin = time.monotonic()
         asked = with_defaults(options, runs.lab.cpus)
         no_cold = "" if cold else NOT_ASKED
@@ -93,9 +98,9 @@ def write(found: Comparison, folder: Path) -> list[Path]:
     return [folder / name for name in FORMS]
 
 
-def last(lab: Lab) -> Comparison | None:
+def last(settings: Settings) -> Comparison | None:
     """The last comparison on a lab; None before the first one."""
-    path = lab.state / KEPT
+    path = settings.state / KEPT
     return read(json.loads(path.read_text())) if path.exists() else None
 
 

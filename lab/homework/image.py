@@ -18,7 +18,7 @@ from pathlib import Path
 
 from lab import runner
 from lab.cluster import registry
-from lab.config import REGISTRY, Lab, cache_folder
+from lab.config import REGISTRY, Lab, Settings, cache_folder
 from lab.errors import NotFoundError
 from lab.homework import data
 from lab.images import builder, catalogue, docker
@@ -86,12 +86,12 @@ def make_base(lab: Lab, toolchain: Toolchain, status: Status) -> str:
     return tag
 
 
-def up(lab: Lab, status: Status, base: str = "") -> Made:
+def up(settings: Settings, status: Status, base: str = "") -> Made:
     """Make everything that a run needs; `base` is another image to begin with than the lab's own.
 
     Raises what `practice.running` raises, and CommandError with the end of a build's log.
     """
-    resolved = running(lab).lab
+    resolved = running(settings).lab
     with locked(resolved, "mnist-up", status):
         begin = time.monotonic()
         machine = connections(resolved)[0]
@@ -104,9 +104,9 @@ def up(lab: Lab, status: Status, base: str = "") -> Made:
     return made
 
 
-def made(lab: Lab) -> Made:
+def made(settings: Settings) -> Made:
     """What the last `up` made. Raises NotFoundError before the first."""
-    path = lab.state / "mnist.json"
+    path = settings.state / "mnist.json"
     if not path.exists():
         raise NotFoundError("the homework's image was not made yet", hint="invoke mnist-up")
     return Made(**json.loads(path.read_text()))

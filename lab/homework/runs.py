@@ -16,7 +16,7 @@ from typing import Any
 
 from lab import wait
 from lab.cluster.client import Cluster
-from lab.config import Lab
+from lab.config import Lab, Settings
 from lab.errors import ConfigError, LabError, NotFoundError, ResourceError
 from lab.homework import image, ways
 from lab.homework.asked import WAYS, Ask
@@ -242,13 +242,13 @@ REASON = {
 
 
 @contextmanager
-def opened(lab: Lab, task: str, status: Status) -> Iterator[Runs]:
+def opened(settings: Settings, task: str, status: Status) -> Iterator[Runs]:
     """Runs on a lab, which nobody else changes meanwhile.
 
     Interrupts are held back to moments that suit: a run that is interrupted is stopped and taken
     away. Raises NotFoundError where `invoke mnist-up` is still to come, and as `practice.running`.
     """
-    found = running(lab)
+    found = running(settings)
     resolved = found.lab
     made = image.refuse_without(resolved)
     machine = connections(resolved)[0]
@@ -259,12 +259,12 @@ def opened(lab: Lab, task: str, status: Status) -> Iterator[Runs]:
             machine.close()
 
 
-def one(lab: Lab, way: str, ask: Ask, status: Status) -> Run:
+def one(settings: Settings, way: str, ask: Ask, status: Status) -> Run:
     """`invoke mnist-run`: one training, told as it goes, its output and metrics kept on the host.
 
     Raises what `Runs.run` raises; how the training itself ended is `Run.code`.
     """
-    with opened(lab, f"mnist-run {way}", status) as runs:
+    with opened(settings, f"mnist-run {way}", status) as runs:
         status.say(f"{way}: {' '.join(ask.options)}; data: {runs.made.data}")
         run = runs.run(way, ask, teller(status))
         remember(runs.lab, run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from lab.config import Lab
+from lab.config import Settings
 from lab.errors import ConfigError
 
 # What goes into machines, and is run there.
@@ -23,7 +23,7 @@ def with_carriage_returns(root: Path) -> list[str]:
     return sorted(str(path.relative_to(root)) for path in files() if b"\r\n" in path.read_bytes())
 
 
-def refuse_another(lab: Lab, roots: Iterable[Path]) -> None:
+def refuse_another(lab: Settings, roots: Iterable[Path]) -> None:
     """Raises ConfigError where another checkout, of another user perhaps, has a lab of this name.
 
     `roots` are the checkouts of the existing machines. A checkout that was deleted does not count.

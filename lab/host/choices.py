@@ -13,13 +13,23 @@ from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from lab.config import AUTO, HOST_ONLY, MOST_MACHINES, PRIVATE, WITHIN_MACHINES, Lab, Ports
+from lab.config import (
+    AUTO,
+    HOST_ONLY,
+    MOST_MACHINES,
+    PRIVATE,
+    WITHIN_MACHINES,
+    Lab,
+    Ports,
+    Settings,
+)
 from lab.errors import ConfigError, Problem
 from lab.host.facts import Host
 from lab.state import write_aside
 
+S = TypeVar("S", bound=Settings)
 DEFAULT_PORTS = {"api": 6443, "http": 8080, "registry": 5000, "ssh": 2222}
 # MiB that must be free for two workers to be started beside the control plane, and what a further
 # control plane adds to that.
@@ -56,7 +66,7 @@ class Choice:
 
 
 def resolve(
-    lab: Lab,
+    settings: Settings,
     host: Host,
     *,
     versions: Mapping[str, str],
@@ -68,8 +78,8 @@ def resolve(
     `versions` has the version of each distribution that can be had.
     Raises ConfigError with every clash between an explicit value and the host.
     """
-    lab = as_brought_up(lab)
-    kept = remembered(lab)
+    settings = as_brought_up(settings)
+    kept = remembered(settings)
     problems: list[Problem] = []
     choices: list[Choice] = []
 
@@ -80,15 +90,15 @@ def resolve(
         choices.append(Choice(key, str(value), reason))
         return value
 
-    provider = choose("provider", lab.provider, lambda: _provider(host))
-    distribution = choose("distribution", lab.distribution, lambda: _distribution(versions))
-    workers = choose("workers", lab.workers, lambda: _workers(lab, host))
-    fresh_subnet = partial(_subnet, provider, host, lab, problems)
-    subnet = IPv4Network(choose("subnet", lab.subnet, fresh_subnet))
+    provider = choose("provider", settings.provider, lambda: _provider(host))
+    distribution = choose("distribution", settings.distribution, lambda: _distribution(versions))
+    workers = choose("workers", settings.workers, lambda: _workers(settings, host))
+    fresh_subnet = partial(_subnet, provider, host, settings, problems)
+    subnet = IPv4Network(choose("subnet", settings.subnet, fresh_subnet))
     ports: dict[str, int] = {}
-    taken = {forward.host for forward in lab.forwards}
+    taken = {forward.host for forward in settings.forwards}
     for name, default in DEFAULT_PORTS.items():
-        given = getattr(lab.ports, name)
+        given = getattr(settings.ports, name)
         key = f"ports.{name}"
         fresh = partial(_port, name, default, taken, port_is_free)
         ports[name] = choose(key, given, fresh)
@@ -96,39 +106,39 @@ def resolve(
         if given and kept.get(key) != given and not port_is_free(given):
             problems.append(Problem(key, f"{given} is in use{_by(owner(given))}"))
     kubernetes = versions.get(distribution, "")
-    resolved = dataclasses.replace(
-        lab,
-        provider=provider,
-        distribution=distribution,
-        kubernetes=kubernetes,
-        workers=int(workers),
-        subnet=subnet,
-        ports=Ports(**ports),
-    )
-    now = to_remember(resolved)
+    chosen = {
+        "provider": provider,
+        "distribution": distribution,
+        "kubernetes": kubernetes,
+        "workers": int(workers),
+        "subnet": subnet,
+        "ports": Ports(**ports),
+    }
+    lab = Lab(**{**vars(settings), **chosen})
+    now = to_remember(lab)
     for key, name in (STAYS | STAYS_IN_CONTAINERS if provider == "docker" else STAYS).items():
         if kept.get(name, now[name]) != now[name]:
             rule = f"{now[name]} is wanted of a lab that has {kept[name]} already"
             problems.append(Problem(key, f"{rule}: lab-destroy first, or --lab NAME"))
-    problems += _clashes(resolved, kept, port_is_free, owner)
+    problems += _clashes(lab, kept, port_is_free, owner)
     if kept.get("control_planes", 1) > lab.control_planes:
         problems.append(
             Problem("machines.control_planes", "a lab of three cannot become one of one")
         )
     if not kubernetes:
         problems.append(Problem("distribution", f"no source has {distribution} for this host"))
-    elif lab.kubernetes not in (AUTO, kubernetes.partition("+")[0]):
+    elif settings.kubernetes not in (AUTO, kubernetes.partition("+")[0]):
         problems.append(
-            Problem("kubernetes", f"{lab.kubernetes} cannot be had here; {kubernetes} can")
+            Problem("kubernetes", f"{settings.kubernetes} cannot be had here; {kubernetes} can")
         )
-    if lab.subnet and str(lab.subnet) != kept.get("subnet"):
+    if settings.subnet and str(settings.subnet) != kept.get("subnet"):
         for network, holder in host.networks.items():
-            if network.overlaps(lab.subnet):
-                taken_by = f"{lab.subnet} is taken: {holder} has {network}"
+            if network.overlaps(settings.subnet):
+                taken_by = f"{settings.subnet} is taken: {holder} has {network}"
                 problems.append(Problem("network.subnet", taken_by))
     if problems:
         raise ConfigError("the lab does not fit this host", problems=problems, hint="invoke doctor")
-    return resolved, choices
+    return lab, choices
 
 
 def _told(lab: Lab) -> str:
@@ -166,7 +176,7 @@ def _clashes(
     return problems
 
 
-def as_brought_up(lab: Lab) -> Lab:
+def as_brought_up(lab: S) -> S:
     """The lab with the control planes, the source and the mirror that its last lab-up was told of,
     where nothing else is said now: nobody repeats a flag to look at a lab."""
     kept = remembered(lab)
@@ -185,30 +195,30 @@ def as_brought_up(lab: Lab) -> Lab:
     return lab
 
 
-def remembered(lab: Lab) -> dict[str, Any]:
+def remembered(settings: Settings) -> dict[str, Any]:
     """What an earlier lab-up chose; empty for a lab that does not exist."""
-    return _read(lab.state / FILE)
+    return _read(settings.state / FILE)
 
 
-def forget(lab: Lab) -> None:
+def forget(settings: Settings) -> None:
     """Drop the addresses and ports that were chosen for a lab of which no machine was made."""
-    kept = {key: value for key, value in remembered(lab).items() if key not in UNTRIED}
-    write_aside(lab.state / FILE, json.dumps(kept, indent=2))
+    kept = {key: value for key, value in remembered(settings).items() if key not in UNTRIED}
+    write_aside(settings.state / FILE, json.dumps(kept, indent=2))
 
 
-def neighbours(lab: Lab, cache: Path) -> tuple[dict[IPv4Network, str], dict[int, str]]:
+def neighbours(settings: Settings, cache: Path) -> tuple[dict[IPv4Network, str], dict[int, str]]:
     """Networks and ports (-> name) that other labs have chosen, also those of other checkouts.
 
     A lab that is still being built holds neither yet, and must find them free when it comes to it.
     """
     networks: dict[IPv4Network, str] = {}
     ports: dict[int, str] = {}
-    for folder in {lab.state.parent, *_announced(cache)}:
+    for folder in {settings.state.parent, *_announced(cache)}:
         for path in folder.glob(f"*/{FILE}"):
-            if path.parent == lab.state or "subnet" not in (kept := _read(path)):
+            if path.parent == settings.state or "subnet" not in (kept := _read(path)):
                 continue
             owner = f"lab {path.parent.name}"
-            if folder != lab.state.parent:
+            if folder != settings.state.parent:
                 owner += f" of {folder.parent}"
             networks[IPv4Network(kept["subnet"])] = owner
             for key in DEFAULT_PORTS:
@@ -216,9 +226,9 @@ def neighbours(lab: Lab, cache: Path) -> tuple[dict[IPv4Network, str], dict[int,
     return networks, ports
 
 
-def announce(lab: Lab, cache: Path) -> None:
+def announce(settings: Settings, cache: Path) -> None:
     """Let the labs of other checkouts know where the choices of this one's are written."""
-    known = {folder for folder in _announced(cache) if folder.is_dir()} | {lab.state.parent}
+    known = {folder for folder in _announced(cache) if folder.is_dir()} | {settings.state.parent}
     write_aside(cache / CHECKOUTS, "".join(f"{folder}\n" for folder in sorted(known)), mode=0o644)
 
 
@@ -266,16 +276,18 @@ def _distribution(versions: Mapping[str, str]) -> tuple[str, str]:
     return "kubeadm", "no source has a k3s release"
 
 
-def _workers(lab: Lab, host: Host) -> tuple[int, str]:
-    need = MEMORY_FOR_WORKERS + (lab.control_planes - 1) * MEMORY_FOR_CONTROL_PLANE
+def _workers(settings: Settings, host: Host) -> tuple[int, str]:
+    need = MEMORY_FOR_WORKERS + (settings.control_planes - 1) * MEMORY_FOR_CONTROL_PLANE
     if host.memory_free >= need:
         return 2, f"{host.memory_free} MiB of memory are free"
     return 0, f"only {host.memory_free} MiB of memory are free, two workers want {need}"
 
 
-def _subnet(provider: str, host: Host, lab: Lab, problems: list[Problem]) -> tuple[str, str]:
+def _subnet(
+    provider: str, host: Host, settings: Settings, problems: list[Problem]
+) -> tuple[str, str]:
     pools = (HOST_ONLY,) if provider == "virtualbox" else POOLS
-    taken = (*host.networks, lab.pods, lab.services, WITHIN_MACHINES)
+    taken = (*host.networks, settings.pods, settings.services, WITHIN_MACHINES)
     for pool in pools:
         if found := _first_free(pool, taken):
             return str(found), "the first range that neither a route nor a Docker network has"

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from lab import runner, wait
-from lab.config import Lab
+from lab.config import Settings
 from lab.errors import CommandError, DeadlineExceeded, LabError, PrerequisiteError
 from lab.host import groups
 from lab.host.facts import INOTIFY_INSTANCES, LOAD_BRIDGE_NETFILTER, Host
@@ -37,7 +37,7 @@ FORMATS = Path("/usr/lib/binfmt.d")
 SYSTEMD = Path("/run/systemd/system")
 
 
-def missing(lab: Lab, host: Host, *, compiler: bool = False, platform: str = "") -> list[str]:
+def missing(lab: Settings, host: Host, *, compiler: bool = False, platform: str = "") -> list[str]:
     """The Debian packages that the lab needs and the host lacks.
 
     `compiler` asks for one for C, `platform` for what runs its programs (default: this host does).

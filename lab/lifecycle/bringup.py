@@ -21,7 +21,7 @@ from lab import wait
 from lab.cluster import health, kubeconfig
 from lab.cluster.client import Cluster, cluster_of
 from lab.cluster.stacks import Stacks
-from lab.config import Lab
+from lab.config import Lab, Settings
 from lab.distributions import distribution, units
 from lab.errors import LabError, PrerequisiteError
 from lab.host import checkout, doctor, facts, prerequisites
@@ -32,7 +32,7 @@ from lab.images import docker
 from lab.images.builder import Builder
 from lab.lifecycle import snapshots
 from lab.lifecycle.lock import locked
-from lab.lifecycle.opened import settle, toolchain_of
+from lab.lifecycle.opened import adapt_limits, settle, toolchain_of
 from lab.machines import boxes, containers, libvirt, outside
 from lab.machines.containers import run_arguments
 from lab.machines.driver import Machines
@@ -55,9 +55,9 @@ READY = "ready.json"
 
 @dataclass
 class Bringup:
-    """What the steps of one lab-up share: `lab` has every `auto` of `asked` replaced."""
+    """What the steps of one lab-up share: `lab` has every `auto` of the settings replaced."""
 
-    asked: Lab
+    settings: Settings
     lab: Lab
     status: Status
     host: Host
@@ -70,11 +70,13 @@ class Bringup:
 
     @classmethod
     def of(
-        cls, lab: Lab, toolchain: Toolchain, status: Status, may_install: bool = True
+        cls, settings: Settings, toolchain: Toolchain, status: Status, may_install: bool = True
     ) -> Bringup:
-        """The beginning of a bring-up: this host is looked at, and `lab` settled for it."""
+        """Start a bring-up: gather this host's facts and settle the lab for it."""
         host = facts.gather(toolchain.cache)
-        return cls(lab, settle(lab, host, toolchain), status, host, toolchain, may_install)
+        lab = settle(settings, host, toolchain)
+        adapt_limits(lab, host)
+        return cls(settings, lab, status, host, toolchain, may_install)
 
     @cached_property
     def machines(self) -> Machines:
@@ -156,7 +158,8 @@ def remember_choices(up: Bringup) -> None:
             # KVM can be proved as soon as there is QEMU.
             up.host = facts.gather(up.toolchain.cache)
         # Since this host was looked at, another lab may have chosen what was free.
-        up.lab = settle(up.asked, up.host, up.toolchain)
+        up.lab = settle(up.settings, up.host, up.toolchain)
+        adapt_limits(up.lab, up.host)
         write_aside(up.lab.state / CHOICES, json.dumps(to_remember(up.lab), indent=2))
         announce(up.lab, up.toolchain.cache)
 
@@ -314,19 +317,19 @@ STEPS: Sequence[Callable[[Bringup], None]] = (
 )
 
 
-def up(lab: Lab, status: Status, *, may_install: bool = True) -> Lab:
+def up(settings: Settings, status: Status, *, may_install: bool = True) -> Lab:
     """Bring a lab up, or bring it back to what its configuration says; returns it resolved.
 
     Raises a LabError that names the step's fault; the log of Vagrant lies in `lab.state`/logs.
     """
-    toolchain = toolchain_of(lab, status)
-    with locked(lab, "lab-up", status):
-        bringup = Bringup.of(lab, toolchain, status, may_install)
-        ready = lab.state / READY
+    toolchain = toolchain_of(settings, status)
+    with locked(settings, "lab-up", status):
+        bringup = Bringup.of(settings, toolchain, status, may_install)
+        ready = settings.state / READY
         if _was_ready(bringup.lab) and _is_whole(
             bringup.lab, cluster_of(bringup.lab, toolchain.bin_folder())
         ):
-            status.say(f"lab `{lab.name}` is up: nothing to do")
+            status.say(f"lab `{settings.name}` is up: nothing to do")
         else:
             ready.unlink(missing_ok=True)
             _take_steps(bringup)

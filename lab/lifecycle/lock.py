@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from lab import runner, wait
-from lab.config import Lab
+from lab.config import Settings
 from lab.errors import DeadlineExceeded, ResourceError
 from lab.output import Status
 
@@ -24,7 +24,7 @@ NAMED = 0.5
 
 
 @contextmanager
-def locked(lab: Lab, task: str, status: Status, timeout: float = 1800) -> Iterator[None]:
+def locked(lab: Settings, task: str, status: Status, timeout: float = 1800) -> Iterator[None]:
     """Hold the lab's lock while the block runs; say who holds it when that takes a wait.
 
     Child processes inherit the lock (see `lab.runner`). So what a killed task left running still

@@ -9,7 +9,7 @@ from lab import wait
 from lab.cluster import health
 from lab.cluster.client import Cluster, cluster_of
 from lab.cluster.stacks import Stacks, environment
-from lab.config import Lab, cache_folder
+from lab.config import Lab, Settings, cache_folder
 from lab.errors import NotFoundError, ResourceError
 from lab.host import facts
 from lab.host.choices import FILE as CHOICES
@@ -26,19 +26,22 @@ from lab.output import Status
 from lab.toolchain import Toolchain
 
 
-def settle(lab: Lab, host: Host, toolchain: Toolchain) -> Lab:
-    """The lab with every `auto` replaced; from here on its machines are known to be slow or not."""
-    settled = resolve_on(lab, host, toolchain)[0]
-    wait.expect(emulation(settled, kvm=host.kvm))
-    return settled
+def settle(settings: Settings, host: Host, toolchain: Toolchain) -> Lab:
+    """The lab with every `auto` replaced; raises what `choices.resolve` raises."""
+    return resolve_on(settings, host, toolchain)[0]
 
 
-def resolve_on(lab: Lab, host: Host, toolchain: Toolchain) -> tuple[Lab, list[Choice]]:
+def adapt_limits(lab: Lab, host: Host) -> None:
+    """Make every limit of this process longer where the lab's machines are emulated."""
+    wait.expect(emulation(lab, kvm=host.kvm))
+
+
+def resolve_on(settings: Settings, host: Host, toolchain: Toolchain) -> tuple[Lab, list[Choice]]:
     """`choices.resolve` with the host's ports and the toolchain's versions."""
-    networks, ports = neighbours(lab, toolchain.cache)
+    networks, ports = neighbours(settings, toolchain.cache)
     held = {**ports, **host.held_ports}
     return resolve(
-        lab,
+        settings,
         replace(host, networks={**host.networks, **networks}),
         versions={
             distribution: toolchain.version(item)
@@ -50,24 +53,27 @@ def resolve_on(lab: Lab, host: Host, toolchain: Toolchain) -> tuple[Lab, list[Ch
     )
 
 
-def exists(lab: Lab) -> bool:
+def exists(settings: Settings) -> bool:
     """Whether a lab-up has begun to make this lab, and no lab-destroy has removed it since."""
-    return (lab.state / CHOICES).exists()
+    return (settings.state / CHOICES).exists()
 
 
-def known(lab: Lab) -> Lab:
+def known(settings: Settings) -> Lab:
     """The lab as its last lab-up settled it. Raises NotFoundError when there was none."""
-    if not exists(lab):
-        raise NotFoundError(f"lab `{lab.name}` does not exist", hint="invoke lab-up")
-    return settle(lab, facts.gather(cache_folder()), toolchain_of(lab, Status()))
+    if not exists(settings):
+        raise NotFoundError(f"lab `{settings.name}` does not exist", hint="invoke lab-up")
+    host = facts.gather(cache_folder())
+    lab = settle(settings, host, toolchain_of(settings, Status()))
+    adapt_limits(lab, host)
+    return lab
 
 
-def toolchain_of(lab: Lab, status: Status, platform: str = "") -> Toolchain:
+def toolchain_of(settings: Settings, status: Status, platform: str = "") -> Toolchain:
     """The tools as the lab's `source` and `mirror` say, or as they did for its last lab-up.
 
     They are this host's, unless a `platform` is given.
     """
-    lab = as_brought_up(lab)
+    lab = as_brought_up(settings)
     return Toolchain(lab.root, cache_folder(), status, lab.source, lab.mirror, platform)
 
 
@@ -93,18 +99,18 @@ class Opened:
         return Stacks(self.lab, self.tools, status)
 
 
-def opened(lab: Lab) -> Opened:
+def opened(settings: Settings) -> Opened:
     """Open a lab that was brought up. Raises NotFoundError without one."""
-    settled = known(lab)
+    settled = known(settings)
     return Opened(settled, toolchain_of(settled, Status()).bin_folder())
 
 
-def running(lab: Lab) -> Opened:
+def running(settings: Settings) -> Opened:
     """Open a lab whose cluster answers. Raises ResourceError when it does not answer."""
-    found = opened(lab)
+    found = opened(settings)
     snapshots.refuse_unfinished(found.lab)
     if not health.healthy(found.lab, found.cluster):
         raise ResourceError(
-            f"the cluster of lab `{lab.name}` does not answer", hint="invoke lab-up"
+            f"the cluster of lab `{settings.name}` does not answer", hint="invoke lab-up"
         )
     return found

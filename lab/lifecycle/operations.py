@@ -17,7 +17,7 @@ from pathlib import Path
 from lab import runner
 from lab.cluster import health
 from lab.cluster.client import cluster_of
-from lab.config import Lab, cache_folder
+from lab.config import Lab, Settings, cache_folder
 from lab.errors import ConfigError, LabError, PrerequisiteError
 from lab.host import doctor, facts, prerequisites
 from lab.images import docker
@@ -25,38 +25,38 @@ from lab.lifecycle import lock, snapshots
 from lab.lifecycle.bringup import READY, examine
 from lab.lifecycle.lock import locked
 from lab.lifecycle.opened import known, resolve_on, toolchain_of
-from lab.machines import boxes, containers, libvirt
+from lab.machines import boxes, containers, driver, libvirt
 from lab.machines.driver import Machines
 from lab.output import Status
 
 
-def down(lab: Lab, status: Status) -> None:
+def down(settings: Settings, status: Status) -> None:
     """Stop the machines; everything in them is kept."""
-    with locked(lab, "lab-down", status):
-        lab = known(lab)
+    with locked(settings, "lab-down", status):
+        lab = known(settings)
         (lab.state / READY).unlink(missing_ok=True)
         with status.step("stop the machines"):
             Machines(lab, status).stop()
 
 
-def suspend(lab: Lab, status: Status) -> None:
+def suspend(settings: Settings, status: Status) -> None:
     """Hold the machines where they are: their memory is kept, their processors are free."""
-    with locked(lab, "lab-suspend", status):
-        lab = known(lab)
+    with locked(settings, "lab-suspend", status):
+        lab = known(settings)
         with status.step("suspend the machines"):
             Machines(lab, status).hold()
 
 
-def resume(lab: Lab, status: Status) -> None:
+def resume(settings: Settings, status: Status) -> None:
     """Let the machines go on, and wait until every node is Ready again."""
-    with locked(lab, "lab-resume", status):
-        lab = known(lab)
+    with locked(settings, "lab-resume", status):
+        lab = known(settings)
         with status.step("resume the machines"):
             Machines(lab, status).release()
         _wait_for_nodes_since(datetime.now(UTC), lab, status)
 
 
-def snapshot(lab: Lab, words: Sequence[str], status: Status) -> list[snapshots.Snapshot]:
+def snapshot(settings: Settings, words: Sequence[str], status: Status) -> list[snapshots.Snapshot]:
     """What `words` say: save, restore or delete and a name, or list; the snapshots that there are.
 
     Restored is a lab when every node is Ready. Raises ConfigError for any other words.
@@ -68,15 +68,15 @@ def snapshot(lab: Lab, words: Sequence[str], status: Status) -> list[snapshots.S
     }
     action, *names = words
     if action == "list" and not names:
-        return snapshots.listing(known(lab))
+        return snapshots.listing(known(settings))
     if action not in changes or len(names) != 1:
         raise ConfigError(
             f"lab-snapshot takes save NAME, restore NAME, delete NAME or list, "
             f"and not {' '.join(words)!r}"
         )
     (name,) = names
-    with locked(lab, f"lab-snapshot {action} {name}", status):
-        lab = known(lab)
+    with locked(settings, f"lab-snapshot {action} {name}", status):
+        lab = known(settings)
         begin = datetime.now(UTC)
         with status.step(f"{action} snapshot `{name}`"):
             changes[action](Machines(lab, status), name)
@@ -91,29 +91,29 @@ def _wait_for_nodes_since(begin: datetime, lab: Lab, status: Status) -> None:
         health.wait_nodes(lab, cluster, begin)
 
 
-def destroy(lab: Lab, status: Status, *, cache: bool = False) -> None:
+def destroy(settings: Settings, status: Status, *, cache: bool = False) -> None:
     """Remove machines, volumes, network and state of a lab; what is gone already is no error."""
-    if lab.state.exists():
-        with locked(lab, "lab-destroy", status):
-            (lab.state / READY).unlink(missing_ok=True)
-            if not (rendered := lab.state / "machines.json").exists():
+    if settings.state.exists():
+        with locked(settings, "lab-destroy", status):
+            (settings.state / READY).unlink(missing_ok=True)
+            if not (rendered := settings.state / "machines.json").exists():
                 # They were never made, or the folder was deleted and another task made it anew.
-                _remove_unrecorded(lab, status, f"lab `{lab.name}` had no machines")
+                _remove_unrecorded(settings, status, f"lab `{settings.name}` had no machines")
             else:
-                with status.step(f"destroy lab `{lab.name}`"):
+                with status.step(f"destroy lab `{settings.name}`"):
                     # Nothing else is asked: neither the host nor a mirror need be as they were.
-                    made = replace(lab, provider=json.loads(rendered.read_text())["provider"])
+                    made = replace(settings, provider=json.loads(rendered.read_text())["provider"])
                     host = facts.gather(cache_folder())
                     if made.provider == "docker" and not host.docker_engine:
                         prerequisites.start_docker(host, cache_folder(), status)
                     if made.provider == "libvirt":
                         prerequisites.start_libvirt(host, cache_folder(), status)
-                    Machines(made, status).remove()
-            lock.remove(lab.state)
-        _forget_shared(lab.state.parent)
+                    driver.remove(made, status)
+            lock.remove(settings.state)
+        _forget_shared(settings.state.parent)
     else:
-        nothing = f"lab `{lab.name}` does not exist: nothing to destroy"
-        _remove_unrecorded(lab, status, nothing)
+        nothing = f"lab `{settings.name}` does not exist: nothing to destroy"
+        _remove_unrecorded(settings, status, nothing)
     if cache:
         with status.step("clear the cache"):
             if (cache_folder() / "boxes").exists():
@@ -127,7 +127,7 @@ def destroy(lab: Lab, status: Status, *, cache: bool = False) -> None:
             status.say(f"not all of it could be removed: sudo rm -r {cache_folder()}")
 
 
-def _remove_unrecorded(lab: Lab, status: Status, nothing: str) -> None:
+def _remove_unrecorded(settings: Settings, status: Status, nothing: str) -> None:
     """Remove the machines of a lab that has no record of them: they tell themselves whose they are.
 
     `nothing` is said when there are none.
@@ -136,7 +136,7 @@ def _remove_unrecorded(lab: Lab, status: Status, nothing: str) -> None:
     gone, unasked = [], []
     for kind, remove in removals.items():
         try:
-            if remove(lab):
+            if remove(settings):
                 gone.append(kind)
         except PrerequisiteError:
             # Without Docker there are no containers, and without libvirt none of its machines.
@@ -146,7 +146,7 @@ def _remove_unrecorded(lab: Lab, status: Status, nothing: str) -> None:
             unasked.append(f"{why}; then: invoke lab-destroy")
     if gone:
         what = " and ".join(gone)
-        status.say(f"removed the {what} of lab `{lab.name}`, which had no record of them")
+        status.say(f"removed the {what} of lab `{settings.name}`, which had no record of them")
     else:
         status.say(nothing)
     for line in unasked:
@@ -160,11 +160,11 @@ def _forget_shared(folder: Path) -> None:
         (folder / "passphrase").unlink(missing_ok=True)
 
 
-def diagnose(lab: Lab) -> tuple[list[dict[str, str]], str]:
+def diagnose(settings: Settings) -> tuple[list[dict[str, str]], str]:
     """The doctor's findings as data and as text, nothing changed."""
-    toolchain = toolchain_of(lab, Status())
+    toolchain = toolchain_of(settings, Status())
     host = facts.gather(toolchain.cache)
-    resolved, choices = resolve_on(lab, host, toolchain)
+    resolved, choices = resolve_on(settings, host, toolchain)
     findings = examine(resolved, host, toolchain)
     findings += [doctor.chosen(choice) for choice in choices]
     return doctor.as_data(findings), doctor.as_text(findings)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from lab.config import Lab
+from lab.config import Settings
 from lab.errors import ConfigError
 from lab.lint import fix as fixing
 from lab.lint import schema, source, tree
@@ -34,7 +34,12 @@ MOST_OBJECTS = 500
 
 
 def lint(
-    lab: Lab, words: Sequence[str], status: Status, *, fix: bool = False, server: bool = False
+    settings: Settings,
+    words: Sequence[str],
+    status: Status,
+    *,
+    fix: bool = False,
+    server: bool = False,
 ) -> Report:
     """Look at files, folders, patterns or standard input; with `fix`, repair them first.
 
@@ -48,7 +53,7 @@ def lint(
         raise ConfigError("standard input cannot be repaired", hint="name a file for --fix")
     read = [(_file(source.read(name)), named) for name, named in names.items()]
     files = [file for file, named in read if named or not file.foreign]
-    known = schema.load(lab, status)
+    known = schema.load(settings, status)
     repaired = []
     if fix:
         better = [repair(file.source, known) for file in files]
@@ -60,7 +65,7 @@ def lint(
     given = Given(tuple(files), known)
     found = list(findings(given))
     if server:
-        found += [_finding(RULES["server"], item) for item in api.ask(lab, given)]
+        found += [_finding(RULES["server"], item) for item in api.ask(settings, given)]
     order = {file.source.name: i for i, file in enumerate(files)}
     found.sort(key=lambda item: (order[item.file], item.line, item.column, item.code))
     # A value that aliases repeat is one value.

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lab.config import Lab, cache_folder
+from lab.config import Settings, cache_folder
 from lab.errors import CommandError, DeadlineExceeded, PrerequisiteError
 from lab.output import Status
 from lab.state import write_aside
@@ -88,19 +88,19 @@ def compact(swagger: Mapping[str, Any], version: str) -> dict[str, Any]:
     return {"version": version, "kinds": kinds, "types": types}
 
 
-def load(lab: Lab, status: Status) -> Schema | None:
+def load(settings: Settings, status: Status) -> Schema | None:
     """The schema of the lock file's Kubernetes, made the first time.
 
     None, and a line that says so, when it is not in the cache and no source has it now.
     """
-    digest, path = pinned(lab.root)
+    digest, path = pinned(settings.root)
     try:
         return Schema(**json.loads(path.read_text()))
     except (OSError, ValueError, TypeError):
         # Not there, or not what was written: it is made anew.
         pass
     try:
-        tool = _document(lab, status)
+        tool = _document(settings, status)
     except (PrerequisiteError, CommandError, DeadlineExceeded) as error:
         status.say(f"kinds, fields and types are not checked: {error.message}")
         return None
@@ -119,11 +119,11 @@ def pinned(root: Path) -> tuple[str, Path]:
     return digest, cache_folder() / ITEM / f"{digest[:16]}-{FORM}.json"
 
 
-def _document(lab: Lab, status: Status) -> Tool:
+def _document(settings: Settings, status: Status) -> Tool:
     # Slow to import, and needed once.
     from lab.lifecycle.opened import toolchain_of
 
-    return toolchain_of(lab, status).ensure([ITEM])[ITEM]
+    return toolchain_of(settings, status).ensure([ITEM])[ITEM]
 
 
 def _type(of: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:

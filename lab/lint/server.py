@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from lab import runner
-from lab.config import Lab
+from lab.config import Settings
 from lab.lint.given import Given
 from lab.lint.rule import ERROR, Found, rule
 
@@ -14,14 +14,14 @@ from lab.lint.rule import ERROR, Found, rule
 _NOISE = re.compile(r"^(error: |Error from server \(\w+\): )?(error when \w+ing \S+: )?")
 
 
-def ask(lab: Lab, given: Given) -> Iterator[Found]:
+def ask(settings: Settings, given: Given) -> Iterator[Found]:
     """What `kubectl apply --dry-run=server --validate=strict` has against each file.
 
     Nothing is changed. Raises what practice.running raises when the lab has no cluster.
     """
     from lab.lifecycle import opened
 
-    command = [*opened.running(lab).cluster.command, "apply"]
+    command = [*opened.running(settings).cluster.command, "apply"]
     command += ["--dry-run=server", "--validate=strict", "--filename=-"]
     # A dry run makes no namespace, so what belongs into a new one is refused for the lack of it.
     made = {item.title for item in given.of("Namespace")}

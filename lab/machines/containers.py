@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import runner, wait
-from lab.config import Lab
+from lab.config import Lab, Settings
 from lab.errors import CommandError, ConfigError, PrerequisiteError
 from lab.host import checkout
 from lab.host.facts import Host
@@ -78,7 +78,7 @@ def access_arguments(key: Path) -> list[str]:
     return arguments
 
 
-def network(lab: Lab) -> str:
+def network(lab: Settings) -> str:
     """The name of the lab's Docker network."""
     return f"lab-{lab.name}"
 
@@ -116,7 +116,7 @@ def prepare(lab: Lab, image: str, known: Collection[str]) -> None:
     each([name for name in names if name not in existing], fill)
 
 
-def refuse_another(lab: Lab) -> dict[str, Path]:
+def refuse_another(lab: Settings) -> dict[str, Path]:
     """The containers of the lab that Docker has: id -> checkout.
 
     Raises as checkout.refuse_another.
@@ -150,7 +150,7 @@ def older(lab: Lab, image: str) -> list[str]:
     return [name for name, made in _of_each(lab, "Image").items() if made != image]
 
 
-def remove(lab: Lab) -> bool:
+def remove(lab: Settings) -> bool:
     """Remove whatever of this lab the engine still has: containers, volumes, network.
 
     Whether there was anything.
@@ -309,15 +309,15 @@ def _fill(lab: Lab, name: str, image: str) -> bool:
     return True
 
 
-def _labels(lab: Lab) -> list[str]:
+def _labels(lab: Settings) -> list[str]:
     return [f"--label=lab.name={lab.name}", f"--label=lab.root={lab.root}"]
 
 
-def _filters(lab: Lab) -> list[str]:
+def _filters(lab: Settings) -> list[str]:
     return [label.replace("--label=", "--filter=label=") for label in _labels(lab)]
 
 
-def _of_each(lab: Lab, field: str) -> dict[str, str]:
+def _of_each(lab: Settings, field: str) -> dict[str, str]:
     """Container of the lab -> one word that `docker ps` has of it."""
     found = _list("ps", "--all", "--format", f"{{{{.Names}}}} {{{{.{field}}}}}", *_filters(lab))
     return dict(zip(found[::2], found[1::2], strict=True))

@@ -14,16 +14,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import vagrant
-
-from lab import runner, wait
-from lab.config import Lab, Machine
+from lab import wait
+from lab.config import Lab, Machine, Settings
 from lab.errors import CommandError, ConfigError, NotFoundError
 from lab.host.facts import owner, port_is_free, vagrant_home
 from lab.machines import containers, keys
 from lab.machines.keys import key_file
 from lab.machines.ssh import Remote, connections, ssh_config
-from lab.machines.vagrantfile import environment
+from lab.machines.vagrant import Vagrant
 from lab.output import Status
 from lab.state import write_aside
 
@@ -32,11 +30,6 @@ from lab.state import write_aside
 # come to be after it was looked for. It looks at all reserved ports, too, and another one may give
 # one back meanwhile. The next `vagrant up` goes on from there.
 RACES = ("No such object", "is already in use by container", "/fp-leases/")
-# Vagrant's index has one entry for all machines of a name that are made by one Vagrantfile: labs of
-# one checkout share it. Each command holds it for moments, and does not wait for another one's end.
-LOCKED = ("because it is locked", "Failed to lock new machine")
-# Seconds for which it is asked again; each time takes Vagrant two to begin.
-LOCKED_FOR = 30
 # The state of a machine that is suspended in memory.
 HELD = "paused"
 # A processor that is emulated is about ten times slower, but not everything waits for it.
@@ -67,15 +60,12 @@ def _set_clock(remote: Remote) -> bool:
     return True
 
 
-class Machines(vagrant.Vagrant):
-    """python-vagrant with the lab's environment, whose processes `lab.runner` starts."""
+class Machines:
+    """The machines of one lab."""
 
     def __init__(self, lab: Lab, status: Status) -> None:
-        # Ruby ends at a path that its locale cannot show, as C shows no umlaut.
-        super().__init__(root=str(lab.root), env={**environment(lab), "LC_ALL": "C.UTF-8"})
         self.lab = lab
-        self.log = lab.state / "logs" / "vagrant.log"
-        self._status = status
+        self.vagrant = Vagrant(lab, status)
 
     def make_key(self) -> None:
         """The lab's key pair, the first time."""
@@ -101,7 +91,7 @@ class Machines(vagrant.Vagrant):
                 containers.prepare(self.lab, image, self.known().values())
                 containers.resume(self.lab)
             try:
-                self.up(provider=self.lab.provider)
+                self.vagrant.up()
                 return
             except CommandError as error:
                 if last or not any(race in error.output for race in RACES):
@@ -114,7 +104,7 @@ class Machines(vagrant.Vagrant):
         if self.lab.provider == "docker":
             # Vagrant stops one machine after the other.
             containers.stop(self.lab)
-        self.halt()
+        self.vagrant.halt()
 
     def hold(self) -> bool:
         """Hold every machine where it is, in memory; whether there was one that ran."""
@@ -122,7 +112,7 @@ class Machines(vagrant.Vagrant):
             return containers.pause(self.lab)
         if "running" not in self.states().values():
             return False
-        super().suspend()
+        self.vagrant.suspend()
         return True
 
     def release(self) -> None:
@@ -130,7 +120,7 @@ class Machines(vagrant.Vagrant):
         if self.lab.provider == "docker":
             containers.resume(self.lab)
         elif HELD in self.states().values():
-            super().resume()
+            self.vagrant.resume()
             self._set_clocks()
 
     def save(self, name: str, kept: Sequence[str]) -> None:
@@ -142,7 +132,7 @@ class Machines(vagrant.Vagrant):
             containers.save(self.lab, name, kept)
         else:
             # One of that name was left by somebody who was killed.
-            self._run_vagrant_command(["snapshot", "save", "--force", name])
+            self.vagrant.run("snapshot", "save", "--force", name)
 
     def restore(self, name: str) -> None:
         """Put every machine back to a snapshot, and have it run."""
@@ -153,8 +143,8 @@ class Machines(vagrant.Vagrant):
             # Its ports go by connections that do not outlive this. Vagrant ends them when it holds
             # a machine, and not when it puts one back; then the new ones find the ports taken.
             self.hold()
-        self._run_vagrant_command(["snapshot", "restore", name])
-        self.up(provider=self.lab.provider)
+        self.vagrant.run("snapshot", "restore", name)
+        self.vagrant.up()
         self._set_clocks()
 
     def forget(self, name: str, kept: Sequence[str]) -> None:
@@ -162,26 +152,11 @@ class Machines(vagrant.Vagrant):
         if self.lab.provider == "docker":
             containers.forget(self.lab, kept)
         else:
-            self._run_vagrant_command(["snapshot", "delete", name])
-
-    def remove(self) -> None:
-        """Destroy every machine, and what was made around them.
-
-        Containers go by their label, at once and also where Vagrant's own records are torn;
-        Vagrant then only has to forget them.
-        """
-        forget = ["destroy", "--force", "--parallel"]
-        if self.lab.provider != "docker":
-            self._run_vagrant_command(forget)
-            return
-        containers.remove(self.lab)
-        with contextlib.suppress(CommandError):
-            self._run_vagrant_command(forget)
+            self.vagrant.run("snapshot", "delete", name)
 
     def known(self) -> dict[str, str]:
-        """The machines that Vagrant remembers to have made: name -> id."""
-        folder = self.lab.state / "vagrant" / "machines"
-        return {path.parts[-3]: path.read_text().strip() for path in folder.glob("*/*/id")}
+        """The machines in Vagrant's own records: name -> id."""
+        return self.vagrant.known()
 
     def surplus(self) -> list[str]:
         """The names of machines that were made, and that the configuration has no more."""
@@ -189,7 +164,7 @@ class Machines(vagrant.Vagrant):
 
     def drop(self, names: Sequence[str]) -> None:
         """Destroy surplus machines: to Vagrant they are as they were rendered last."""
-        self._run_vagrant_command(["destroy", "--force", *names])
+        self.vagrant.run("destroy", "--force", *names)
         if self.lab.provider == "docker":
             containers.drop(self.lab, names)
 
@@ -198,7 +173,7 @@ class Machines(vagrant.Vagrant):
         path = ssh_config(self.lab)
         # A container is reached at the port that the lab names; a VM may get another address.
         if self.lab.provider != "docker" or not path.exists():
-            write_aside(path, self.ssh_config())
+            write_aside(path, self.vagrant.ssh_config())
         self._set_clocks()
         return path
 
@@ -210,9 +185,8 @@ class Machines(vagrant.Vagrant):
         if self.lab.provider == "docker":
             return containers.states(self.lab)
         # Docker's words for those of libvirt and of VirtualBox.
-        words = {self.SAVED: HELD}
-        words |= dict.fromkeys((self.SHUTOFF, self.POWEROFF, self.ABORTED), self.STOPPED)
-        return {item.name: words.get(item.state, item.state) for item in self.status()}
+        words = {"saved": HELD, **dict.fromkeys(("shutoff", "poweroff", "aborted"), "stopped")}
+        return {name: words.get(state, state) for name, state in self.vagrant.states().items()}
 
     def _set_clocks(self) -> None:
         """A virtual machine's clock stands still while it is held; a container has its host's."""
@@ -246,25 +220,17 @@ class Machines(vagrant.Vagrant):
             for port in (machine["ssh_port"], *(port["host"] for port in machine["ports"]))
         ]
 
-    def _run_vagrant_command(self, args: Sequence[str | None]) -> str:
-        words = ["vagrant", *(word for word in args if word)]
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("a") as log:
-            print("$", *words, file=log, flush=True)
 
-            def keep(line: str) -> None:
-                print(line, file=log, flush=True)
-                self._status.note(line.strip())
+def remove(settings: Settings, status: Status) -> None:
+    """Destroy every machine of a lab, and what was made around them.
 
-            begun = time.monotonic()
-            while True:
-                try:
-                    return runner.run(
-                        words, cwd=self.lab.root, env=self.env, timeout=900, on_line=keep
-                    ).stdout
-                except CommandError as error:
-                    held = any(told in error.output for told in LOCKED)
-                    if not held or time.monotonic() - begun > LOCKED_FOR:
-                        raise
-
-    _call_vagrant_command = _run_vagrant_command
+    `settings` name the provider that the machines were made with. Containers go by their label,
+    at once and also where Vagrant's own records are torn; Vagrant then only has to forget them.
+    """
+    vagrant = Vagrant(settings, status)
+    if settings.provider != "docker":
+        vagrant.destroy()
+        return
+    containers.remove(settings)
+    with contextlib.suppress(CommandError):
+        vagrant.destroy()

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from lab import runner
-from lab.config import Lab
+from lab.config import Settings
 
 
 def make(key: Path) -> None:
@@ -27,6 +27,6 @@ def public(key: Path) -> Path:
     return Path(f"{key}.pub")
 
 
-def key_file(lab: Lab) -> Path:
+def key_file(lab: Settings) -> Path:
     """The lab's private SSH key; its public half lies beside it."""
     return lab.state / "id_ed25519"

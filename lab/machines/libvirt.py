@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lab import runner
-from lab.config import Lab
+from lab.config import Settings
 from lab.host import checkout
 
 # What the description of a machine of a lab's begins with.
@@ -23,12 +23,12 @@ def virsh(*words: str, ok: Sequence[int] = (0,)) -> str:
     return runner.run(["virsh", "--connect", "qemu:///system", *words], ok=ok, timeout=60).stdout
 
 
-def description(lab: Lab) -> str:
+def description(lab: Settings) -> str:
     """What a machine is described by, which tells whose it is."""
     return f"{ROOT}{lab.root}"
 
 
-def remove(lab: Lab) -> bool:
+def remove(lab: Settings) -> bool:
     """Remove the machines of this lab that libvirt has, their disks, ports and network.
 
     Whether there were any.
@@ -45,14 +45,14 @@ def remove(lab: Lab) -> bool:
     return bool(ours)
 
 
-def refuse_another(lab: Lab) -> None:
+def refuse_another(lab: Settings) -> None:
     """Raises as checkout.refuse_another: all users of a host share libvirt's names of machines."""
     texts = _described(lab).values()
     roots = [text.removeprefix(ROOT) for text in texts if text.startswith(ROOT)]
     checkout.refuse_another(lab, map(Path, roots))
 
 
-def _described(lab: Lab) -> dict[str, str]:
+def _described(lab: Settings) -> dict[str, str]:
     """The machines that are called as this lab's are -> their descriptions."""
     named = re.compile(rf"{re.escape(lab.name)}-(control-plane|worker)-\d+")
     found = [name for name in virsh("list", "--all", "--name").split() if named.fullmatch(name)]
@@ -66,7 +66,7 @@ def undefine(machine: str) -> None:
     virsh("undefine", machine, *kept)
 
 
-def _forwards(lab: Lab) -> Iterator[int]:
+def _forwards(lab: Settings) -> Iterator[int]:
     """The processes by which Vagrant forwards ports to the machines of a lab: each is an `ssh`."""
     key = f'IdentityFile="{lab.state}/id_ed25519"'
     for path in Path("/proc").glob("[0-9]*/cmdline"):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lab import wait
-from lab.config import Lab
+from lab.config import Lab, Settings
 from lab.errors import CommandError, DeadlineExceeded, ResourceError, tail
 
 
@@ -114,7 +114,7 @@ def said(result: Any) -> str:
     return str(result.stderr or result.stdout)
 
 
-def ssh_config(lab: Lab) -> Path:
+def ssh_config(lab: Settings) -> Path:
     """The file in which Vagrant has said how the lab's machines are reached."""
     return lab.state / "ssh_config"
 

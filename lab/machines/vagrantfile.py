@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from xml.sax.saxutils import escape
 
-from lab.config import Lab
+from lab.config import Lab, Settings
 from lab.host.facts import Host
 from lab.machines import containers, keys, libvirt
 from lab.machines.boxes import Box
@@ -48,7 +48,7 @@ def rendering(lab: Lab, provider: Mapping[str, Any], cpus: int = 0) -> dict[str,
                 "cpus": cpus or lab.cpus,
                 "memory": lab.memory,
                 "ports": forwarded.get(machine.name, []),
-                "ssh_port": (lab.ports.ssh or 0) + number,
+                "ssh_port": lab.ports.ssh + number,
             }
             for number, machine in enumerate(lab.machines)
         ],
@@ -85,7 +85,7 @@ def emulated_cpus(lab: Lab, cpus: int) -> int:
     return min(lab.cpus, cpus)
 
 
-def environment(lab: Lab) -> dict[str, str]:
+def environment(lab: Settings) -> dict[str, str]:
     """What Vagrant needs to know to mean this lab, and no other in the same checkout."""
     return {
         "LAB_MACHINES_FILE": str(lab.state / "machines.json"),

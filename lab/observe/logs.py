@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from lab.config import Lab
+from lab.config import Settings
 from lab.errors import LabError
 from lab.lifecycle.opened import known
 from lab.machines.ssh import Remote, connections
@@ -35,12 +35,12 @@ COMMANDS = {
 }
 
 
-def collect(lab: Lab, folder: Path, status: Status) -> Path:
+def collect(settings: Settings, folder: Path, status: Status) -> Path:
     """Write the logs of the host's tools, of the stacks and of every machine; returns the folder.
 
     A machine that does not answer leaves a file that says so, and no error.
     """
-    lab = known(lab)
+    lab = known(settings)
     folder.mkdir(parents=True, exist_ok=True)
     if (lab.state / "logs").exists():
         shutil.copytree(lab.state / "logs", folder / "host", dirs_exist_ok=True)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from lab.cluster import health, objects
-from lab.config import Lab
+from lab.config import Settings
 from lab.errors import LabError
 from lab.exercises import catalogue
 from lab.lifecycle.opened import opened
@@ -15,9 +15,9 @@ from lab.machines.driver import Machines
 from lab.output import Status, table
 
 
-def look(lab: Lab) -> dict[str, Any]:
+def look(settings: Settings) -> dict[str, Any]:
     """Machines, nodes, add-ons and exercises of a lab. Raises NotFoundError when there is none."""
-    found = opened(lab)
+    found = opened(settings)
     resolved, cluster, stacks = found.lab, found.cluster, found.stacks(Status())
     with ThreadPoolExecutor() as pool:
         machines = pool.submit(Machines(resolved, Status()).states)
@@ -59,7 +59,7 @@ def look(lab: Lab) -> dict[str, Any]:
         ],
         "exercises": [
             {"name": item.name, "resources": stacks.resources(item.name)}
-            for item in catalogue.discover(lab.root)
+            for item in catalogue.discover(settings.root)
         ],
     }
 

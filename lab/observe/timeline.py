@@ -17,7 +17,7 @@ from lab.cluster import objects
 from lab.cluster.client import Cluster
 from lab.cluster.samples import workload
 from lab.cluster.watch import News, watching
-from lab.config import Lab
+from lab.config import Lab, Settings
 from lab.lifecycle import opened
 from lab.lifecycle.lock import locked
 from lab.machines.ssh import Remote, connections
@@ -126,9 +126,9 @@ def lateness(sent: float, told: float, received: float) -> float:
     return difference if abs(difference) > (received - sent) / 2 else 0.0
 
 
-def run(lab: Lab, status: Status) -> Timeline:
+def run(settings: Settings, status: Status) -> Timeline:
     """Deploy a small Deployment with a Service, and tell what every component did for it."""
-    found = opened.running(lab)
+    found = opened.running(settings)
     with locked(found.lab, "timeline", status):
         remotes = connections(found.lab)
         try:

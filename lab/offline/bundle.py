@@ -24,7 +24,7 @@ from urllib.parse import quote
 from packaging.markers import Marker
 
 from lab import runner
-from lab.config import Lab
+from lab.config import Settings
 from lab.errors import ConfigError, UnexpectedChange, answered
 from lab.homework import data
 from lab.homework.image import make_base
@@ -115,7 +115,7 @@ class Verdict:
 
 
 def make(
-    lab: Lab,
+    settings: Settings,
     output: Path,
     status: Status,
     *,
@@ -140,8 +140,8 @@ def make(
     if output.exists() and not (output / MANIFEST).exists():
         raise ConfigError(f"{output} exists and is no bundle", hint="choose another --output")
     # No machine is started here that needed memory.
-    lab = replace(lab, workers=0)
-    up = Bringup.of(lab, opened.toolchain_of(lab, status, platform), status)
+    alone = replace(settings, workers=0)
+    up = Bringup.of(alone, opened.toolchain_of(alone, status, platform), status)
     try:
         bringup.examine_host(up)
         bringup.install_prerequisites(up)

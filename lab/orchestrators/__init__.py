@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lab.config import Lab
+from lab.config import Settings
 from lab.errors import LabError, PrerequisiteError
 from lab.faults import network
 from lab.interrupts import held_back
@@ -46,13 +46,13 @@ ORCHESTRATORS: Sequence[Callable[[Ground], Orchestrator]] = (
 PROGRAMS = ("docker", "podman", "curl", "nft", "systemd-run")
 
 
-def compare(lab: Lab, status: Status) -> Comparison:
+def compare(settings: Settings, status: Status) -> Comparison:
     """Measure every orchestrator on a running lab, and leave the machines as they were.
 
     Raises PrerequisiteError for a lab without workers or whose machines lack a program, and what
     goes wrong on a machine.
     """
-    found = running(lab)
+    found = running(settings)
     resolved = found.lab
     if len(resolved.machines) < 2:
         raise PrerequisiteError(

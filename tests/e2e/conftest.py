@@ -12,6 +12,7 @@ import pytest
 from lab import config
 from lab.host import facts, prerequisites
 from lab.lifecycle import opened
+from lab.machines import driver
 from lab.output import Status
 from tests.e2e import kills, virtual
 from tests.e2e.support import NAME, Invoke, copy_checkout, leftovers, scrub
@@ -74,4 +75,4 @@ def beside(
         virtual.weigh(virtual.USUAL)
         if not machine.exception():
             machine.result().remote.close()
-            machine.result().machines.remove()
+            driver.remove(machine.result().machines.lab, Status())

@@ -25,7 +25,7 @@ from lab.host.facts import vagrant_home
 from lab.host.resolvers import name_servers_of_host
 from lab.lifecycle import lock
 from lab.machines import cgroups
-from lab.machines.driver import LOCKED
+from lab.machines.vagrant import LOCKED
 from lab.output import Status
 from lab.toolchain import Toolchain
 from tests.e2e.support import KEPT, ROOT, Invoke, containers, docker, names, ready

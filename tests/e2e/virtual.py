@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lab import config, runner
 from lab.lifecycle import bringup, opened
-from lab.machines.driver import Machines
+from lab.machines.driver import Machines, remove
 from lab.machines.ssh import Remote
 from lab.output import Status
 from tests.e2e.nested import run_a_node
@@ -103,7 +103,7 @@ def boot(checkout: Path) -> VirtualMachine:
         return VirtualMachine(up.machines, remote, busybox, answers, run_a_node(up, remote))
     except BaseException:
         if (lab.state / "machines.json").exists():
-            up.machines.remove()
+            remove(up.lab, status)
         raise
     finally:
         up.pool.shutdown(wait=False)

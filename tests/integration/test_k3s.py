@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from lab import runner
-from lab.config import Lab
+from lab.config import Lab, Ports
 from lab.distributions import k3s
 from lab.errors import ConfigError, PrerequisiteError
 from lab.images.builder import Builder
@@ -248,7 +248,15 @@ def machine(tmp_path: Path, groups: tuple[str, str], capabilities: str = HAS) ->
     script = VAGRANT / "machine/rootfs/usr/local/lib/lab/cgroups"
     made.write("run/lab/cgroups.env", runner.run([script, kind], stdin=listing.encode()).stdout)
     made.write("proc/self/status", capabilities)
-    lab = Lab(root=tmp_path, workers=0, subnet=IPv4Network("192.168.56.0/24"), kubernetes=VERSION)
+    lab = Lab(
+        root=tmp_path,
+        provider="docker",
+        distribution="k3s",
+        kubernetes=VERSION,
+        workers=0,
+        subnet=IPv4Network("192.168.56.0/24"),
+        ports=Ports(api=6443, http=8080, registry=5000, ssh=2222),
+    )
     made.write(CONFIG, json.dumps(k3s.server(lab, lab.machines[0], "secret"), indent=1))
     made.stand_in("ip", "echo '2: eth1 inet 192.168.56.11/24 brd 192.168.56.255 scope global eth1'")
     made.stand_in("k3s", "exit 1")

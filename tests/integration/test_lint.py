@@ -13,7 +13,7 @@ import pytest
 
 from lab import config
 from lab import lint as linter
-from lab.config import Lab
+from lab.config import Settings
 from lab.lint import schema
 from lab.lint.rules import RULES
 from lab.lint.source import Source
@@ -33,7 +33,7 @@ THOUSAND = 9
 @pytest.fixture(scope="module")
 def known() -> schema.Schema:
     """The lock file's own document: out of the cache, or fetched."""
-    found = schema.load(config.Lab(root=ROOT), Status())
+    found = schema.load(config.Settings(root=ROOT), Status())
     assert found, "no source has the OpenAPI document"
     return found
 
@@ -183,7 +183,7 @@ def test_a_damaged_cache_is_made_again(
     other.write_text('{"definitions": {}}')
     tool = Tool("openapi", "1.35.0", "mirror", {schema.FILE: other})
     monkeypatch.setattr(schema, "_document", lambda lab, status: tool)
-    assert schema.load(Lab(root=ROOT), Status()) == schema.Schema("1.35.0", {}, {})
+    assert schema.load(Settings(root=ROOT), Status()) == schema.Schema("1.35.0", {}, {})
     assert bad.stat().st_size == 1000
     monkeypatch.undo()
-    assert schema.load(Lab(root=ROOT), Status()) == known
+    assert schema.load(Settings(root=ROOT), Status()) == known

@@ -18,7 +18,7 @@ import pytest
 
 from lab import wait
 from lab.cluster import stacks
-from lab.config import Lab
+from lab.config import Settings
 from lab.errors import DeadlineExceeded
 from lab.lifecycle import lock
 from lab.lifecycle.lock import locked
@@ -32,10 +32,10 @@ import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
 from lab import runner
-from lab.config import Lab
+from lab.config import Settings
 from lab.lock import locked
 from lab.output import Status
-with locked(Lab(root=Path(sys.argv[1])), "lab-up", Status()):
+with locked(Settings(root=Path(sys.argv[1])), "lab-up", Status()):
     runner.run(["sh", "-c", f"echo $$ >{sys.argv[1]}/child; exec sleep 300"], timeout=300)
 """
 
@@ -53,11 +53,11 @@ with open(sys.argv[1], "r+") as file:
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    return Lab(root=tmp_path)
+def lab(tmp_path: Path) -> Settings:
+    return Settings(root=tmp_path)
 
 
-def hold(lab: Lab) -> tuple[subprocess.Popen[bytes], int]:
+def hold(lab: Settings) -> tuple[subprocess.Popen[bytes], int]:
     """A process that holds the lab's lock and has a child; both, when they run."""
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(lab.root)], cwd=ROOT)
     child = lab.root / "child"
@@ -67,7 +67,7 @@ def hold(lab: Lab) -> tuple[subprocess.Popen[bytes], int]:
     return holder, int(child.read_text())
 
 
-def test_who_holds_it_is_told(lab: Lab, status: Status, story: io.StringIO) -> None:
+def test_who_holds_it_is_told(lab: Settings, status: Status, story: io.StringIO) -> None:
     holder, _ = hold(lab)
     try:
         with (
@@ -85,7 +85,7 @@ def test_who_holds_it_is_told(lab: Lab, status: Status, story: io.StringIO) -> N
 
 
 def test_a_first_holder_that_has_not_said_its_name_yet_is_told(
-    lab: Lab, status: Status, story: io.StringIO, monkeypatch: pytest.MonkeyPatch
+    lab: Settings, status: Status, story: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of two that begin at once the second one may look before the first has written."""
     monkeypatch.setattr(lock, "NAMED", 10)
@@ -99,7 +99,7 @@ def test_a_first_holder_that_has_not_said_its_name_yet_is_told(
 
 
 def test_whoever_waited_for_a_destroy_keeps_others_off(
-    lab: Lab, status: Status, story: io.StringIO
+    lab: Settings, status: Status, story: io.StringIO
 ) -> None:
     """The destroyed lab's lock is gone with it: it would let in everybody who comes later."""
 
@@ -134,7 +134,7 @@ def test_a_pulumi_that_lives_keeps_its_lock(tmp_path: Path) -> None:
     assert not stacks.alive(named)
 
 
-def test_orphans_of_a_killed_task_are_ended(lab: Lab, status: Status) -> None:
+def test_orphans_of_a_killed_task_are_ended(lab: Settings, status: Status) -> None:
     holder, child = hold(lab)
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait(20)
@@ -145,7 +145,7 @@ def test_orphans_of_a_killed_task_are_ended(lab: Lab, status: Status) -> None:
 
 
 def test_a_holder_that_has_not_said_its_name_yet_is_left_alone(
-    lab: Lab, status: Status, monkeypatch: pytest.MonkeyPatch
+    lab: Settings, status: Status, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock, "NAMED", 10)
     lab.state.mkdir(parents=True)

@@ -5,21 +5,31 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
 
-from lab.config import Lab
+from lab.config import Lab, Ports
 from lab.errors import CommandError
 from lab.machines import libvirt
-from lab.machines.driver import LOCKED, RACES, Machines
+from lab.machines.driver import RACES, Machines
+from lab.machines.vagrant import LOCKED, Vagrant
 from lab.output import Status
 
 
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    return Lab(root=tmp_path, provider="libvirt")
+    return Lab(
+        root=tmp_path,
+        provider="libvirt",
+        distribution="kubeadm",
+        kubernetes="1.35.4",
+        workers=0,
+        subnet=IPv4Network("192.168.56.0/24"),
+        ports=Ports(api=6443, http=8080, registry=5000, ssh=2222),
+    )
 
 
 def vagrant(folder: Path, refusal: str) -> Path:
@@ -39,7 +49,7 @@ def test_a_machine_that_another_vagrant_holds_is_asked_for_again(
 ) -> None:
     """It holds one for a moment, for another lab of the same checkout."""
     asked = vagrant(lab.root, f"Vagrant says: {told}!")
-    Machines(lab, status).halt()
+    Vagrant(lab, status).halt()
     assert asked.read_text() == "halt\n" * 2
 
 
@@ -57,14 +67,14 @@ def test_vagrant_can_read_any_path(lab: Lab, status: Status) -> None:
     told, script = lab.root / "told", lab.root / "vagrant"
     script.write_text(f'#!/bin/sh\necho "$LC_ALL" >"{told}"\n')
     script.chmod(0o755)
-    Machines(lab, status).halt()
+    Vagrant(lab, status).halt()
     assert told.read_text() == "C.UTF-8\n"
 
 
 def test_any_other_refusal_is_told_at_once(lab: Lab, status: Status) -> None:
     asked = vagrant(lab.root, "the disk is full")
     with pytest.raises(CommandError, match="the disk is full"):
-        Machines(lab, status).halt()
+        Vagrant(lab, status).halt()
     assert asked.read_text() == "halt\n"
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lab import proxies, runner
-from lab.config import Lab, Proxies
+from lab.config import Proxies, Settings
 from lab.errors import CommandError, PrerequisiteError
 from lab.output import Status
 from lab.toolchain import release
@@ -36,7 +36,7 @@ def enter(
     proxy: Interceptor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, dict[str, str]]:
     """Environments with the proxy: `known` trusts its CA as `invoke` does, `unknown` does not."""
-    lab = Lab(root=tmp_path, proxies=Proxies(proxy.address, proxy.address), ca=str(proxy.ca))
+    lab = Settings(root=tmp_path, proxies=Proxies(proxy.address, proxy.address), ca=str(proxy.ca))
     for name in ("http_proxy", "https_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)

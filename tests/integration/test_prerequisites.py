@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.config import Lab
+from lab.config import Settings
 from lab.errors import PrerequisiteError
 from lab.host import facts, prerequisites
 from lab.lifecycle import lock
@@ -46,7 +46,7 @@ def test_libvirts_daemons_do_not_hold_the_labs_lock(
     programs: Path, tmp_path: Path, status: Status
 ) -> None:
     """They did: the next task took them for what a killed one had left, and ended them."""
-    lab = Lab(root=tmp_path)
+    lab = Settings(root=tmp_path)
     host = replace(facts.gather(tmp_path), is_root=True)
     with lock.locked(lab, "lab-up", status):
         prerequisites.start_libvirt(host, tmp_path / "cache", status)

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from lab import proxies, toolchain, wait
-from lab.config import Lab, Proxies
+from lab.config import Proxies, Settings
 from lab.errors import PrerequisiteError
 from lab.output import Status
 from lab.platforms import PLATFORMS
@@ -40,7 +40,9 @@ def proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Intercept
         for name in ("http_proxy", "https_proxy", "no_proxy"):
             monkeypatch.delenv(name, raising=False)
             monkeypatch.delenv(name.upper(), raising=False)
-        lab = Lab(tmp_path, proxies=Proxies(found.address, found.address), ca=str(found.ca))
+        lab = Settings(
+            root=tmp_path, proxies=Proxies(found.address, found.address), ca=str(found.ca)
+        )
         for name, value in proxies.environment(lab, tmp_path).items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("HTTPS_PROXY", found.address)

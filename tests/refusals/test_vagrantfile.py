@@ -30,6 +30,7 @@ def lab(checkout: Path, engine: None) -> Lab:
         name="two",
         provider="virtualbox",
         distribution="kubeadm",
+        kubernetes="1.35.4",
         workers=1,
         memory=3072,
         subnet=IPv4Network("192.168.57.0/24"),

@@ -18,6 +18,7 @@ from lab import config, wait
 from lab.lifecycle import bringup, opened
 from lab.lifecycle.bringup import Bringup
 from lab.machines import boxes, driver, keys
+from lab.machines.driver import remove
 from lab.machines.ssh import Remote, ssh_config
 from lab.output import Status
 from tests.e2e.support import install
@@ -65,7 +66,7 @@ def up(checkout: Path, engine: None, stand_in: Path) -> Iterator[Bringup]:
     for remote in up.remotes:
         remote.close()
     if (up.lab.state / "machines.json").exists():
-        up.machines.remove()
+        remove(up.lab, up.status)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def machine(up: Bringup, box: Path) -> Remote:
     """The machine, booted and told nothing yet: as if Vagrant had been killed in between."""
     up.machines.make_key()
     up.machines.render(bringup.render(up))
-    up.machines.up(provider="virtualbox", no_provision=True)
+    up.machines.vagrant.run("up", "--provider=virtualbox", "--no-provision")
     up.machines.connect()
     return up.remotes[0]
 

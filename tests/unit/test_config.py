@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from lab import config
-from lab.config import Forward, Lab
+from lab.config import Forward, Lab, Settings
 from lab.errors import ConfigError
 from tests.unit.conftest import ROOT
 
 
-def load(root: Path, text: str | None = None, environ: Any = None, **flags: Any) -> Lab:
+def load(root: Path, text: str | None = None, environ: Any = None, **flags: Any) -> Settings:
     if text is not None:
         (root / "lab.toml").write_text(text)
     return config.load(root, flags, environ or {})
@@ -177,11 +177,6 @@ def test_machines_have_names_roles_and_addresses(lab: Lab) -> None:
         ("control-plane-2", "192.168.56.12"),
         ("control-plane-3", "192.168.56.13"),
     ]
-
-
-def test_an_unresolved_lab_has_no_addresses() -> None:
-    with pytest.raises(ValueError, match="not chosen yet"):
-        Lab(root=Path()).address(1)
 
 
 def test_cache_folder(tmp_path: Path) -> None:

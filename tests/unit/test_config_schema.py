@@ -215,7 +215,7 @@ def test_every_default_is_accepted() -> None:
     assert all(accepts(config.KEYS[key].schema, value) for key, value in defaults.items())
     values = {key: config.KEYS[key](value) for key, value in defaults.items()}
     values.pop("version")
-    plain = config.Lab(root=Path())
+    plain = config.Settings(root=Path())
     for key, value in values.items():
         holder = plain.ports if key.startswith("ports.") else plain
         assert value == getattr(holder, key.split(".")[-1]), key

@@ -15,7 +15,7 @@ from invoke import Program
 
 import tasks
 from lab import config, errors, selftest
-from lab.config import Lab
+from lab.config import Settings
 from lab.exercises import catalogue
 from lab.host import doctor
 from tests.unit.conftest import ROOT
@@ -55,7 +55,7 @@ def test_every_suite_is_documented() -> None:
 def test_every_key_is_documented_with_its_default() -> None:
     table = {row[0].strip("`"): row for row in rows(ROOT / "docs/configuration.md", "key")}
     assert set(table) == set(config.KEYS)
-    plain = Lab(root=Path())
+    plain = Settings(root=Path())
     for key, (_, variable, _, default) in table.items():
         last = key.split(".")[-1]
         assert variable == f"`LAB_{last.upper()}`"

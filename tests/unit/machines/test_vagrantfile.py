@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import vagrant
 
 from lab import runner
 from lab.cluster import health
@@ -178,9 +177,8 @@ def test_states_have_one_word_each(lab: Lab, monkeypatch: pytest.MonkeyPatch) ->
         "shutoff": "stopped",
         "not_created": "not_created",
     }
-    statuses = [vagrant.Status(name=word, state=word, provider="") for word in told]
     virtual = driver.Machines(replace(lab, provider="virtualbox"), Status())
-    monkeypatch.setattr(virtual, "status", lambda: statuses)
+    monkeypatch.setattr(virtual.vagrant, "states", lambda: {word: word for word in told})
     assert virtual.states() == told
 
 
@@ -316,12 +314,9 @@ def test_a_machine_is_held_before_it_goes_back(
     monkeypatch.setattr(one, "states", lambda: {"control-plane-1": "running"})
     monkeypatch.setattr(one, "_set_clocks", lambda: None)
 
-    def vagrant(words: list[str]) -> str:
-        done.append(words[0])
-        return ""
-
-    for name in ("_run_vagrant_command", "_call_vagrant_command"):
-        monkeypatch.setattr(one, name, vagrant)
+    for name in ("up", "suspend"):
+        monkeypatch.setattr(one.vagrant, name, lambda name=name: done.append(name))
+    monkeypatch.setattr(one.vagrant, "run", lambda *words: done.append(words[0]))
     one.restore("before")
     assert done == expected
 
