@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 
 from lab import config, runner, wait  # noqa: E402
 from lab.config import Lab  # noqa: E402
-from lab.distributions.kubeadm import documents, initial, new_token  # noqa: E402
+from lab.distributions.kubeadm import RECORD, documents, initial, new_token  # noqa: E402
 from lab.errors import LabError, ResourceError  # noqa: E402
 from lab.host import facts  # noqa: E402
 from lab.host.facts import Host  # noqa: E402
@@ -34,7 +34,6 @@ from lab.images.builder import Builder  # noqa: E402
 from lab.lifecycle import opened  # noqa: E402
 from lab.machines import cgroups, containers  # noqa: E402
 from lab.output import Status  # noqa: E402
-from lab.toolchain import NODE_TOOLS  # noqa: E402
 
 NAME = "bench"
 PROBE = "until nslookup kubernetes.default.svc.cluster.local >/dev/null 2>&1; do sleep 0.1; done"
@@ -71,7 +70,7 @@ def floor(lab: Lab, image: str, host: Host) -> float:
     """The bare script."""
     machine = lab.machines[0]
     toolchain = opened.toolchain_of(lab, Status())
-    versions = {name: toolchain.version(name) for name in NODE_TOOLS["kubeadm"]}
+    versions = {name: toolchain.version(name) for name in RECORD.image.tools}
     flannel = (ROOT / "vagrant" / "flannel.yaml").read_text()
     for name, value in {
         "PODS": str(lab.pods),
@@ -175,7 +174,7 @@ def table(rounds: int) -> str:
     host = facts.gather(toolchain.cache)
     lab = replace(opened.settle(plain, host, toolchain), subnet=SUBNET)
     arguments = containers.run_arguments(host)
-    image = Builder(ROOT, toolchain, arguments, Status()).node("kubeadm")
+    image = Builder(ROOT, toolchain, arguments, Status()).node(RECORD.image)
     seen: dict[str, list[float]] = {}
     for number in range(rounds):
         print(f"round {number + 1} of {rounds}", file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,25 +19,18 @@ LEASE_AGE = 20
 # Seconds for nodes to be Ready, and for each add-on: k3s unpacks its images before that.
 PATIENCE = 240
 METRICS = "v1beta1.metrics.k8s.io"
-# Distribution -> namespace -> workloads of the baseline. k3s brings its own.
-ADDONS: Mapping[str, Mapping[str, Sequence[str]]] = {
-    "kubeadm": {
-        "kube-system": ("deployment/metrics-server",),
-        "traefik": ("deployment/traefik",),
-        "metallb-system": ("deployment/controller", "daemonset/speaker"),
-        "local-path-storage": ("deployment/local-path-provisioner",),
-    },
-    "k3s": {
-        "kube-system": (
-            "deployment/metrics-server",
-            "deployment/traefik",
-            "deployment/local-path-provisioner",
-        )
-    },
-}
-# Distribution -> namespace and Service whose address is the way to every Ingress. The load balancer
-# gives it one; kubeadm's Ingress controller has a port of the node instead.
-INGRESS_SERVICE: Mapping[str, tuple[str, str]] = {"k3s": ("kube-system", "service/traefik")}
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What every cluster of a distribution has: namespace -> workloads such as deployment/traefik.
+
+    `ingress` is the namespace and the Service whose address leads to every Ingress, for a cluster
+    whose load balancer gives it one; without it the Ingress controller has a port of the node.
+    """
+
+    addons: Mapping[str, Sequence[str]]
+    ingress: tuple[str, str] | None = None
 
 
 def nodes_ready(lab: Lab, cluster: Cluster, since: datetime | None = None) -> bool | None:
@@ -152,14 +146,14 @@ def _wait_available(cluster: Cluster, namespace: str, workload: str, unless: Unl
         raise with_complaints(error, cluster, namespace, "invoke lab-logs") from error
 
 
-def wait_addons(lab: Lab, cluster: Cluster, unless: Unless = None) -> None:
+def wait_addons(cluster: Cluster, baseline: Baseline, unless: Unless = None) -> None:
     """Wait until every add-on of the baseline is available, and Ingresses can be reached; what
     `unless` raises ends it."""
-    for namespace, names in ADDONS[lab.distribution].items():
+    for namespace, names in baseline.addons.items():
         for name in names:
             _wait_available(cluster, namespace, name, unless)
-    if lab.distribution in INGRESS_SERVICE:
-        _wait_available(cluster, *INGRESS_SERVICE[lab.distribution], unless)
+    if baseline.ingress:
+        _wait_available(cluster, *baseline.ingress, unless)
     wait.until(
         lambda: metrics_served(cluster),
         what="metrics-server's API",
@@ -188,21 +182,20 @@ def healthy(lab: Lab, cluster: Cluster) -> bool:
         return False
 
 
-def complete(lab: Lab, cluster: Cluster) -> bool:
+def complete(cluster: Cluster, baseline: Baseline) -> bool:
     """Whether every workload of the baseline is there now: somebody may have deleted one."""
     try:
-        there = addons(lab, cluster)
+        there = addons(cluster, baseline)
     except LabError:
         return False
-    return len(there) == sum(map(len, ADDONS[lab.distribution].values()))
+    return len(there) == sum(map(len, baseline.addons.values()))
 
 
-def addons(lab: Lab, cluster: Cluster) -> list[dict[str, Any]]:
+def addons(cluster: Cluster, baseline: Baseline) -> list[dict[str, Any]]:
     """The workloads of the baseline that are there."""
-    baseline = ADDONS[lab.distribution]
     return [
         item
         for item in cluster.get("deployments,daemonsets", "--all-namespaces")
         if f"{item['kind'].lower()}/{item['metadata']['name']}"
-        in baseline.get(item["metadata"]["namespace"], ())
+        in baseline.addons.get(item["metadata"]["namespace"], ())
     ]

@@ -15,15 +15,13 @@ from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
-from lab.cluster import health, objects, registry
+from lab.cluster import objects, registry
 from lab.cluster.client import Cluster
 from lab.config import Lab, Machine
 from lab.conformance.probe import HOST, IMAGE, NAMESPACE, PORT, TAG
-from lab.distributions import k3s, kubeadm
+from lab.distributions import distribution
 from lab.errors import LabError
 from lab.machines.ssh import Remote
-
-ADMIN = {"k3s": k3s.KUBECONFIG, "kubeadm": kubeadm.KUBECONFIG}
 
 Object = dict[str, Any]
 
@@ -92,9 +90,9 @@ def control_planes(scene: Scene) -> tuple[object, object]:
 
 def etcd_members(scene: Scene) -> tuple[object, object]:
     """The addresses of etcd's members: of its pods, or as k3s notes them at its nodes."""
-    if scene.lab.distribution == "k3s":
+    if annotation := distribution(scene.lab).etcd_annotation:
         noted = [node["metadata"].get("annotations", {}) for node in scene.get("nodes")]
-        addresses = [notes.get("etcd.k3s.cattle.io/node-address") for notes in noted]
+        addresses = [notes.get(annotation) for notes in noted]
     else:
         pods = scene.get("pods", "--namespace", "kube-system", "--selector", "component=etcd")
         ready = [pod for pod in pods if objects.conditions(pod).get("Ready") == "True"]
@@ -130,7 +128,7 @@ def addons(scene: Scene) -> tuple[object, object]:
     """What each add-on lacks."""
     wanted = [
         (namespace, workload)
-        for namespace, workloads in health.ADDONS[scene.lab.distribution].items()
+        for namespace, workloads in distribution(scene.lab).baseline.addons.items()
         for workload in workloads
     ]
     seen = {}
@@ -192,7 +190,7 @@ def load_balancer(scene: Scene) -> tuple[object, object]:
         url = f"http://{address}:{PORT}/"
         said = scene.machines[-1].run(["sh", "-c", line.format(url) + " 2>&1"], ok=range(256))
         answers[address] = "answered" if said.strip() in known else said.strip()
-    if lab.distribution == "k3s":
+    if distribution(lab).balances_on_nodes:
         return {machine.address: "answered" for machine in lab.machines}, answers
     first, last = map(IPv4Address, lab.address_pool.split("-"))
     one = f"an address of {lab.address_pool}"
@@ -240,7 +238,7 @@ def kubeconfig(scene: Scene) -> tuple[object, object]:
 
 def admin_kubeconfig(scene: Scene) -> tuple[object, object]:
     """The administrator's own on the first machine: owner and mode."""
-    path = ADMIN[scene.lab.distribution]
+    path = distribution(scene.lab).kubeconfig
     return "root 600", scene.machines[0].run(["stat", "-c", "%U %a", path], sudo=True).strip()
 
 
@@ -248,9 +246,7 @@ def units(scene: Scene) -> tuple[object, object]:
     """Machine -> state of the unit that its kubelet is in."""
     expected, seen = {}, {}
     for machine, remote in zip(scene.lab.machines, scene.machines, strict=True):
-        unit = "kubelet"
-        if scene.lab.distribution == "k3s":
-            unit = "k3s" if machine.role == "control-plane" else "k3s-agent"
+        unit = distribution(scene.lab).units[machine.role]
         answer = remote.run(["systemctl", "is-active", unit], ok=range(256)).strip()
         enabled = remote.run(["systemctl", "is-enabled", unit], ok=range(256)).strip()
         expected[machine.name] = f"{unit} active enabled"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from lab.config import Lab
+from lab.distributions import k3s, kubeadm
 from lab.distributions.base import Distribution
-from lab.distributions.k3s import K3s
-from lab.distributions.kubeadm import Kubeadm
+
+# The first one that can be had here is what `auto` chooses.
+DISTRIBUTIONS = {record.name: record for record in (k3s.RECORD, kubeadm.RECORD)}
 
 
-def distribution(lab: Lab, versions: dict[str, str]) -> Distribution:
-    """The distribution that a resolved configuration names."""
-    return K3s(lab) if lab.distribution == "k3s" else Kubeadm(lab, versions)
+def distribution(lab: Lab) -> Distribution:
+    """The distribution of a lab."""
+    return DISTRIBUTIONS[lab.distribution]

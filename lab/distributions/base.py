@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from lab import wait
+from lab.cluster.health import Baseline
 from lab.config import Lab, Machine
+from lab.images.catalogue import NodeImage
 from lab.machines.ssh import Remote
 
 
-class Distribution(Protocol):
+class Installer(Protocol):
     """Installs Kubernetes on machines that are up. Every method may be called again."""
 
     def start(self, first: Remote) -> None:
@@ -23,6 +26,37 @@ class Distribution(Protocol):
 
     def kubeconfig(self, first: Remote) -> str:
         """The administrator's kubeconfig, as it lies on the first machine."""
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """Everything that the lab knows of a distribution; `install` makes its installer.
+
+    `item` is the item of the toolchain that has its version. `ingress_port` is the port of the
+    first machine where the Ingress controller listens. `units` maps a machine's role to the systemd
+    unit that runs its kubelet, which is healthy within `healthy` seconds of its start; `hint` is
+    the next command when it cannot run. `kubeconfig` is the administrator's on the first machine,
+    and `ctr` are the words that its containerd is asked with. With `deploys_baseline`, the Pulumi
+    stack `cluster` makes the baseline. A distribution of `one_process` runs all its components in
+    it, and `etcd_annotation` is the nodes' annotation with the address of their etcd member. With
+    `balances_on_nodes`, a Service of type LoadBalancer gets the addresses of nodes.
+    """
+
+    name: str
+    item: str
+    image: NodeImage
+    ingress_port: int
+    baseline: Baseline
+    units: Mapping[str, str]
+    healthy: int
+    hint: str
+    kubeconfig: str
+    ctr: tuple[str, ...]
+    install: Callable[[Lab, Mapping[str, str]], Installer]
+    deploys_baseline: bool = False
+    one_process: bool = False
+    etcd_annotation: str = ""
+    balances_on_nodes: bool = False
 
 
 def machine_of(lab: Lab, remote: Remote) -> Machine:

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from lab import wait
+from lab.cluster.health import Baseline
 from lab.config import REGISTRY, Lab, Machine
 from lab.distributions import units
-from lab.distributions.base import by_role, machine_of, wait_for_node
-from lab.images.catalogue import PAUSE
+from lab.distributions.base import Distribution, by_role, machine_of, wait_for_node
+from lab.images.catalogue import PAUSE, STUDENT_IMAGES, NodeImage
 from lab.machines.ssh import Remote
 from lab.parallel import each
 from lab.state import remembered
@@ -146,7 +147,7 @@ class K3s:
 
         A unit that runs or comes up with them already is not started again.
         """
-        unit = units.unit_of(self.lab, remote)
+        unit = RECORD.units[machine_of(self.lab, remote).role]
         script = self.lab.root / "vagrant" / "k3s.sh"
         given = registries(self.lab)
         texts = {CONFIG: json.dumps(settings, indent=1), REGISTRIES: json.dumps(given, indent=1)}
@@ -154,15 +155,52 @@ class K3s:
         before = remote.run(["cat", STARTED], sudo=True, ok=(0, 1)).strip()
         state = remote.run(["systemctl", "is-active", unit], ok=range(256)).strip()
         if before == wanted and state in ("active", "activating"):
-            units.wait_healthy(self.lab, remote)
+            units.wait_healthy(self.lab, remote, RECORD)
             return
         for path, text in texts.items():
             remote.put(text, path, mode="0600")
-        with units.hinted(self.lab):
+        with units.hinted(RECORD.hint):
             # A release with containerd 1 may have to be started twice.
             remote.script(script, unit, f"{wait.limit(START):.0f}", timeout=3 * START)
-        units.wait_healthy(self.lab, remote)
+        units.wait_healthy(self.lab, remote, RECORD)
         remote.put(wanted, STARTED)
 
     def _token(self) -> str:
         return remembered(self.lab.state / "token", lambda: secrets.token_hex(24))
+
+
+RECORD = Distribution(
+    name="k3s",
+    item="k3s",
+    image=NodeImage(
+        source="k3s",
+        tools=("k3s",),
+        layout={"bin": {"k3s": "k3s"}, "images": {}},
+        own=(),
+        served=(*STUDENT_IMAGES, PAUSE),
+        archives="images",
+    ),
+    # k3s' load balancer takes port 80 of every node.
+    ingress_port=80,
+    baseline=Baseline(
+        addons={
+            "kube-system": (
+                "deployment/metrics-server",
+                "deployment/traefik",
+                "deployment/local-path-provisioner",
+            )
+        },
+        ingress=("kube-system", "service/traefik"),
+    ),
+    units={"control-plane": "k3s", "worker": "k3s-agent"},
+    # It unpacks its images first.
+    healthy=300,
+    hint="invoke lab-logs, or try the other distribution: "
+    "invoke lab-destroy, then invoke lab-up --distribution kubeadm",
+    kubeconfig=KUBECONFIG,
+    ctr=("k3s", "ctr"),
+    install=lambda lab, versions: K3s(lab),
+    one_process=True,
+    etcd_annotation="etcd.k3s.cattle.io/node-address",
+    balances_on_nodes=True,
+)

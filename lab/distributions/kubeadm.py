@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from lab import wait
+from lab.cluster.health import Baseline
 from lab.config import Lab, Machine
 from lab.distributions import units
-from lab.distributions.base import by_role, machine_of, wait_for_node
+from lab.distributions.base import Distribution, by_role, machine_of, wait_for_node
+from lab.images.catalogue import CLUSTER_IMAGES, STUDENT_IMAGES, NodeImage
 from lab.machines import cgroups
 from lab.machines.cgroups import Cgroups
 from lab.machines.ssh import Remote
@@ -211,7 +213,7 @@ class Kubeadm:
         first.put(documents(parts), "/etc/lab/kubeadm.json", mode="0600")
         first.put(self._flannel(machine), "/etc/lab/flannel.yaml")
         first.script(self._script("kubeadm-control-plane.sh"), timeout=360)
-        units.wait_healthy(self.lab, first)
+        units.wait_healthy(self.lab, first, RECORD)
         wait_for_node(first, "kubectl", f"--kubeconfig={KUBECONFIG}")
 
     def join(self, first: Remote, others: Sequence[Remote]) -> None:
@@ -231,7 +233,7 @@ class Kubeadm:
             )
             remote.put(documents(parts), "/etc/lab/kubeadm.json", mode="0600")
             remote.script(self._script("kubeadm-join.sh"), timeout=240)
-            units.wait_healthy(self.lab, remote)
+            units.wait_healthy(self.lab, remote, RECORD)
 
         if planes:
             first.script(self._script("kubeadm-companions.sh"), timeout=120)
@@ -259,3 +261,47 @@ class Kubeadm:
         for name, value in values.items():
             text = text.replace(f"@{name}@", str(value))
         return text
+
+
+RECORD = Distribution(
+    name="kubeadm",
+    item="kubernetes",
+    image=NodeImage(
+        source="node",
+        tools=(
+            "kubernetes",
+            "kubectl",
+            "coredns",
+            "metallb",
+            "flannel",
+            "local-path-provisioner",
+            "etcd",
+            "flannel-cni",
+            "metrics-server",
+            "traefik",
+        ),
+        layout={
+            "bin": {name: name for name in ("kubelet", "kubeadm", "kubectl")},
+            "cni": {"flannel-cni": "flannel"},
+        },
+        own=CLUSTER_IMAGES,
+        served=STUDENT_IMAGES,
+    ),
+    # Traefik's port of the node, as infra/cluster says it.
+    ingress_port=30080,
+    baseline=Baseline(
+        addons={
+            "kube-system": ("deployment/metrics-server",),
+            "traefik": ("deployment/traefik",),
+            "metallb-system": ("deployment/controller", "daemonset/speaker"),
+            "local-path-storage": ("deployment/local-path-provisioner",),
+        }
+    ),
+    units={"control-plane": "kubelet", "worker": "kubelet"},
+    healthy=60,
+    hint="invoke lab-logs",
+    kubeconfig=KUBECONFIG,
+    ctr=("ctr",),
+    install=Kubeadm,
+    deploys_baseline=True,
+)

@@ -13,52 +13,37 @@ from dataclasses import dataclass
 
 from lab import wait
 from lab.config import Lab
-from lab.distributions.base import machine_of
+from lab.distributions.base import Distribution, machine_of
 from lab.errors import CommandError, DeadlineExceeded, LabError, ResourceError, tail
 from lab.machines.ssh import Remote
 from lab.parallel import each
 
-# Seconds within which a kubelet is healthy once its unit has started; k3s unpacks its images first.
-HEALTHY = {"kubeadm": 60, "k3s": 300}
 # So many restarts mean that a unit cannot run. One may happen: k3s ends when it loses an election.
 MOST_RESTARTS = 2
 # Seconds between two looks at the units of all machines.
 INTERVAL = 3.0
 PROPERTIES = "ActiveState,NRestarts"
-# Distribution -> the next command when its unit cannot run.
-HINTS = {
-    "kubeadm": "invoke lab-logs",
-    "k3s": "invoke lab-logs, or try the other distribution: "
-    "invoke lab-destroy, then invoke lab-up --distribution kubeadm",
-}
-
-
-def unit_of(lab: Lab, remote: Remote) -> str:
-    """The name of the unit that runs a machine's kubelet."""
-    if lab.distribution == "kubeadm":
-        return "kubelet"
-    return "k3s" if machine_of(lab, remote).role == "control-plane" else "k3s-agent"
 
 
 @contextmanager
-def hinted(lab: Lab) -> Iterator[None]:
-    """Give the errors of a unit that does not start the hint of the lab's distribution."""
+def hinted(hint: str) -> Iterator[None]:
+    """Give the errors of a unit that does not start the hint of its distribution."""
     try:
         yield
     except (CommandError, DeadlineExceeded) as error:
-        error.hint = HINTS[lab.distribution]
+        error.hint = hint
         raise
 
 
-def wait_healthy(lab: Lab, remote: Remote) -> None:
+def wait_healthy(lab: Lab, remote: Remote, of: Distribution) -> None:
     """Wait until a machine's kubelet is healthy.
 
     Raises CommandError with the unit's last words when it ends meanwhile or takes too long.
     """
-    unit, seconds = unit_of(lab, remote), HEALTHY[lab.distribution]
+    unit, seconds = of.units[machine_of(lab, remote).role], of.healthy
     script = lab.root / "vagrant" / "kubelet.sh"
     # The script has the shorter limit, so that it is the one that tells why.
-    with hinted(lab):
+    with hinted(of.hint):
         remote.script(script, unit, f"{wait.limit(seconds):.0f}", timeout=2 * seconds)
 
 
@@ -84,9 +69,9 @@ def keeps_running(before: State, now: State) -> bool:
 class Watch:
     """Looks at the units of all machines while something else is waited for."""
 
-    def __init__(self, lab: Lab, remotes: Sequence[Remote]) -> None:
-        self._units = [(remote, unit_of(lab, remote)) for remote in remotes]
-        self._hint = HINTS[lab.distribution]
+    def __init__(self, lab: Lab, remotes: Sequence[Remote], of: Distribution) -> None:
+        self._units = [(remote, of.units[machine_of(lab, remote).role]) for remote in remotes]
+        self._hint = of.hint
         self._before: dict[str, State] = {}
         self._next = 0.0
 

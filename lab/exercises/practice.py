@@ -12,7 +12,6 @@ from lab.config import Settings
 from lab.errors import ConfigError, PrerequisiteError, ResourceError
 from lab.exercises import catalogue, grading, mutants, report
 from lab.exercises.catalogue import Exercise
-from lab.images.catalogue import brings
 from lab.lifecycle.lock import locked
 from lab.lifecycle.opened import Opened, opened, running
 from lab.output import Status
@@ -187,7 +186,7 @@ def lacking(opened: Opened, exercise: Exercise) -> tuple[str, str]:
 def obtainable(opened: Opened, image: str) -> bool:
     """Whether nodes have an image, given without a tag, or can pull it."""
     return (
-        brings(opened.lab.distribution, image)
+        opened.distribution.image.brings(image)
         or health.has_image(opened.cluster, image)
         or reachable(f"https://{image.partition('/')[0]}")
     )

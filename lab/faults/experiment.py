@@ -11,6 +11,7 @@ from lab.cluster import objects
 from lab.cluster.objects import endpoints
 from lab.cluster.samples import PORT, service, sleeper
 from lab.config import Lab, Machine, Settings
+from lab.distributions import distribution
 from lab.errors import ChecksFailed, LabError, NotFoundError, PrerequisiteError, answered
 from lab.faults.bench import Bench, Finding, Part
 from lab.lifecycle import opened
@@ -97,13 +98,15 @@ def plan(lab: Lab, name: str) -> tuple[Part, Machine]:
     if name not in PARTS:
         raise NotFoundError(f"there is no experiment `{name}`; there are: {', '.join(PARTS)}")
     part = PARTS[name]
-    if lab.distribution == "k3s":
+    if distribution(lab).one_process:
         if name != "kubelet":
             raise PrerequisiteError(
-                f"{part.program} cannot be stopped alone: k3s runs it in one process with others",
+                f"{part.program} cannot be stopped alone: {lab.distribution} runs it in one "
+                "process with others",
                 hint="invoke lab-up --lab second --distribution kubeadm",
             )
-        part = Part("k3s-agent", part.health, True, "systemctl stop k3s-agent")
+        unit = distribution(lab).units["worker"]
+        part = Part(unit, part.health, True, f"systemctl stop {unit}")
     if lab.control_planes > 1 and not part.worker:
         raise PrerequisiteError(
             f"another control plane takes over from {part.program}: there is nothing to see",

@@ -19,6 +19,7 @@ from pathlib import Path
 from lab import runner
 from lab.cluster import registry
 from lab.config import REGISTRY, Lab, Settings, cache_folder
+from lab.distributions import distribution
 from lab.errors import NotFoundError
 from lab.homework import data
 from lab.images import builder, catalogue, docker
@@ -234,9 +235,7 @@ class _Making:
 
     def pull_into_cluster(self) -> None:
         """Into the first node's store, so that a Job need not wait for it."""
-        ctr = ["ctr", "--namespace", "k8s.io", "images"]
-        if self.lab.distribution == "k3s":
-            ctr = ["k3s", *ctr]
+        ctr = [*distribution(self.lab).ctr, "--namespace", "k8s.io", "images"]
         name = f"{IMAGE}:latest"
         with self.status.step("pull it into the cluster"):
             pull = [*ctr, "pull", "--hosts-dir", "/etc/containerd/certs.d", name]

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from lab.config import (
     AUTO,
+    DISTRIBUTIONS,
     HOST_ONLY,
     MOST_MACHINES,
     PRIVATE,
@@ -271,9 +272,12 @@ def _provider(host: Host) -> tuple[str, str]:
 
 
 def _distribution(versions: Mapping[str, str]) -> tuple[str, str]:
-    if "k3s" in versions:
-        return "k3s", "its release can be had"
-    return "kubeadm", "no source has a k3s release"
+    """The preferred distribution of those that can be had, whose names `versions` has."""
+    known = tuple(name for name in DISTRIBUTIONS if name != AUTO)
+    found = next((name for name in known if name in versions), known[-1])
+    if found == known[0]:
+        return found, "its release can be had"
+    return found, f"no source has a {known[0]} release"
 
 
 def _workers(settings: Settings, host: Host) -> tuple[int, str]:

@@ -23,13 +23,11 @@ from lab.errors import CommandError, PrerequisiteError
 from lab.images.catalogue import (
     CERTIFICATES,
     CLUSTER_IMAGES,
-    LAYOUT,
-    NODE_IMAGES,
-    NODE_SOURCES,
     ON_HOST,
     REPOSITORY,
     STUDENT_IMAGES,
     Image,
+    NodeImage,
 )
 from lab.images.docker import (
     built_for,
@@ -44,7 +42,7 @@ from lab.images.docker import (
 from lab.output import Status
 from lab.platforms import architecture_of
 from lab.proxies import proxy_variables
-from lab.toolchain import NODE_TOOLS, Toolchain
+from lab.toolchain import Toolchain
 from lab.toolchain.store import alone, place, scratch
 
 # Debian trixie as Docker Hub has it, for hosts without mmdebstrap.
@@ -129,63 +127,60 @@ class Builder:
         with readable(source) as context:
             return self._build("machine", context, {"BASE": self.base()}, key)
 
-    def node_tag(self, distribution: str) -> str:
-        """What the image of a distribution's nodes is called; nothing is made to know it."""
-        source = NODE_SOURCES[distribution]
-        folders = [self.root / "vagrant" / name for name in ("machine", source, "images")]
+    def node_tag(self, image: NodeImage) -> str:
+        """The name of the image of a distribution's nodes; nothing is built to know it."""
+        folders = [self.root / "vagrant" / name for name in ("machine", image.source, "images")]
         bake = (self.root / "vagrant" / "node" / "bake").read_text()
-        recipes = [dockerfile(image) for image in (*CLUSTER_IMAGES, *STUDENT_IMAGES)]
-        tools = [self.toolchain.key(name) for name in NODE_TOOLS[distribution]]
-        return f"{REPOSITORY}/{source}:{digest(*folders, bake, *recipes, *tools)}"
+        recipes = [dockerfile(one) for one in (*CLUSTER_IMAGES, *STUDENT_IMAGES)]
+        tools = [self.toolchain.key(name) for name in image.tools]
+        return f"{REPOSITORY}/{image.source}:{digest(*folders, bake, *recipes, *tools)}"
 
-    def node(self, distribution: str) -> str:
-        """A machine with Kubernetes and every image of the cluster inside."""
-        tag = self.node_tag(distribution)
+    def node(self, image: NodeImage) -> str:
+        """A machine with Kubernetes and every image of the cluster inside; returns its tag."""
+        tag = self.node_tag(image)
         if exists(tag):
             return tag
         told = "waiting for another lab, which makes the image of the machines"
         waits = partial(self.status.say, told)
         with alone(self.toolchain.cache / "node-image.lock", waits):
             if not (exists(tag) or load(tag, self.toolchain)):
-                self._make_node(distribution, tag)
+                self._make_node(image, tag)
         return tag
 
-    def _make_node(self, distribution: str, tag: str) -> None:
-        tools = NODE_TOOLS[distribution]
-        source = NODE_SOURCES[distribution]
+    def _make_node(self, image: NodeImage, tag: str) -> None:
         pool = ThreadPoolExecutor(1)
         try:
             with self.status.step("node's programs"):
                 machine_image = pool.submit(self.machine)
-                programs = self.toolchain.programs(tools)
+                programs = self.toolchain.programs(image.tools)
                 machine = machine_image.result()
         finally:
             # An interrupt does not wait for a build.
             pool.shutdown(wait=False, cancel_futures=True)
         with scratch(self.toolchain.cache / "node-image.partial") as context:
-            own, served = NODE_IMAGES[distribution]
-            versions = {name: self.toolchain.version(name) for name in tools}
-            self._lay_out(source, programs, context)
-            self._save_images((*own, *served), programs, versions, context / "images.tar")
-            self._bake(machine, [image.reference(versions) for image in served], context)
+            versions = {name: self.toolchain.version(name) for name in image.tools}
+            self._lay_out(image, programs, context)
+            images = (*image.own, *image.served)
+            self._save_images(images, programs, versions, context / "images.tar")
+            self._bake(machine, [one.reference(versions) for one in image.served], context)
             (context / "images.tar").unlink()
-            self._build(source, context, {"MACHINE": machine}, tag.rpartition(":")[2])
+            self._build(image.source, context, {"MACHINE": machine}, tag.rpartition(":")[2])
 
-    def _lay_out(self, source: str, programs: Mapping[str, Path], context: Path) -> None:
+    def _lay_out(self, image: NodeImage, programs: Mapping[str, Path], context: Path) -> None:
         """Put the node's own files and programs where its Dockerfile expects them."""
-        copy_readable(self.root / "vagrant" / source, context)
+        copy_readable(self.root / "vagrant" / image.source, context)
         shutil.copy2(self.root / "vagrant" / "node" / "bake", context / "bake")
-        for folder, names in LAYOUT[source].items():
+        for folder, names in image.layout.items():
             (context / folder).mkdir()
             for name, target in names.items():
                 place(programs[name], context / folder / target)
-        if source == "k3s":
-            # k3s imports them by itself.
+        if image.archives:
+            # The distribution imports them by itself.
             archives = [name for name in programs if ".tar" in name]
             for name in archives:
-                place(programs[name], context / "images" / name)
+                place(programs[name], context / image.archives / name)
             if not archives:
-                self.status.say("  k3s comes without its images: it pulls them from Docker Hub")
+                self.status.say(f"  {image.source} comes without images: nodes pull them")
 
     def _save_images(
         self,

@@ -109,23 +109,25 @@ STUDENT_IMAGES = (
         "sha256:41b194461e4bae16f9b25d68b0976ed4735b89ca625c89aad88e1c1c3b7e8860",
     ),
 )
-# Distribution -> the images that a node runs of ours, and those that the lab's registry has.
-NODE_IMAGES = {
-    "kubeadm": (CLUSTER_IMAGES, STUDENT_IMAGES),
-    "k3s": ((), (*STUDENT_IMAGES, PAUSE)),
-}
-# The folder of vagrant/ that a distribution's nodes are made of; their image is named after it.
-NODE_SOURCES = {"kubeadm": "node", "k3s": "k3s"}
-# Folder of a node's build -> program of the toolchain -> its name there.
-LAYOUT = {
-    "node": {
-        "bin": {name: name for name in ("kubelet", "kubeadm", "kubectl")},
-        "cni": {"flannel-cni": "flannel"},
-    },
-    "k3s": {"bin": {"k3s": "k3s"}, "images": {}},
-}
 
 
-def brings(distribution: str, name: str) -> bool:
-    """Whether a distribution's nodes have an image of ours with this name, given without a tag."""
-    return any(image.name.rpartition(":")[0] == name for image in NODE_IMAGES[distribution][0])
+@dataclass(frozen=True)
+class NodeImage:
+    """What the image of a distribution's nodes is made from.
+
+    `source` is the folder of vagrant/ with its Dockerfile, and names the image. `tools` are the
+    items of the toolchain inside. `layout` maps a folder of the build to programs and their names
+    there; archives of images among the programs go into the folder `archives`. The nodes run the
+    images `own`, and the lab's registry has `served`.
+    """
+
+    source: str
+    tools: tuple[str, ...]
+    layout: Mapping[str, Mapping[str, str]]
+    own: tuple[Image, ...]
+    served: tuple[Image, ...]
+    archives: str = ""
+
+    def brings(self, name: str) -> bool:
+        """Whether nodes have one of our images with this name, given without a tag."""
+        return any(image.name.rpartition(":")[0] == name for image in self.own)

@@ -23,6 +23,7 @@ from lab.cluster.client import Cluster, cluster_of
 from lab.cluster.stacks import Stacks
 from lab.config import Lab, Settings
 from lab.distributions import distribution, units
+from lab.distributions.base import Distribution, Installer
 from lab.errors import LabError, PrerequisiteError
 from lab.host import checkout, doctor, facts, prerequisites
 from lab.host.choices import FILE as CHOICES
@@ -47,7 +48,7 @@ from lab.machines.vagrantfile import (
 from lab.output import Status
 from lab.parallel import each
 from lab.state import write_aside
-from lab.toolchain import HOST_TOOLS, NODE_TOOLS, Toolchain, forecast
+from lab.toolchain import HOST_TOOLS, Toolchain, forecast
 from lab.toolchain.store import alone
 
 READY = "ready.json"
@@ -89,16 +90,20 @@ class Bringup:
     @cached_property
     def kubelets(self) -> units.Watch:
         """What ends a wait for the cluster when a machine's kubelet cannot keep running."""
-        return units.Watch(self.lab, self.remotes)
+        return units.Watch(self.lab, self.remotes, self.distribution)
 
     @cached_property
     def versions(self) -> dict[str, str]:
-        names = NODE_TOOLS[self.lab.distribution]
+        names = self.distribution.image.tools
         return {name: self.toolchain.version(name) for name in names}
 
+    @property
+    def distribution(self) -> Distribution:
+        return distribution(self.lab)
+
     @cached_property
-    def distribution(self) -> Any:
-        return distribution(self.lab, self.versions)
+    def installer(self) -> Installer:
+        return self.distribution.install(self.lab, self.versions)
 
     @property
     def stacks(self) -> Stacks:
@@ -167,8 +172,8 @@ def remember_choices(up: Bringup) -> None:
 def announce_work(up: Bringup) -> None:
     """Say beforehand what is to be built and downloaded, and about how long that takes."""
     builder = node_builder(up)
-    tools = NODE_TOOLS[up.lab.distribution]
-    known = docker.exists(builder.node_tag(up.lab.distribution))
+    tools = up.distribution.image.tools
+    known = docker.exists(builder.node_tag(up.distribution.image))
     told = forecast.sentence(
         up.toolchain.work(HOST_TOOLS if known else (*tools, *HOST_TOOLS)),
         images=not known,
@@ -196,7 +201,7 @@ def remove_surplus(up: Bringup) -> None:
 def make_node_image(up: Bringup) -> None:
     """The image of the machines, everything inside; the host's tools are made beside it."""
     up.tools = up.pool.submit(up.toolchain.bin_folder)
-    up.image = node_builder(up).node(up.lab.distribution)
+    up.image = node_builder(up).node(up.distribution.image)
 
 
 def node_builder(up: Bringup) -> Builder:
@@ -206,14 +211,16 @@ def node_builder(up: Bringup) -> Builder:
 
 def render(up: Bringup) -> dict[str, Any]:
     """What the Vagrantfile is to read; for virtual machines, their box is made first."""
+    port = up.distribution.ingress_port
     if up.lab.provider == "docker":
         settings = docker_settings(up.lab, up.host, up.image)
-        return rendering(up.lab, settings)
+        return rendering(up.lab, settings, port)
     box = boxes.make(up.lab.root, up.toolchain.cache, up.image, up.lab.provider, up.status)
     if up.lab.provider == "virtualbox":
-        return rendering(up.lab, virtualbox_settings(up.lab, box))
+        return rendering(up.lab, virtualbox_settings(up.lab, box), port)
     settings = libvirt_settings(up.lab, box, kvm=up.host.kvm)
-    return rendering(up.lab, settings, 0 if up.host.kvm else emulated_cpus(up.lab, up.host.cpus))
+    cpus = 0 if up.host.kvm else emulated_cpus(up.lab, up.host.cpus)
+    return rendering(up.lab, settings, port, cpus)
 
 
 def start_machines(up: Bringup) -> None:
@@ -255,11 +262,11 @@ def start_control_plane(up: Bringup) -> None:
     """Kubernetes on the first machine, and the lab's kubeconfig for it."""
     first = up.remotes[0]
     with up.status.step(f"control plane ({up.lab.distribution} {up.lab.kubernetes})"):
-        up.distribution.start(first)
-    text = kubeconfig.for_host(up.distribution.kubeconfig(first), up.lab)
+        up.installer.start(first)
+    text = kubeconfig.for_host(up.installer.kubeconfig(first), up.lab)
     write_aside(up.lab.state / "kubeconfig", text)
     # Beside the workers' joining; an emulated cluster has to be ready first, or neither gets on.
-    if up.lab.distribution == "kubeadm" and not wait.slow():
+    if up.distribution.deploys_baseline and not wait.slow():
         # The tools may still be built; who joins has no need of them.
         up.baseline = up.pool.submit(lambda: up.stacks.up("cluster"))
 
@@ -272,7 +279,7 @@ def join_machines(up: Bringup) -> None:
         what = [f"control planes ({planes})"] if planes else []
         what += [f"workers ({up.lab.workers})"] if up.lab.workers else []
         with up.status.step(", ".join(what)):
-            up.distribution.join(first, others)
+            up.installer.join(first, others)
 
 
 def wait_for_nodes(up: Bringup) -> None:
@@ -295,9 +302,9 @@ def deploy_baseline(up: Bringup) -> None:
             up.stacks.create(exercise)
         if up.baseline:
             up.baseline.result()
-        elif up.lab.distribution == "kubeadm":
+        elif up.distribution.deploys_baseline:
             up.stacks.up("cluster")
-        health.wait_addons(up.lab, up.stacks.cluster, up.kubelets)
+        health.wait_addons(up.stacks.cluster, up.distribution.baseline, up.kubelets)
 
 
 STEPS: Sequence[Callable[[Bringup], None]] = (
@@ -367,13 +374,13 @@ def _tell_of_another_network(lab: Lab, status: Status) -> None:
 
 def missing(lab: Lab, host: Host, toolchain: Toolchain) -> list[str]:
     """The Debian packages that this host lacks for a resolved lab."""
-    compiler = toolchain.needs_compiler(NODE_TOOLS[lab.distribution])
+    compiler = toolchain.needs_compiler(distribution(lab).image.tools)
     return prerequisites.missing(lab, host, compiler=compiler, platform=toolchain.platform)
 
 
 def examine(lab: Lab, host: Host, toolchain: Toolchain) -> list[doctor.Finding]:
     """The doctor's findings for a resolved lab."""
-    tools = NODE_TOOLS[lab.distribution]
+    tools = distribution(lab).image.tools
     return doctor.examine(
         lab,
         host,
@@ -420,4 +427,4 @@ def _was_ready(lab: Lab) -> bool:
 
 def _is_whole(lab: Lab, cluster: Cluster) -> bool:
     """Whether the cluster is well, and has all that lab-up gave it."""
-    return health.healthy(lab, cluster) and health.complete(lab, cluster)
+    return health.healthy(lab, cluster) and health.complete(cluster, distribution(lab).baseline)

@@ -10,6 +10,8 @@ from lab.cluster import health
 from lab.cluster.client import Cluster, cluster_of
 from lab.cluster.stacks import Stacks, environment
 from lab.config import Lab, Settings, cache_folder
+from lab.distributions import DISTRIBUTIONS, distribution
+from lab.distributions.base import Distribution
 from lab.errors import NotFoundError, ResourceError
 from lab.host import facts
 from lab.host.choices import FILE as CHOICES
@@ -44,9 +46,9 @@ def resolve_on(settings: Settings, host: Host, toolchain: Toolchain) -> tuple[La
         settings,
         replace(host, networks={**host.networks, **networks}),
         versions={
-            distribution: toolchain.version(item)
-            for distribution, item in {"kubeadm": "kubernetes", "k3s": "k3s"}.items()
-            if toolchain.sources(item)
+            name: toolchain.version(record.item)
+            for name, record in DISTRIBUTIONS.items()
+            if toolchain.sources(record.item)
         },
         port_is_free=lambda port: port not in held and facts.port_is_free(port),
         owner=lambda port: held.get(port) or facts.owner(port),
@@ -88,6 +90,11 @@ class Opened:
     def cluster(self) -> Cluster:
         """The lab's cluster, which may be down."""
         return cluster_of(self.lab, self.tools)
+
+    @property
+    def distribution(self) -> Distribution:
+        """What the lab knows of its distribution."""
+        return distribution(self.lab)
 
     @property
     def environment(self) -> dict[str, str]:

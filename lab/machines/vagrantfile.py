@@ -14,19 +14,19 @@ from lab.machines.boxes import Box
 from lab.machines.keys import key_file
 from lab.output import count
 
-# Where Traefik listens on the first machine: k3s' load balancer takes port 80 of every node.
-INGRESS = {"kubeadm": 30080, "k3s": 80}
 
-
-def rendering(lab: Lab, provider: Mapping[str, Any], cpus: int = 0) -> dict[str, Any]:
+def rendering(
+    lab: Lab, provider: Mapping[str, Any], ingress_port: int, cpus: int = 0
+) -> dict[str, Any]:
     """What the Vagrantfile reads: every machine with its address, size and forwarded ports.
 
-    `provider` are the settings of the lab's provider; `cpus` is given where it is not the lab's.
+    `provider` are the settings of the lab's provider. `ingress_port` is the port of the first
+    machine for HTTP. `cpus` is given where it is not the lab's.
     """
     first, *_ = lab.machines
     ports = {
         6443: lab.ports.api,
-        INGRESS[lab.distribution]: lab.ports.http,
+        ingress_port: lab.ports.http,
         5000: lab.ports.registry,
     }
     forwarded: dict[str, list[dict[str, int | None]]] = {

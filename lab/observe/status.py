@@ -22,7 +22,7 @@ def look(settings: Settings) -> dict[str, Any]:
     with ThreadPoolExecutor() as pool:
         machines = pool.submit(Machines(resolved, Status()).states)
         nodes = pool.submit(_ask, lambda: cluster.get("nodes"))
-        addons = pool.submit(_ask, lambda: health.addons(resolved, cluster))
+        addons = pool.submit(_ask, lambda: health.addons(cluster, found.distribution.baseline))
     return {
         "lab": {
             "name": resolved.name,

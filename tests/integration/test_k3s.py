@@ -163,7 +163,7 @@ def test_a_node_has_them_in_their_places(
         programs[name].chmod(0o755)
     context = tmp_path / "context"
     toolchain = Toolchain(ROOT, tmp_path / "cache", status)
-    Builder(ROOT, toolchain, (), status)._lay_out("k3s", programs, context)
+    Builder(ROOT, toolchain, (), status)._lay_out(k3s.RECORD.image, programs, context)
     assert (context / "bin" / "k3s").read_bytes() == b"k3s"
     assert os.access(context / "bin" / "k3s", os.X_OK)
     assert [path.name for path in (context / "images").iterdir()] == [images] * bool(images)

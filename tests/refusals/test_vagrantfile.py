@@ -68,7 +68,7 @@ def test_virtualbox(lab: Lab, tmp_path: Path) -> None:
         key.touch()
     public(keys[0]).write_text("ssh-ed25519 AAAA lab\n")
     box = vagrantfile.virtualbox_settings(lab, Box("lecture-lab/box", key=str(keys[1])))
-    file.write_text(json.dumps(vagrantfile.rendering(lab, box)))
+    file.write_text(json.dumps(vagrantfile.rendering(lab, box, 30080)))
     first, second = evaluated(lab.root, "virtualbox", file)
     for machine, address in ((first, "192.168.57.11"), (second, "192.168.57.21")):
         private = [item for item in machine["networks"] if item["kind"] == "private_network"]
@@ -104,7 +104,7 @@ def test_docker_has_the_same_machines(lab: Lab, tmp_path: Path) -> None:
     file = tmp_path / "machines.json"
     key = lab.state / "id_ed25519"
     docker = vagrantfile.docker_settings(lab, HEALTHY, "node:1")
-    rendered = vagrantfile.rendering(lab, {**docker, "box": {"name": "lecture-lab/box"}})
+    rendered = vagrantfile.rendering(lab, {**docker, "box": {"name": "lecture-lab/box"}}, 30080)
     file.write_text(json.dumps(rendered))
     virtual = evaluated(lab.root, "virtualbox", file)
     for machine, other in zip(evaluated(lab.root, "docker", file), virtual, strict=True):

@@ -14,6 +14,7 @@ import pytest
 
 from lab import config
 from lab.config import cache_folder
+from lab.distributions.kubeadm import RECORD
 from lab.host import prerequisites
 from lab.images.builder import Builder
 from lab.images.catalogue import REPOSITORY
@@ -22,7 +23,7 @@ from lab.lifecycle import bringup, opened
 from lab.lifecycle.bringup import Bringup
 from lab.output import Status
 from lab.platforms import PLATFORMS, architecture_of, this_platform, uname_of
-from lab.toolchain import HOST_TOOLS, NODE_TOOLS, Toolchain, mirror, packing
+from lab.toolchain import HOST_TOOLS, Toolchain, mirror, packing
 from tests.e2e.support import ROOT, Invoke, copy_checkout, docker
 from tests.e2e.virtual import BUSYBOX
 
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.e2e
 
 (OTHER,) = (platform for platform in PLATFORMS if platform != this_platform())
 LAB = "foreign"
-TOOLS = {*HOST_TOOLS, *NODE_TOOLS["kubeadm"]}
+TOOLS = {*HOST_TOOLS, *RECORD.image.tools}
 # Numbers of architectures in a program's first bytes: elf(5).
 ELF = {"amd64": 62, "arm64": 183}
 # The Python of Debian trixie, which the other host is.
@@ -121,10 +122,11 @@ def test_such_a_host_takes_everything_from_it(host: str, bundle: Path) -> None:
     assert list(sources) == ["source-mirror"]
     assert set(sources["source-mirror"].split(", ")) == TOOLS
     asks = (
-        "from lab import config, images, lifecycle; from lab.output import Status; "
-        "from pathlib import Path; lab = config.load(Path.cwd(), {}); "
-        "tools = lifecycle.toolchain_of(lab, Status()); "
-        "print(images.Builder(lab.root, tools, (), Status()).node_tag('kubeadm'))"
+        "from pathlib import Path; from lab import config; from lab.output import Status; "
+        "from lab.distributions.kubeadm import RECORD; from lab.images.builder import Builder; "
+        "from lab.lifecycle.opened import toolchain_of; lab = config.load(Path.cwd(), {}); "
+        "tools = toolchain_of(lab, Status()); "
+        "print(Builder(lab.root, tools, (), Status()).node_tag(RECORD.image))"
     )
     key = within(host, ".venv/bin/python", "-c", asks).strip().rpartition(":")[2]
     assert mirror.read(str(bundle), OTHER)["image/node"].version == key
@@ -165,7 +167,7 @@ def test_a_cluster_of_that_architecture(up: Bringup) -> None:
     for step in bringup.STEPS[bringup.STEPS.index(bringup.remember_choices) :]:
         if step == bringup.make_node_image:
             up.tools = up.pool.submit(up.toolchain.bin_folder)
-            up.image = Builder(up.lab.root, toolchain, (), up.status).node("kubeadm")
+            up.image = Builder(up.lab.root, toolchain, (), up.status).node(RECORD.image)
         else:
             step(up)
     machine = up.remotes[0]

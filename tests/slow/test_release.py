@@ -18,9 +18,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from lab.config import cache_folder
+from lab.distributions.kubeadm import RECORD
 from lab.output import Status
 from lab.platforms import this_platform
-from lab.toolchain import HOST_TOOLS, NODE_TOOLS, Toolchain
+from lab.toolchain import HOST_TOOLS, Toolchain
 from lab.toolchain.store import place
 from tests import official
 from tests.e2e.support import Done, Invoke, copy_checkout, scrub
@@ -28,7 +29,7 @@ from tests.intercept import Answer, Interceptor, intercepting
 
 pytestmark = pytest.mark.e2e
 NAME = "release"
-TOOLS = tuple(dict.fromkeys((*HOST_TOOLS, *NODE_TOOLS["kubeadm"])))
+TOOLS = tuple(dict.fromkeys((*HOST_TOOLS, *RECORD.image.tools)))
 PROGRAM = b'#!/bin/sh\necho "$1: this is not k3s" >&2\nexit 1\n'
 PAGE = Answer(headers={"Content-Type": "text/html"}, content=b"<html>Please sign in</html>")
 # What goes wrong once, by the item that it happens to.

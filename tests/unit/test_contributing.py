@@ -49,7 +49,7 @@ def test_a_module_is_a_program(module: str) -> None:
 
 def test_the_patterns_find_what_the_page_names() -> None:
     """A change of its form must not leave the other tests without anything to look at."""
-    assert len(PATHS) > 50 and len(DEFINED) > 15 and len(MODULES) == 3
+    assert len(PATHS) > 50 and len(DEFINED) > 10 and len(MODULES) == 3
     assert {"tasks.py", "lab/runner.py", "Vagrantfile", "infra/workloads/NAME/"} <= set(PATHS)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from lab.cluster import health
 from lab.cluster.client import Cluster
 from lab.config import Lab
+from lab.distributions import DISTRIBUTIONS, kubeadm
 from lab.errors import DeadlineExceeded, ResourceError
 
 
@@ -18,21 +18,21 @@ def test_a_baseline_that_somebody_deleted_from(
 ) -> None:
     items = [
         {"kind": kind.capitalize(), "metadata": {"name": name, "namespace": namespace}}
-        for namespace, names in health.ADDONS["kubeadm"].items()
+        for namespace, names in kubeadm.RECORD.baseline.addons.items()
         for kind, name in (one.split("/") for one in names)
     ]
     for item in items:
         item["kind"] = {"Daemonset": "DaemonSet"}.get(str(item["kind"]), item["kind"])
     monkeypatch.setattr(Cluster, "get", lambda *_: items)
-    assert health.complete(lab, cluster)
+    assert health.complete(cluster, kubeadm.RECORD.baseline)
     items.pop()
-    assert not health.complete(lab, cluster)
+    assert not health.complete(cluster, kubeadm.RECORD.baseline)
 
     def late(*_: object) -> None:
         raise DeadlineExceeded("the API server is late")
 
     monkeypatch.setattr(Cluster, "get", late)
-    assert not health.complete(lab, cluster)
+    assert not health.complete(cluster, kubeadm.RECORD.baseline)
 
 
 def test_a_node_must_have_been_heard_of_since(
@@ -71,6 +71,6 @@ def test_a_baseline_is_there_when_ingresses_can_be_reached(
 
     monkeypatch.setattr(health, "available", available)
     monkeypatch.setattr(health, "metrics_served", lambda *_: True)
-    health.wait_addons(replace(lab, distribution=distribution), cluster)
+    health.wait_addons(cluster, DISTRIBUTIONS[distribution].baseline)
     assert ("service/traefik" in asked) is (distribution == "k3s")
     assert "deployment/traefik" in asked

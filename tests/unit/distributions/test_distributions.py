@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from lab import wait
+from lab import config, wait
 from lab.config import Lab
-from lab.distributions import distribution, k3s, kubeadm, units
+from lab.distributions import DISTRIBUTIONS, distribution, k3s, kubeadm, units
+from lab.distributions.base import Installer
 from lab.distributions.k3s import K3s
 from lab.distributions.kubeadm import Kubeadm
 from lab.errors import CommandError, DeadlineExceeded, ResourceError
@@ -31,9 +32,19 @@ def kinds(lab: Lab, groups: Cgroups = V2) -> dict[str, dict[str, Any]]:
     return {str(part["kind"]): part for part in parts}
 
 
+def installer(lab: Lab) -> Installer:
+    return distribution(lab).install(lab, VERSIONS)
+
+
+def test_the_configuration_knows_every_distribution() -> None:
+    assert (config.AUTO, *DISTRIBUTIONS) == config.DISTRIBUTIONS
+    assert all(name == record.name for name, record in DISTRIBUTIONS.items())
+
+
 def test_the_distribution_of_a_lab(lab: Lab) -> None:
-    assert isinstance(distribution(lab, VERSIONS), Kubeadm)
-    assert isinstance(distribution(replace(lab, distribution="k3s"), {}), K3s)
+    assert isinstance(distribution(lab).install(lab, VERSIONS), Kubeadm)
+    other = replace(lab, distribution="k3s")
+    assert isinstance(distribution(other).install(other, {}), K3s)
 
 
 def test_control_plane(lab: Lab) -> None:
@@ -251,7 +262,7 @@ def test_start_ends_when_the_api_server_answers(lab: Lab, name: str) -> None:
     for script in ("flannel.yaml", "k3s.sh"):
         (lab.root / "vagrant" / script).write_text("")
     machine = Restarted(refusals=2)
-    distribution(replace(lab, distribution=name), VERSIONS).start(machine)
+    installer(replace(lab, distribution=name)).start(machine)
     assert machine.refusals < 0
 
 
@@ -304,7 +315,7 @@ def test_a_unit_that_ends_is_a_control_plane_that_failed(lab: Lab, name: str, sc
     (lab.root / "vagrant").mkdir()
     for file in ("flannel.yaml", "k3s.sh"):
         (lab.root / "vagrant" / file).write_text("")
-    made = distribution(replace(lab, distribution=name), VERSIONS)
+    made = installer(replace(lab, distribution=name))
     machine = Fails(script)
     with pytest.raises(CommandError, match="invalid configuration") as caught:
         made.start(machine)
@@ -363,7 +374,7 @@ def test_a_unit_that_ends_again_and_again_ends_the_wait(
     lab = replace(lab, distribution="k3s")
     plane, worker = Gone("control-plane-1"), Looping("worker-1")
     monkeypatch.setattr(units, "INTERVAL", 0.0)
-    watch = units.Watch(lab, [plane, worker])
+    watch = units.Watch(lab, [plane, worker], distribution(lab))
 
     def not_ready() -> None:
         raise ResourceError("worker-1 is not Ready")
@@ -377,7 +388,7 @@ def test_a_unit_that_ends_again_and_again_ends_the_wait(
 
 def test_units_are_not_asked_at_every_look(lab: Lab) -> None:
     worker = Looping("worker-1")
-    watch = units.Watch(lab, [worker])
+    watch = units.Watch(lab, [worker], distribution(lab))
     for _ in range(5):
         watch()
     assert (worker.restarts, worker.asked) == (0, {"kubelet"})

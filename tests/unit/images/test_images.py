@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from lab import runner, wait
+from lab.distributions.kubeadm import RECORD
 from lab.images import builder, catalogue, docker
 from lab.images.builder import Builder
 from lab.output import Status
-from lab.toolchain import NODE_TOOLS
 from lab.toolchain.lock import read_lock
 from tests.unit.conftest import ROOT
 
@@ -68,7 +68,7 @@ def test_a_program_alone_begins_from_nothing() -> None:
 @pytest.mark.parametrize("image", [*catalogue.CLUSTER_IMAGES, *catalogue.STUDENT_IMAGES])
 def test_every_image_is_made_of_what_there_is(image: catalogue.Image) -> None:
     lock = read_lock(ROOT / "toolchain" / "lock.toml", "linux-amd64")
-    assert not image.tool or image.tool in NODE_TOOLS["kubeadm"]
+    assert not image.tool or image.tool in RECORD.image.tools
     assert not image.tool or image.tool in lock
     parts = (ROOT / "vagrant/images/parts/Dockerfile").read_text()
     assert not image.part or f"/images/{image.part} " in parts
@@ -199,9 +199,9 @@ def test_labs_that_begin_at_once_make_the_image_once(
     tools: Any = SimpleNamespace(cache=tmp_path, platform="linux-amd64", key=lambda name: name)
     made_by = Builder(ROOT, tools, (), Status(story))
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(made_by.node, "kubeadm")
+        first = pool.submit(made_by.node, RECORD.image)
         assert begun.wait(10)
-        second = pool.submit(made_by.node, "kubeadm")
+        second = pool.submit(made_by.node, RECORD.image)
         told = "waiting for another lab"
         wait.until(lambda: told in story.getvalue() or None, what="a word", timeout=10)
         goes_on.set()

@@ -12,6 +12,7 @@ import pytest
 from lab import runner
 from lab.cluster import health
 from lab.config import Forward, Lab
+from lab.distributions import distribution
 from lab.errors import ConfigError, NotFoundError
 from lab.host import resolvers
 from lab.host.facts import Engine
@@ -24,7 +25,9 @@ from tests.unit.conftest import HEALTHY
 
 
 def render(lab: Lab) -> dict[str, Any]:
-    return vagrantfile.rendering(lab, vagrantfile.docker_settings(lab, HEALTHY, "node:1"))
+    return vagrantfile.rendering(
+        lab, vagrantfile.docker_settings(lab, HEALTHY, "node:1"), distribution(lab).ingress_port
+    )
 
 
 def write_key(lab: Lab) -> None:
@@ -123,7 +126,9 @@ def test_name_servers_of_another_network(
 
 def test_virtual_machines(lab: Lab, key: None) -> None:
     box = Box("lecture-lab/abc", "/images/vmlinuz", "/images/initrd.img")
-    emulated = vagrantfile.rendering(lab, vagrantfile.libvirt_settings(lab, box, kvm=False), cpus=1)
+    emulated = vagrantfile.rendering(
+        lab, vagrantfile.libvirt_settings(lab, box, kvm=False), 30080, cpus=1
+    )
     assert emulated["box"] == {"name": "lecture-lab/abc"}
     assert emulated["libvirt"]["driver"] == "qemu"
     assert emulated["libvirt"]["description"] == f"lab.root={lab.root}"

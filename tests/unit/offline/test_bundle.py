@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from lab.config import Lab
+from lab.distributions.kubeadm import RECORD
 from lab.errors import ConfigError, NotFoundError, PrerequisiteError, UnexpectedChange
 from lab.homework import data
 from lab.images import builder, docker
@@ -20,7 +21,7 @@ from lab.offline import bundle, sbom, serve
 from lab.offline.sbom import Package
 from lab.output import Status
 from lab.platforms import this_platform
-from lab.toolchain import NODE_TOOLS, Toolchain, mirror, packing
+from lab.toolchain import Toolchain, mirror, packing
 from lab.toolchain.mirror import Entry, Mirrored
 from lab.toolchain.store import file_digest
 from tests.unit.conftest import ROOT
@@ -192,11 +193,11 @@ def test_a_node_of_a_mirror_has_a_name_of_its_own(tmp_path: Path) -> None:
     def tag(folder: Path, content: bytes) -> str:
         items = [
             Mirrored(name, "1.0", {name: entry(folder, name, content)})
-            for name in NODE_TOOLS["kubeadm"]
+            for name in RECORD.image.tools
         ]
         (folder / "manifest.toml").write_text(mirror.render(items, this_platform()))
         made = Toolchain(ROOT, tmp_path, Status(io.StringIO()), "mirror", str(folder))
-        return builder.Builder(ROOT, made, (), Status(io.StringIO())).node_tag("kubeadm")
+        return builder.Builder(ROOT, made, (), Status(io.StringIO())).node_tag(RECORD.image)
 
     first = tag(tmp_path / "one", b"first")
     assert first == tag(tmp_path / "two", b"first")
@@ -340,10 +341,11 @@ def test_the_images_of_a_bundle(
     up: Any = SimpleNamespace(
         lab=replace(lab, root=ROOT, provider=provider),
         image="lecture-lab/node:own",
+        distribution=RECORD,
         toolchain=SimpleNamespace(cache=tmp_path / "cache", platform=platform),
     )
     filling = bundle._Filling(up, tmp_path, Status(io.StringIO()))
-    for name in NODE_TOOLS["kubeadm"]:
+    for name in RECORD.image.tools:
         filling.items.append(Mirrored(name, "1.0", {name: entry(tmp_path, name, b"program")}))
     filling.node_image()
     (item,) = [item for item in filling.items if item.name == "image/node"]

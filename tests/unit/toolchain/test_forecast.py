@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lab.toolchain import HOST_TOOLS, NODE_TOOLS
+from lab.distributions.kubeadm import RECORD
+from lab.toolchain import HOST_TOOLS
 from lab.toolchain.forecast import BUILD, Work, seconds, sentence
 from lab.toolchain.lock import read_lock
 from tests.unit.conftest import ROOT
@@ -14,7 +15,7 @@ KUBERNETES, TRAEFIK = Work("kubernetes", "modules"), Work("traefik", "wheel")
 
 def test_every_item_that_is_built_has_a_duration() -> None:
     items = read_lock(ROOT / "toolchain" / "lock.toml", "linux-amd64")
-    wanted = {*NODE_TOOLS["kubeadm"], *HOST_TOOLS}
+    wanted = {*RECORD.image.tools, *HOST_TOOLS}
     assert {name for name in wanted if items[name].modules} == set(BUILD)
 
 

@@ -16,10 +16,11 @@ from urllib.parse import quote
 import pytest
 
 from lab import toolchain as package
+from lab.distributions import DISTRIBUTIONS
 from lab.errors import ConfigError, PrerequisiteError
 from lab.output import Status
 from lab.platforms import PLATFORMS, this_platform, uname_of
-from lab.toolchain import HOST_TOOLS, NODE_TOOLS, Toolchain, host_place, mirror, modules, wheel
+from lab.toolchain import HOST_TOOLS, Toolchain, host_place, mirror, modules, wheel
 from lab.toolchain.lock import Item, Modules, Wheel, read_lock
 from tests.unit.conftest import ROOT
 
@@ -61,7 +62,10 @@ def test_hosts_of_releases_are_not_asked_for_modules(
 @pytest.mark.parametrize("platform", ["linux-amd64", "linux-arm64"])
 def test_every_tool_has_a_source_on_every_platform(platform: str) -> None:
     lock = read_lock(LOCK, platform)
-    for name in {*HOST_TOOLS, *NODE_TOOLS["kubeadm"], *NODE_TOOLS["k3s"]}:
+    for name in {
+        *HOST_TOOLS,
+        *(tool for one in DISTRIBUTIONS.values() for tool in one.image.tools),
+    }:
         item = lock[name]
         assert item.release or item.wheel or item.modules, name
 
