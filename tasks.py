@@ -1,4 +1,4 @@
-"""Everything a user types: each task loads the configuration, makes one call and prints."""
+"""The tasks that users type: each loads the configuration, makes one call and prints."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lab.cli.words import Words
 from lab.output import document, table
 from lab.state import write_aside
 
-# Invoke keeps nothing compiled of what is imported after a file like this one, which is a lot here.
+# Invoke stops Python from caching what it compiles after this file, which is most of the lab.
 sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
 
 
@@ -25,7 +25,7 @@ sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
 def doctor(
     c: Context, lab: str | None = None, provider: str | None = None, json_: bool = False
 ) -> None:
-    """Look at this host: what it has, what it lacks, what lab-up would choose and why."""
+    """Examine this computer: what it has, what it lacks, what lab-up would choose and why."""
     from lab.lifecycle import operations
 
     findings, text = operations.diagnose(load(name=lab, provider=provider))
@@ -43,7 +43,7 @@ def lab_up(
     mirror: str | None = None,
     install: bool = True,
 ) -> None:
-    """Bring up machines, cluster and baseline; what is there already is left alone."""
+    """Bring up machines, cluster and baseline; keeps what already exists."""
     from lab.lifecycle import bringup
 
     given = {"name": lab, "provider": provider, "distribution": distribution, "source": source}
@@ -53,7 +53,7 @@ def lab_up(
 
 @task
 def lab_status(c: Context, lab: str | None = None, json_: bool = False) -> None:
-    """Show machines, nodes, add-ons, stacks and exercises."""
+    """Show machines, nodes, add-ons and exercises."""
     from lab.observe import status
 
     state = status.look(load(name=lab))
@@ -70,7 +70,7 @@ def lab_down(c: Context, lab: str | None = None) -> None:
 
 @task
 def lab_suspend(c: Context, lab: str | None = None) -> None:
-    """Hold the machines where they are; lab-resume lets them go on."""
+    """Pause the machines in memory; lab-resume resumes them."""
     from lab.lifecycle import operations
 
     operations.suspend(load(name=lab), story())
@@ -78,7 +78,7 @@ def lab_suspend(c: Context, lab: str | None = None) -> None:
 
 @task
 def lab_resume(c: Context, lab: str | None = None) -> None:
-    """Let machines go on that lab-suspend held, and wait until the nodes are Ready."""
+    """Resume machines after lab-suspend, and wait until the nodes are Ready."""
     from lab.lifecycle import operations
 
     operations.resume(load(name=lab), story())
@@ -108,7 +108,7 @@ def lab_destroy(c: Context, lab: str | None = None, cache: bool = False) -> None
 
 @task
 def lab_env(c: Context, lab: str | None = None) -> None:
-    """Print what a shell needs to work on the lab by hand: eval "$(invoke lab-env)"."""
+    """Print the environment for working on the lab by hand: eval "$(invoke lab-env)"."""
     from lab import runner
     from lab.cli import completion
     from lab.cluster import stacks
@@ -158,7 +158,7 @@ def exercise_list(c: Context, json_: bool = False) -> None:
 
 @task
 def exercise_up(c: Context, names: Words, lab: str | None = None, all_: bool = False) -> None:
-    """Deploy these exercises, or --all: `pulumi up --stack NAME`, unasked."""
+    """Deploy these exercises, or --all, as `pulumi up --stack NAME --yes` does."""
     from lab.exercises import practice
 
     status = story()
@@ -193,7 +193,7 @@ def check(
     json_: bool = False,
     junit: str | None = None,
 ) -> None:
-    """Check these exercises, or --all: what works, what does not, and why; --hint 1 to 3."""
+    """Check these exercises, or --all: what works, what fails and why; --hint 1 to 3."""
     from lab.exercises import practice
 
     report = practice.check(load(name=lab), practice.wanted(names, every=all_), story())
@@ -229,7 +229,7 @@ def mutants(
     all_: bool = False,
     json_: bool = False,
 ) -> None:
-    """Try wrong answers to these exercises, or --all: each must fail its check."""
+    """Try the wrong answers to these exercises, or --all: each must fail its check."""
     from lab.exercises import mutants as laboratory
     from lab.exercises import practice
 
@@ -247,7 +247,7 @@ def mutants(
 def orchestrators(
     c: Context, lab: str | None = None, output: str | None = None, json_: bool = False
 ) -> None:
-    """Measure one app by docker run, Compose, podman, Swarm and Kubernetes; --output FOLDER."""
+    """Measure one app with docker run, Compose, podman, Swarm, Kubernetes; --output FOLDER."""
     from lab import orchestrators as compared
 
     found = compared.compare(load(name=lab), story())
@@ -258,7 +258,7 @@ def orchestrators(
 
 @task
 def mnist_up(c: Context, lab: str | None = None, base: str = "") -> None:
-    """Make the homework's image and its SIF on the first machine; --base IMAGE begins with it."""
+    """Make the homework's image and its SIF on the first machine; --base IMAGE starts from it."""
     from lab.homework import image
 
     image.up(load(name=lab), story(), base)
@@ -286,7 +286,7 @@ def mnist_run(
     memory: str = "",
     json_: bool = False,
 ) -> None:
-    """Train by docker, singularity or job (or bare); --program FILE runs another main.py."""
+    """Train with docker, singularity or job (or bare); --program FILE runs another main.py."""
     from lab.homework import asked, runs
 
     given = {
@@ -319,7 +319,7 @@ def mnist_compare(
     output: str | None = None,
     json_: bool = False,
 ) -> None:
-    """Measure the training bare, by docker, singularity and job, in turns; --output FOLDER."""
+    """Measure the training bare, with docker, singularity and job in turns; --output FOLDER."""
     from lab.homework import asked, compare, markdown
 
     ask = asked.ask({"--epochs": epochs}, option)
@@ -341,7 +341,7 @@ def mnist_submit(
     student: str = "",
     json_: bool = False,
 ) -> None:
-    """Put the homework's bundle together, and tell what the rubric asks for and is not there."""
+    """Make the homework's bundle, and list what it lacks of the rubric."""
     from lab.homework import bundle
 
     sources = {"app": app, "program": program}
@@ -370,7 +370,7 @@ def lint(
 
 @task
 def timeline(c: Context, lab: str | None = None, json_: bool = False) -> None:
-    """Deploy something small, and tell what every component of Kubernetes did for it, and when."""
+    """Create a small Deployment, and show what each component of Kubernetes did for it and when."""
     from lab.observe import timeline as measured
 
     told = measured.run(load(name=lab), story())
@@ -379,7 +379,7 @@ def timeline(c: Context, lab: str | None = None, json_: bool = False) -> None:
 
 @task
 def experiment(c: Context, name: str, lab: str | None = None, json_: bool = False) -> None:
-    """Stop a component, see what goes on: scheduler, controller-manager, kubelet or kube-proxy."""
+    """Stop a component and see what still works: scheduler, controller-manager, kubelet, kube-proxy."""
     from lab.faults import experiment as bench
 
     outcome = bench.run(load(name=lab), name, story())
@@ -397,7 +397,7 @@ def smoke(
     mirror: str | None = None,
     output: str = "smoke",
 ) -> None:
-    """For CI: up, the conformance list, every --exercise (or all), reports left, all removed."""
+    """For CI: lab-up, the conformance list, every --exercise (or all), reports, clean-up."""
     from lab.conformance import smoke as smoke_run
 
     given = {"name": lab, "distribution": distribution, "source": source, "mirror": mirror}
@@ -419,7 +419,7 @@ def bundle(
     archive: bool = False,
     json_: bool = False,
 ) -> None:
-    """Write a folder with all that this lab needs, for hosts without the internet; --archive."""
+    """Write a folder with everything that the lab needs, for hosts without internet; --archive."""
     from lab.offline import bundle as bundles
 
     wanted = load(name=lab, provider=provider, distribution=distribution)
@@ -454,7 +454,7 @@ def mirror_serve(
     images: str = "",
     images_port: int = 8444,
 ) -> None:
-    """Serve a bundle to the room until Ctrl-C; --images REGISTRY pulls images through as well."""
+    """Serve a bundle to a classroom until Ctrl-C; --images REGISTRY also serves its images."""
     from lab.offline import serve
 
     place = serve.Place(address, port, images_port)
@@ -463,7 +463,7 @@ def mirror_serve(
 
 @task
 def pins(c: Context, json_: bool = False) -> None:
-    """For maintainers: what the lock file pins, the newest versions, and which pins are behind."""
+    """For maintainers: compare the pins of the lock file with the newest versions."""
     from lab.lifecycle.opened import toolchain_of
     from lab.toolchain import pins as comparison
 

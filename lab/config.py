@@ -1,8 +1,8 @@
-"""Configuration: lab.toml, LAB_* variables and flags become one frozen `Lab`.
+"""Configuration: lab.toml, LAB_* variables and flags become frozen `Settings`.
 
-Precedence is flag > environment > file > default. Everything that is wrong is reported at once and
-nothing is touched before it is clean. `auto` stays in place here; `lab.host.choices.resolve`
-replaces it by what fits the host.
+Precedence is flag > environment > file > default. All problems are reported at once, before
+anything changes. `auto` stays in the settings; `lab.host.choices.resolve` replaces it by values
+that fit the host, which makes a `Lab`.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from lab.patterns import networks, numbers, subnets
 
 AUTO = "auto"
 MOST_MACHINES = 6
-# What all labs of a checkout share, beside their own folders.
+# Names beside the labs' folders that all labs of a checkout share.
 SHARED = ("stacks", "passphrase")
 PROVIDERS = (AUTO, "docker", "libvirt", "virtualbox")
 DISTRIBUTIONS = (AUTO, "k3s", "kubeadm")
 SOURCES = (AUTO, "release", "mirror", "modules")
-# VirtualBox 6.1.28 and later refuse host-only addresses outside this range.
+# VirtualBox 6.1.28 and later reject host-only addresses outside this range.
 HOST_ONLY = IPv4Network("192.168.56.0/21")
-# Where a lab's own network may be: the private networks of RFC 1918, and the one for benchmarks
-# (RFC 2544), which is left where a VPN has all the others.
+# Networks that may contain a lab's own: the private ones of RFC 1918, and the one for benchmarks
+# (RFC 2544) for hosts whose VPN has all the others.
 PRIVATE = tuple(
     map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "198.18.0.0/15"))
 )
-# Networks inside every machine: Docker's and podman's there (daemon.json in vagrant/machine).
+# Networks of Docker and podman inside every machine (daemon.json in vagrant/machine).
 WITHIN_MACHINES = IPv4Network("10.88.0.0/15")
 PODS = IPv4Network("10.244.0.0/16")
 SERVICES = IPv4Network("10.96.0.0/16")
@@ -131,7 +131,7 @@ class Settings:
 
     @property
     def state(self) -> Path:
-        """The folder of everything that this lab must remember."""
+        """The folder of the lab's state."""
         return self.root / ".lab" / self.name
 
 
@@ -165,14 +165,14 @@ class Lab(Settings):
         return f"{self.address(200)}-{self.address(239)}"
 
     def address(self, host: int) -> str:
-        """The address with this last number in the lab's network."""
+        """The address in the lab's network with this last number."""
         return str(self.subnet.network_address + host)
 
 
 def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where toolchain and images are kept for all labs: in LAB_CACHE, else in the user's cache.
+    """The cache of all labs: a folder in LAB_CACHE, or in the user's cache.
 
-    It is always a folder of its own there: `lab-destroy --cache` removes it whole.
+    It is always a folder of its own, because `lab-destroy --cache` removes it whole.
     """
     user = environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(environ.get("LAB_CACHE") or user).absolute() / "kubernetes-lecture-lab"
@@ -340,10 +340,10 @@ FORWARD_KEYS: Mapping[str, Rule] = {
 def load(root: Path, flags: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:
     """Read the configuration of the checkout `root`.
 
-    `flags` are the command line's values by key, None where a flag was not given. The file is
-    LAB_CONFIG or lab.toml; one that does not exist is an empty one.
+    `flags` are the command line's values by key, None for flags that were not given. The file is
+    LAB_CONFIG or lab.toml; a missing file is like an empty one.
 
-    Raises ConfigError with every problem that was found.
+    Raises ConfigError with every problem.
     """
     file = Path(environ.get("LAB_CONFIG") or root / "lab.toml")
     text, raw = _read(file)
@@ -381,7 +381,7 @@ def load(root: Path, flags: Mapping[str, Any], environ: Mapping[str, str] = os.e
 
 
 def proxies(environ: Mapping[str, str]) -> Proxies:
-    """The proxies that an environment names, in capitals or not."""
+    """The proxies in an environment; variable names may be in upper or lower case."""
     names = ("http_proxy", "https_proxy", "no_proxy")
     return Proxies(*(environ.get(name) or environ.get(name.upper(), "") for name in names))
 
@@ -399,7 +399,7 @@ def _build(
 
 
 def _clashes(settings: Settings) -> list[Problem]:
-    """Rules that concern more than one key."""
+    """Problems that concern more than one key."""
     problems = []
     networks = {"network.pods": settings.pods, "network.services": settings.services}
     if settings.subnet:
@@ -503,7 +503,7 @@ def _did_you_mean(word: object, known: Sequence[str]) -> str:
 
 
 def _line(text: str, key: str) -> int | None:
-    """The line of the file on which a key stands, by its last part below its table's heading."""
+    """The number of a key's line in the file, found by its last part below its table's heading."""
     *tables, last = key.split(".")
     heading = ""
     for number, line in enumerate(text.splitlines(), 1):

@@ -1,4 +1,4 @@
-"""What is around every task: its configuration, and errors that become one message and a code."""
+"""What every task shares: its configuration, and errors as one message and an exit code."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def task(body: Callable[..., Any]) -> Task[Any]:
-    """An Invoke task whose errors become one message and a code of the table in lab/errors.py."""
+    """An Invoke task; an error becomes one message and the exit code of its class in lab/errors.py."""
 
     @functools.wraps(body)
     def call(*args: Any, **kwargs: Any) -> Any:
         encoding.insist()
-        # Being ended is like being interrupted: children are ended too (lab/runner.py).
+        # Handle termination like an interrupt, which also terminates children (lab/runner.py).
         for sign in (signal.SIGTERM, signal.SIGHUP):
-            # But `nohup` ignores one of them.
+            # `nohup` ignores SIGHUP.
             if signal.getsignal(sign) is not signal.SIG_IGN:
                 signal.signal(sign, signal.default_int_handler)
         try:
@@ -43,10 +43,10 @@ def task(body: Callable[..., Any]) -> Task[Any]:
         except BaseException as error:
             from lab import runner
 
-            # Threads wait for their children, and Python for its threads: minutes, for a build.
+            # Python waits for threads, and those for their children, which takes a build minutes.
             runner.end_children()
             if isinstance(error, BrokenPipeError) and silence_broken():
-                # Whoever reads has seen enough, `head` for instance.
+                # The reader of the output has closed the pipe, as `head` does.
                 raise Exit(code=128 + signal.SIGPIPE) from None
             known: LabError
             if isinstance(error, LabError):
@@ -67,12 +67,15 @@ def task(body: Callable[..., Any]) -> Task[Any]:
 
 
 def story() -> Status:
-    """The story of a task on stderr, which knows how long its steps usually take."""
+    """The progress of a task on stderr, with the usual duration of its steps."""
     return Status(history=History(config.cache_folder()))
 
 
 def load(**flags: Any) -> config.Settings:
-    """The lab that flags, LAB_* variables and lab.toml describe; children know its way outside."""
+    """The settings from flags, LAB_* variables and lab.toml.
+
+    Children of this process get their proxies and certificate authorities.
+    """
     from lab import proxies
     from lab.host import groups
 

@@ -24,7 +24,7 @@ class Words(list[str]):
 
 
 class Several(Argument):
-    """A positional argument of `count` words; it has a value when it has all of them."""
+    """A positional argument of `count` words; it has a value once it has all of them."""
 
     def __init__(self, name: str, count: int) -> None:
         super().__init__(name=name, kind=list, positional=True, help="one or more")
@@ -32,7 +32,7 @@ class Several(Argument):
 
     @property
     def value(self) -> Any:
-        """The words; None while there are more to come."""
+        """The words; None while some are missing."""
         words: list[str] = self._value or []
         return words if len(words) >= self.count else None
 
@@ -42,10 +42,10 @@ class Several(Argument):
 
 
 class Whole(Argument):
-    """An argument that is a whole number; what is none is refused as Invoke refuses other words."""
+    """An argument that is a whole number; rejects other values as Invoke rejects unknown words."""
 
     def set_value(self, value: Any, cast: bool = True) -> None:
-        """Take what was typed. Raises ParseError for anything but a whole number."""
+        """Set the value. Raises ParseError unless it is a whole number."""
         try:
             super().set_value(value, cast)
         except ValueError:
@@ -53,7 +53,7 @@ class Whole(Argument):
 
 
 class WordsTask(Task[Any]):
-    """A task; its parameters of type `Words` take what the command line has for them."""
+    """A task whose parameters of type `Words` take all words of the command line."""
 
     def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
         """The task's arguments as Invoke's parser wants them."""
@@ -74,9 +74,9 @@ class WordsTask(Task[Any]):
 
 
 def count(argv: Sequence[str], task: str, arguments: Sequence[Argument]) -> int:
-    """How many words a command line has for a task, flags and their values left out.
+    """The number of words for a task on a command line, without flags and their values.
 
-    At least one, unless the task has the flag EVERY and it is typed. Unknown flags are not counted.
+    At least one, unless EVERY is typed and the task has it. Unknown flags are not counted.
     """
     context = ParserContext(args=arguments)
     rest = argv[argv.index(task) + 1 :] if task in argv else ()

@@ -1,4 +1,4 @@
-"""A cluster, as every part of the lab asks it: any cluster that a kubeconfig names."""
+"""The client of a cluster, which can be any cluster that a kubeconfig names."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Cluster:
 
     @property
     def command(self) -> list[str]:
-        """The words that every call of kubectl begins with, so that it means this cluster alone."""
+        """The first words of every kubectl command, which select this cluster."""
         return [
             str(self.program),
             f"--kubeconfig={self.kubeconfig}",
@@ -77,7 +77,7 @@ class Cluster:
 
     @contextmanager
     def proxy(self) -> Iterator[Path]:
-        """The socket of a `kubectl proxy` while the block runs, which saves a kubectl per question.
+        """The socket of a `kubectl proxy` while the block runs, which saves a kubectl per request.
 
         Raises ResourceError when it does not start.
         """

@@ -1,4 +1,4 @@
-"""The running cluster, seen from the host: its kubeconfig, its nodes, its add-ons."""
+"""Whether the nodes and add-ons of a running cluster serve, and waiting until they do."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class Baseline:
 
 
 def nodes_ready(lab: Lab, cluster: Cluster, since: datetime | None = None) -> bool | None:
-    """True when every machine is a Ready node. Raises ResourceError that names one that is not.
+    """True when every machine is a Ready node. Raises ResourceError with the first that is not.
 
-    A node stays Ready in the records for 40 s after its end: its last sign of life must be fresh,
-    or not older than `since`.
+    The API server reports a dead node as Ready for 40 s. So the node's last heartbeat must be
+    recent, or not older than `since`.
     """
     items = cluster.get("nodes,leases", "--namespace", "kube-node-lease")
     found = {(item["kind"], item["metadata"]["name"]): item for item in items}
@@ -51,28 +51,28 @@ def nodes_ready(lab: Lab, cluster: Cluster, since: datetime | None = None) -> bo
         life = sign_of_life(node, found.get(("Lease", machine.name)))
         if life < (since or now - timedelta(seconds=wait.limit(LEASE_AGE))):
             age = (now - life).total_seconds()
-            raise ResourceError(f"{machine.name} gave its last sign of life {age:.0f} s ago")
+            raise ResourceError(f"{machine.name} sent its last heartbeat {age:.0f} s ago")
     return True
 
 
 def forget_nodes(lab: Lab, cluster: Cluster) -> None:
-    """Delete nodes whose machines the lab has no more."""
+    """Delete nodes of workers that no longer have a machine."""
     names = {str(item["metadata"]["name"]) for item in cluster.get("nodes")}
     if gone := surplus(names, lab):
         cluster.kubectl("delete", "node", *gone, timeout=60)
 
 
 def surplus(names: Collection[str], lab: Lab) -> list[str]:
-    """Of the names of nodes those of workers that are no machines of the lab.
+    """Names of worker nodes that no longer have a machine.
 
-    Nodes with names of another kind somebody else has made, a simulator for instance.
+    Nodes with other names, for example simulated ones, are ignored.
     """
     have = {machine.name for machine in lab.machines}
     return sorted(name for name in names if re.fullmatch(r"worker-\d", name) and name not in have)
 
 
 def has_image(cluster: Cluster, name: str) -> bool:
-    """Whether a node has an image, given without a tag: pulled, or imported by hand."""
+    """Whether a node has an image, given without a tag."""
     return any(
         reference.startswith((f"{name}:", f"{name}@"))
         for node in cluster.get("nodes")
@@ -82,7 +82,7 @@ def has_image(cluster: Cluster, name: str) -> bool:
 
 
 def complaints(cluster: Cluster, namespace: str) -> list[str]:
-    """A line for each pod of a namespace that should be Ready and is not; none without an API."""
+    """A line for each pod of a namespace that is not Ready; none when the API does not answer."""
     try:
         pods = cluster.get("pods", "--namespace", namespace)
     except LabError:
@@ -97,14 +97,16 @@ def complaints(cluster: Cluster, namespace: str) -> list[str]:
 def with_complaints(
     error: DeadlineExceeded, cluster: Cluster, namespace: str, hint: str
 ) -> DeadlineExceeded:
-    """The same time-out, with what the namespace's pods complain of."""
+    """The same error, with the reasons why pods of the namespace are not Ready."""
     found = "".join(f"\n  | {line}" for line in complaints(cluster, namespace))
     return DeadlineExceeded(error.message + found, hint=hint)
 
 
 def available(cluster: Cluster, namespace: str, workload: str) -> bool | None:
-    """True when a workload, such as deployment/traefik, or a Service serves. Raises ResourceError
-    if not."""
+    """True when a workload such as deployment/traefik, or a Service, serves.
+
+    Raises ResourceError with its reason when it does not.
+    """
     (item,) = cluster.get(workload, "--namespace", namespace)
     if lack := lacking(item):
         raise ResourceError(f"{namespace}/{workload}: {lack}")
@@ -117,7 +119,7 @@ Unless = Callable[[], None] | None
 def wait_nodes(
     lab: Lab, cluster: Cluster, since: datetime | None = None, unless: Unless = None
 ) -> None:
-    """Wait until every node is Ready, and was heard of `since`; what `unless` raises ends it."""
+    """Wait until every node is Ready, with a heartbeat `since`; an error of `unless` ends it."""
     wait.until(
         lambda: nodes_ready(lab, cluster, since),
         what="every node to be Ready",
@@ -128,13 +130,13 @@ def wait_nodes(
 
 
 def wait_ready(lab: Lab, cluster: Cluster, unless: Unless = None) -> None:
-    """Wait until every node is Ready and the cluster's DNS serves; what `unless` raises ends it."""
+    """Wait until nodes are Ready and cluster DNS serves; an error of `unless` ends the wait."""
     wait_nodes(lab, cluster, unless=unless)
     _wait_available(cluster, "kube-system", "deployment/coredns", unless)
 
 
 def _wait_available(cluster: Cluster, namespace: str, workload: str, unless: Unless = None) -> None:
-    """Wait for a workload. Raises DeadlineExceeded with what the namespace's pods complain of."""
+    """Wait for a workload. Raises DeadlineExceeded with the reasons of the namespace's pods."""
     try:
         wait.until(
             lambda: available(cluster, namespace, workload),
@@ -147,8 +149,10 @@ def _wait_available(cluster: Cluster, namespace: str, workload: str, unless: Unl
 
 
 def wait_addons(cluster: Cluster, baseline: Baseline, unless: Unless = None) -> None:
-    """Wait until every add-on of the baseline is available, and Ingresses can be reached; what
-    `unless` raises ends it."""
+    """Wait until every add-on of the baseline is available and Ingresses can be reached.
+
+    An error of `unless` ends the wait.
+    """
     for namespace, names in baseline.addons.items():
         for name in names:
             _wait_available(cluster, namespace, name, unless)
@@ -164,9 +168,9 @@ def wait_addons(cluster: Cluster, baseline: Baseline, unless: Unless = None) -> 
 
 
 def metrics_served(cluster: Cluster) -> bool | None:
-    """True when the API server reaches metrics-server, which it asks itself all the time.
+    """True when the API server reaches metrics-server.
 
-    While it does not, no namespace can be deleted. Raises ResourceError with its reason.
+    Until then, the API server deletes no namespace. Raises ResourceError when it does not.
     """
     (item,) = cluster.get("apiservice", METRICS)
     if conditions(item).get("Available") != "True":
@@ -175,7 +179,7 @@ def metrics_served(cluster: Cluster) -> bool | None:
 
 
 def healthy(lab: Lab, cluster: Cluster) -> bool:
-    """Whether the cluster answers now, with every node Ready."""
+    """Whether the API server answers and every node is Ready."""
     try:
         return bool(nodes_ready(lab, cluster))
     except LabError:
@@ -183,7 +187,7 @@ def healthy(lab: Lab, cluster: Cluster) -> bool:
 
 
 def complete(cluster: Cluster, baseline: Baseline) -> bool:
-    """Whether every workload of the baseline is there now: somebody may have deleted one."""
+    """Whether every workload of the baseline exists; a student may have deleted one."""
     try:
         there = addons(cluster, baseline)
     except LabError:
@@ -192,7 +196,7 @@ def complete(cluster: Cluster, baseline: Baseline) -> bool:
 
 
 def addons(cluster: Cluster, baseline: Baseline) -> list[dict[str, Any]]:
-    """The workloads of the baseline that are there."""
+    """The workloads of the baseline that exist."""
     return [
         item
         for item in cluster.get("deployments,daemonsets", "--all-namespaces")

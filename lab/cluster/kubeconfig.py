@@ -1,4 +1,4 @@
-"""Kubeconfigs: the one of a lab, made out of a node's, and what one says of a cluster."""
+"""The kubeconfig of a lab, made from a node's, and reading a kubeconfig."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from lab.config import Lab
 
 
 def for_host(kubeconfig: str, lab: Lab) -> str:
-    """A node's kubeconfig, made to reach the API server through the host's loopback.
+    """A node's kubeconfig, changed to reach the API server through the host's loopback.
 
-    Context and user are named after the lab, so that no other cluster's are meant.
+    Context and user get the lab's name, so that they differ from those of other clusters.
     """
     text = re.sub(
         r"server: https://[^\s]+", f"server: https://127.0.0.1:{lab.ports.api}", kubeconfig
@@ -29,7 +29,7 @@ def for_host(kubeconfig: str, lab: Lab) -> str:
 
 @dataclass(frozen=True)
 class Access:
-    """What a kubeconfig says of a cluster: where it is, whom to trust, and who asks (all PEM)."""
+    """A cluster's address, its CA, and the user's certificate and key (all PEM)."""
 
     host: str
     port: int
@@ -39,7 +39,7 @@ class Access:
 
 
 def access(kubeconfig: str) -> Access:
-    """The first cluster and user of a kubeconfig that carries its certificates in itself."""
+    """The first cluster and user of a kubeconfig with embedded certificates."""
     content = yaml.safe_load(kubeconfig)
     server, user = content["clusters"][0]["cluster"], content["users"][0]["user"]
     address = urlsplit(server["server"])
@@ -53,7 +53,7 @@ def access(kubeconfig: str) -> Access:
 
 
 def context(given: Access) -> ssl.SSLContext:
-    """TLS with the user's certificate, which Python reads from a file only."""
+    """TLS with the user's certificate; Python reads it only from a file."""
     made = ssl.create_default_context(cadata=given.authority)
     with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
         file.write(given.certificate + given.key)

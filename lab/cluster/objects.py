@@ -1,4 +1,4 @@
-"""What Kubernetes objects say of themselves. All of it is pure."""
+"""Readers of Kubernetes objects; all of them are pure."""
 
 from __future__ import annotations
 
@@ -22,30 +22,34 @@ def conditions(item: Mapping[str, Any]) -> dict[str, str]:
 
 
 def sign_of_life(node: dict[str, Any], lease: dict[str, Any] | None) -> datetime:
-    """When a node was last heard of: by its lease, which a new node has after ten seconds, or by
-    the status that it reported."""
+    """The time of a node's last heartbeat, from its lease or its reported status.
+
+    A new node gets its lease after ten seconds.
+    """
     times = [item["lastHeartbeatTime"] for item in node["status"]["conditions"]]
     times += [lease["spec"]["renewTime"]] if lease else []
     return max(map(datetime.fromisoformat, times))
 
 
 def lacking(item: Mapping[str, Any]) -> str:
-    """What a Deployment, a DaemonSet or a Service with an outside address still lacks; empty when
-    it serves."""
+    """What a Deployment, a DaemonSet or a Service of type LoadBalancer still lacks.
+
+    Empty when it serves.
+    """
     status = item.get("status", {})
     if item["kind"] == "Service":
         return "" if status.get("loadBalancer", {}).get("ingress") else "no address yet"
     if item["kind"] == "DaemonSet":
         wanted, ready = status.get("desiredNumberScheduled", 0), status.get("numberReady", 0)
         return "" if wanted and ready == wanted else f"{ready} of {wanted} pods ready"
-    # One replica that may be away while it is updated is "Available" without any pod.
+    # A Deployment whose only replica may be unavailable is "Available" without any pod.
     wanted, ready = item["spec"]["replicas"], status.get("readyReplicas", 0)
     serves = conditions(item).get("Available") == "True" and ready >= wanted
     return "" if serves else f"{ready} of {wanted} pods ready"
 
 
 def complaint(pod: Mapping[str, Any]) -> str:
-    """Why a pod is not Ready, in the kubelet's or the scheduler's words."""
+    """Why a pod is not Ready, in the words of the kubelet or the scheduler."""
     status = pod.get("status", {})
     for container in status.get("initContainerStatuses", []) + status.get("containerStatuses", []):
         state = container.get("state", {}).get("waiting", {})

@@ -1,4 +1,4 @@
-"""The lab's image registry, seen from the host: what it has."""
+"""The lab's image registry, as the host reaches it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 from lab.config import REGISTRY, Lab
 from lab.errors import ResourceError
 
-# Kinds of manifest that it may answer with.
+# The kinds of manifest that it may return.
 ACCEPT = ", ".join(
     (
         "application/vnd.docker.distribution.manifest.v2+json",
@@ -19,12 +19,12 @@ ACCEPT = ", ".join(
 
 
 def address(lab: Lab) -> str:
-    """Where the registry is from the host, as HOST:PORT."""
+    """The registry's address on the host, as HOST:PORT."""
     return f"127.0.0.1:{lab.ports.registry}"
 
 
 def digest(lab: Lab, image: str, tag: str = "latest") -> str:
-    """The digest of an image such as registry.lab:5000/mnist; empty when it is not there.
+    """The digest of an image such as registry.lab:5000/mnist; empty when the registry lacks it.
 
     Raises ResourceError when the registry does not answer.
     """
@@ -39,7 +39,7 @@ def digest(lab: Lab, image: str, tag: str = "latest") -> str:
 
 
 def size(lab: Lab, image: str, tag: str = "latest") -> int:
-    """How many bytes an image's layers have in the registry; raises as `digest` does."""
+    """The size of an image's layers in the registry, in bytes; raises as `digest` does."""
     try:
         _, body = _manifest(lab, "GET", image, tag)
         return sum(layer["size"] for layer in json.loads(body)["layers"])
@@ -50,7 +50,7 @@ def size(lab: Lab, image: str, tag: str = "latest") -> int:
 def _manifest(
     lab: Lab, method: str, image: str, tag: str
 ) -> tuple[http.client.HTTPResponse, bytes]:
-    """What the registry answers for an image's manifest, and the body of it."""
+    """The registry's response to a request for an image's manifest, and its body."""
     name = image.removeprefix(f"{REGISTRY}/")
     connection = http.client.HTTPConnection(address(lab), timeout=10)
     try:

@@ -1,4 +1,4 @@
-"""Objects that experiments deploy: a Deployment `web`, Services for it, pods that sleep."""
+"""Sample objects: a Deployment `web`, Services for it, and pods that sleep."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SERVE = f"mkdir /www && hostname >/www/index.html && exec httpd -f -p {PORT} -h 
 
 
 def workload(replicas: int, node: str = "") -> list[Object]:
-    """A Deployment `web` that answers at PORT, on one node if it is said, and its Service."""
+    """A Deployment `web` that serves PORT, on one node if given, and its Service."""
     container = {
         "name": "web",
         "image": IMAGE,
@@ -36,13 +36,13 @@ def workload(replicas: int, node: str = "") -> list[Object]:
 
 
 def service(name: str) -> Object:
-    """A Service of this name before the pods of `web`."""
+    """A Service of this name for the pods of `web`."""
     spec = {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": PORT}]}
     return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec}
 
 
 def sleeper(name: str, node: str = "") -> Object:
-    """A pod that sleeps; with `node` it is bound by hand, past every scheduler."""
+    """A pod that sleeps; `node` binds it without a scheduler."""
     spec: Object = {
         "terminationGracePeriodSeconds": 1,
         "containers": [{"name": "sleep", "image": IMAGE, "command": ["sleep", "600"]}],

@@ -1,7 +1,7 @@
 """Pulumi stacks: the baseline `cluster` and one stack for each exercise.
 
-The CLI is driven, not wrapped: everything runs with the environment that `invoke lab-env` prints,
-so a student's own `pulumi up --stack NAME` is the very same thing.
+Every command of Pulumi runs with the environment that `invoke lab-env` prints. So a student's
+`pulumi up --stack NAME` does exactly the same.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from lab.output import Status
 from lab.state import remembered
 
 PROJECT = "lecture-lab"
-# How often `up` is tried, and what an API server or etcd says that is late, not wrong: its
-# description of itself takes an emulated one a minute, and the provider waits for half of that.
+# How often `up` is tried, and the errors of a slow API server or etcd, for which it is retried. An
+# emulated API server takes a minute for its OpenAPI document, and the provider waits half of that.
 ATTEMPTS = 5
 LATE = ("Client.Timeout ", "context deadline exceeded", "etcdserver: request timed out")
 
@@ -45,14 +45,14 @@ def environment(lab: Lab, tools: Path) -> dict[str, str]:
         "PATH": f"{tools}:{python / 'bin'}:{os.environ['PATH']}",
         "VIRTUAL_ENV": str(python),
         "KUBECONFIG": str(lab.state / "kubeconfig"),
-        # By default kubectl remembers what an address serves, of whichever lab it was yesterday's.
+        # By default, kubectl caches what an address serves, and another lab may have had the address.
         "KUBECACHEDIR": str(lab.state / "kube-cache"),
         "PULUMI_BACKEND_URL": f"file://{quote(str(lab.state / 'pulumi'))}",
         "PULUMI_HOME": str(pulumi_home(lab)),
         "PULUMI_CONFIG_PASSPHRASE_FILE": str(passphrase_file(lab)),
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
-        # Server-side apply refuses to change a field that `kubectl scale` or `edit` has set since.
+        # Server-side apply rejects changes of a field that `kubectl scale` or `edit` has set since.
         "PULUMI_K8S_ENABLE_PATCH_FORCE": "true",
         "LAB_NAME": lab.name,
         "LAB_SSH_CONFIG": str(ssh_config(lab)),
@@ -60,13 +60,13 @@ def environment(lab: Lab, tools: Path) -> dict[str, str]:
         "LAB_HTTP_PORT": str(lab.ports.http),
         "LAB_ADDRESS_POOL": lab.address_pool,
         "LAB_API_ADDRESS": lab.machines[0].address,
-        # How many times longer programs and checks wait.
+        # The factor by which programs and checks wait longer.
         "LAB_SLOWNESS": f"{wait.limit(1):g}",
     }
 
 
 def pulumi_home(lab: Lab) -> Path:
-    """Where Pulumi keeps its plugins, and which stack was selected."""
+    """The folder of Pulumi's plugins and of the selected stack."""
     return lab.state / "pulumi" / "home"
 
 
@@ -104,10 +104,10 @@ class Stacks:
         return cluster_of(self.lab, self.tools)
 
     def up(self, name: str, timeout: float = 300) -> None:
-        """Deploy a stack, creating it first where it does not exist; again where that was too soon.
+        """Deploy a stack, and create it first if necessary; retry while the cluster is too slow.
 
-        What somebody deleted from the cluster is made again. Raises CommandError with Pulumi's own
-        words, and DeadlineExceeded with what the pods complain of.
+        Creates objects again that were deleted from the cluster. Raises CommandError with Pulumi's
+        output, and DeadlineExceeded with the reasons why pods are not Ready.
         """
         self.create(name)
         self.release(name)
@@ -115,7 +115,7 @@ class Stacks:
         for attempt in range(1, ATTEMPTS + 1):
             self.settle(name)
             if self.deleted(name):
-                self.status.say(f"stack `{name}` has lost objects, which are made again")
+                self.status.say(f"stack `{name}` has lost objects; they are created again")
                 self._pulumi("refresh", "--yes", "--skip-preview", stack=name, timeout=180)
             try:
                 self._pulumi(*words, stack=name, timeout=timeout)
@@ -134,7 +134,7 @@ class Stacks:
         return self._pulumi("preview", "--diff", *also, stack=name, timeout=180)
 
     def deleted(self, name: str) -> bool:
-        """Whether the cluster lacks an object that the stack has: Pulumi would not notice."""
+        """Whether the cluster lacks an object of the stack, which Pulumi would not notice."""
         for namespace, names in objects(self._state(name)).items():
             place = ["--namespace", namespace] if namespace else []
             words = ["get", *place, "--ignore-not-found", "--output", "name", *names]
@@ -165,14 +165,14 @@ class Stacks:
         return answer
 
     def resources(self, name: str) -> int:
-        """How many resources a stack holds now, read from its checkpoint; 0 when there is none."""
+        """The number of a stack's resources in its checkpoint; 0 without a checkpoint."""
         if not self.exists(name):
             return 0
         found = latest(self._state(name)).get("resources") or []
         return sum(resource.get("custom", False) for resource in found)
 
     def exists(self, name: str) -> bool:
-        """Whether the stack was created."""
+        """Whether the stack exists."""
         return self._checkpoint(name).exists()
 
     def exercises(self) -> list[str]:
@@ -189,27 +189,28 @@ class Stacks:
             self._pulumi("stack", "init", f"organization/{PROJECT}/{name}", "--no-select")
 
     def release(self, name: str) -> None:
-        """Take away the lock of a `pulumi` that was killed; one that lives is left alone."""
+        """Remove the lock of a `pulumi` that was killed; raises ResourceError while one runs."""
         locks = self.lab.state / "pulumi/.pulumi/locks/organization" / PROJECT / name
         for path in locks.glob("*.json"):
             if not alive(path.read_text()):
-                self.status.say(f"stack `{name}` was locked by a process that is gone: unlocked")
+                self.status.say(f"stack `{name}` was locked by a dead process: unlocked")
                 self._pulumi("cancel", "--yes", stack=name)
                 return
             raise ResourceError(
-                f"stack `{name}` is being changed by another `pulumi`", hint="wait for it to end"
+                f"stack `{name}` is being changed by another `pulumi`",
+                hint="wait until it has finished",
             )
 
     def settle(self, name: str) -> None:
-        """Undo creations that a killed `pulumi` left open.
+        """Undo creations that a killed `pulumi` left unfinished.
 
-        The checkpoint names them, but not whether the object came to be: it is deleted where it
-        did, so that the next `up` makes it instead of stumbling over it.
+        The checkpoint names the objects, but not whether they exist. Existing ones are deleted, so
+        that the next `up` creates them instead of failing.
         """
         pending = pending_creations(self._state(name))
         if not pending:
             return
-        self.status.say(f"stack `{name}` was cut off while it created {len(pending)} object(s)")
+        self.status.say(f"stack `{name}` was interrupted while it created {len(pending)} object(s)")
         for kind, namespace, named in pending:
             place = ["--namespace", namespace] if namespace else []
             words = ["delete", kind, named, *place, "--ignore-not-found"]
@@ -221,13 +222,13 @@ class Stacks:
         return self.lab.state / "pulumi/.pulumi/stacks" / PROJECT / f"{name}.json"
 
     def _state(self, name: str) -> dict[str, Any]:
-        """What Pulumi wrote down of a stack that exists."""
+        """The checkpoint of a stack that exists."""
         path = self._checkpoint(name)
         try:
             state: dict[str, Any] = json.loads(path.read_text())
         except ValueError as error:
             raise ResourceError(
-                f"the checkpoint of stack `{name}` is torn: {error}",
+                f"the checkpoint of stack `{name}` is damaged: {error}",
                 hint=shlex.join(["cp", f"{path}.bak", str(path)]),
             ) from error
         return state
@@ -248,12 +249,12 @@ class Stacks:
 
 
 def late(output: str) -> bool:
-    """Whether what Pulumi says of a failure is that the cluster did not answer in time."""
+    """Whether Pulumi failed because the cluster did not answer in time."""
     return any(words in output for words in LATE)
 
 
 def told(output: str) -> str:
-    """What Pulumi says of a failure: without warnings, which come last and would hide it."""
+    """Pulumi's output without warnings, which come last and would hide the error."""
     lines = output.splitlines()
     return "\n".join(line for line in lines if not line.lstrip().startswith("warning:"))
 
@@ -261,7 +262,7 @@ def told(output: str) -> str:
 def alive(lock: str) -> bool:
     """Whether the Pulumi that a lock of its file back end names is running on this host.
 
-    A lock that cannot be read (cut off while it was written) belongs to nobody.
+    A lock that was only half written has no holder.
     """
     try:
         content: Mapping[str, Any] = json.loads(lock)
@@ -270,7 +271,7 @@ def alive(lock: str) -> bool:
         return False
     if host != os.uname().nodename:
         return True
-    # After a power cut another program may have its number.
+    # After a power cut, another program may have its PID.
     try:
         return Path(f"/proc/{process}/comm").read_text().startswith("pulumi")
     except OSError:
@@ -278,19 +279,21 @@ def alive(lock: str) -> bool:
 
 
 def latest(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The deployment that a checkpoint tells of; nothing before the first one."""
+    """The deployment in a checkpoint; empty before the first one."""
     return state["checkpoint"].get("latest") or {}
 
 
 def empty(state: Mapping[str, Any]) -> bool:
-    """Whether a stack holds nothing, and has nothing begun that may hold something."""
+    """Whether a stack has neither resources nor unfinished operations."""
     deployment = latest(state)
     return not (deployment.get("resources") or deployment.get("pending_operations"))
 
 
 def objects(state: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The Kubernetes objects that a checkpoint tells of: namespace (or none) -> as `kubectl get`
-    takes them, e.g. Deployment.v1.apps/web."""
+    """The Kubernetes objects in a checkpoint, by namespace (empty for none).
+
+    Each as `kubectl get` takes it, e.g. Deployment.v1.apps/web.
+    """
     found: dict[str, list[str]] = {}
     for resource in latest(state).get("resources") or []:
         made = resource.get("outputs") or {}
@@ -308,7 +311,7 @@ def identity(item: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def pending_creations(state: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """The Kubernetes objects whose creation a checkpoint has as begun and not as done.
+    """The Kubernetes objects whose creation a checkpoint has as unfinished.
 
     Each as (kind.version.group, namespace, name), as kubectl takes them.
     """

@@ -1,6 +1,6 @@
-"""News of the API server as they come: watches, each on a connection of its own.
+"""Watches of the API server, each on a connection of its own.
 
-kubectl can watch one kind at a time and takes 0.1 s to start; these stand before anything happens.
+kubectl watches one kind at a time and takes 0.1 s to start. These watches are open beforehand.
 """
 
 from __future__ import annotations
@@ -19,14 +19,17 @@ from typing import Any
 from lab.cluster.kubeconfig import access, context
 from lab.errors import ResourceError
 
-# The API server ends a watch by itself when nobody does.
+# Seconds after which the API server ends a watch by itself.
 LONGEST = 300
 
 
 @dataclass(frozen=True)
 class News:
-    """One message of a watch: when it came (seconds since 1970, by the host's clock), whether the
-    object was ADDED, MODIFIED or DELETED, and the object."""
+    """One event of a watch.
+
+    `time` is when it arrived, in seconds since 1970 by the host's clock. `change` is ADDED,
+    MODIFIED or DELETED, and `item` is the object.
+    """
 
     time: float
     change: str
@@ -35,9 +38,9 @@ class News:
 
 @contextmanager
 def watching(kubeconfig: Path, paths: Sequence[str]) -> Iterator[list[News]]:
-    """Watch these paths of the API while the block runs; the list grows as news come.
+    """Watch these paths of the API while the block runs; the list grows with each event.
 
-    When the block begins, every watch stands. Raises ResourceError where one is refused.
+    All watches are open when the block starts. Raises ResourceError when one is rejected.
     """
     given = access(kubeconfig.read_text())
     tls = context(given)
@@ -45,7 +48,7 @@ def watching(kubeconfig: Path, paths: Sequence[str]) -> Iterator[list[News]]:
     connections: list[HTTPSConnection] = []
 
     def follow(answer: Any) -> None:
-        # Ended by a shut connection, in the middle of whatever was being read.
+        # The end of the block shuts the connection, also in the middle of an event.
         with suppress(OSError, ValueError, HTTPException, AttributeError):
             for line in answer:
                 now = time.time()
@@ -61,10 +64,10 @@ def watching(kubeconfig: Path, paths: Sequence[str]) -> Iterator[list[News]]:
                 answer = connection.getresponse()
             except OSError as error:
                 raise ResourceError(
-                    f"the API server cannot be watched: {error}", hint="invoke lab-status"
+                    f"cannot watch the API server: {error}", hint="invoke lab-status"
                 ) from error
             if answer.status != 200:
-                raise ResourceError(f"the API server refuses to watch {path}: {answer.status}")
+                raise ResourceError(f"the API server rejects a watch of {path}: {answer.status}")
             threading.Thread(target=follow, args=(answer,), daemon=True).start()
         yield news
     finally:

@@ -1,7 +1,7 @@
 """Bring-up. `STEPS` is the table of contents of the whole tool.
 
-Every step first looks whether it is done already, so that the same command again converges, also
-after one that was killed at any instant.
+Each step first checks whether it is already done. So the same command completes a lab, also after a
+run that was killed at any instant.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Bringup:
 
     @cached_property
     def kubelets(self) -> units.Watch:
-        """What ends a wait for the cluster when a machine's kubelet cannot keep running."""
+        """Ends a wait for the cluster when the kubelet of a machine cannot keep running."""
         return units.Watch(self.lab, self.remotes, self.distribution)
 
     @cached_property
@@ -112,7 +112,7 @@ class Bringup:
 
 
 def examine_host(up: Bringup) -> None:
-    """Refuse a host that cannot run the lab, with everything that is wrong at once."""
+    """Refuse a host that cannot run the lab; the error names every problem."""
     findings = examine(up.lab, up.host, up.toolchain)
     if not up.may_install:
         missing = [finding for finding in findings if finding.status == "install"]
@@ -125,9 +125,9 @@ def examine_host(up: Bringup) -> None:
 
 
 def install_prerequisites(up: Bringup) -> None:
-    """Debian packages that are missing, and a Docker engine that does not run."""
+    """Install missing Debian packages, and start a Docker engine that does not run."""
     if packages := missing(up.lab, up.host, up.toolchain):
-        # The tools of a bundle may be for another platform, this host's Vagrant is not.
+        # A bundle may have tools for another platform. Vagrant is always for this host.
         toolchain = toolchain_of(up.lab, up.status)
         prerequisites.install(packages, up.host, up.status, toolchain)
     if up.toolchain.foreign:
@@ -142,16 +142,16 @@ def install_prerequisites(up: Bringup) -> None:
     elif up.lab.provider == "docker" and up.may_install:
         if up.host.lets_inotify_grow:
             prerequisites.allow_inotify(up.host, up.status)
-        # Asked again: an engine that was just started may have loaded it.
+        # Looked at again, because an engine that was just started may have loaded it.
         if not facts.BRIDGE_NETFILTER.exists():
             prerequisites.load_bridge_netfilter(up.host, up.status)
 
 
 def remember_choices(up: Bringup) -> None:
-    """From here on the lab exists, and stays what it was chosen to be.
+    """Keep the choices: from here on, the lab exists and does not change them.
 
-    Raises ConfigError where another checkout has machines of a lab of this name: the image that
-    comes next takes minutes.
+    Raises ConfigError when another checkout has machines of a lab of this name. Here, before the
+    image of the machines, because that takes minutes.
     """
     if up.lab.provider == "docker":
         containers.refuse_another(up.lab)
@@ -159,10 +159,10 @@ def remember_choices(up: Bringup) -> None:
         libvirt.refuse_another(up.lab)
     with alone(up.toolchain.cache / "choosing.lock"):
         if not up.host.docker_engine or (up.lab.provider == "libvirt" and not up.host.kvm):
-            # An engine that was just started knows what is taken by machines that are stopped, and
-            # KVM can be proved as soon as there is QEMU.
+            # An engine that was just started knows the networks of stopped machines, and KVM can be
+            # tested as soon as QEMU is installed.
             up.host = facts.gather(up.toolchain.cache)
-        # Since this host was looked at, another lab may have chosen what was free.
+        # Another lab may have taken a free network or port since the host's facts were gathered.
         up.lab = settle(up.settings, up.host, up.toolchain)
         adapt_limits(up.lab, up.host)
         write_aside(up.lab.state / CHOICES, json.dumps(to_remember(up.lab), indent=2))
@@ -185,32 +185,32 @@ def announce_work(up: Bringup) -> None:
 
 
 def finish_restore(up: Bringup) -> None:
-    """The restore of a snapshot that was cut off, before anything is built on it."""
+    """Finish an interrupted restore of a snapshot before anything depends on it."""
     if name := snapshots.unfinished(up.lab):
-        with up.status.step(f"restore snapshot `{name}`, which was cut off"):
+        with up.status.step(f"finish the interrupted restore of snapshot `{name}`"):
             snapshots.restore(up.machines, name)
 
 
 def remove_surplus(up: Bringup) -> None:
-    """The machines of workers that are no longer asked for."""
+    """Remove the machines of workers that the configuration no longer has."""
     if names := up.machines.surplus():
         with up.status.step(f"remove {', '.join(names)}"):
             up.machines.drop(names)
 
 
 def make_node_image(up: Bringup) -> None:
-    """The image of the machines, everything inside; the host's tools are made beside it."""
+    """Make the image of the machines; the host's tools are made at the same time."""
     up.tools = up.pool.submit(up.toolchain.bin_folder)
     up.image = node_builder(up).node(up.distribution.image)
 
 
 def node_builder(up: Bringup) -> Builder:
-    """What makes the image of the lab's machines on this host."""
+    """The builder of the image of the lab's machines on this host."""
     return Builder(up.lab.root, up.toolchain, run_arguments(up.host), up.status)
 
 
 def render(up: Bringup) -> dict[str, Any]:
-    """What the Vagrantfile is to read; for virtual machines, their box is made first."""
+    """What the Vagrantfile reads; for virtual machines, makes their box first."""
     port = up.distribution.ingress_port
     if up.lab.provider == "docker":
         settings = docker_settings(up.lab, up.host, up.image)
@@ -224,25 +224,25 @@ def render(up: Bringup) -> dict[str, Any]:
 
 
 def start_machines(up: Bringup) -> None:
-    """`vagrant up`: create what is missing, start what is stopped."""
+    """Run `vagrant up`, which creates missing machines and starts stopped ones."""
     up.machines.make_key()
     up.machines.render(render(up))
     with up.status.step(f"machines ({len(up.lab.machines)}, {up.lab.provider})"):
         try:
             up.machines.start(up.image)
         except LabError:
-            # The next lab-up must choose anew, where this one failed for an address or a port.
+            # An address or a port may be the cause, so the next lab-up must choose others.
             if not up.machines.known():
                 forget(up.lab)
             raise
         up.machines.connect()
     if up.lab.provider == "docker" and (older := containers.older(up.lab, up.image)):
-        what = f"{', '.join(older)} stay what they were made of, an older image"
-        up.status.say(f"{what}: lab-destroy and lab-up bring the new one")
+        what = f"{', '.join(older)} still run an older image"
+        up.status.say(f"{what}; run lab-destroy, then lab-up, to update them")
 
 
 def prepare_machines(up: Bringup) -> None:
-    """Names and the way outside on every machine, and the registry on the first one."""
+    """Tell every machine the names and proxies, and start the registry on the first one."""
     first = up.lab.machines[0]
     scripts = up.lab.root / "vagrant"
     words = [str(up.lab.services)]
@@ -259,20 +259,20 @@ def prepare_machines(up: Bringup) -> None:
 
 
 def start_control_plane(up: Bringup) -> None:
-    """Kubernetes on the first machine, and the lab's kubeconfig for it."""
+    """Install Kubernetes on the first machine, and write the lab's kubeconfig."""
     first = up.remotes[0]
     with up.status.step(f"control plane ({up.lab.distribution} {up.lab.kubernetes})"):
         up.installer.start(first)
     text = kubeconfig.for_host(up.installer.kubeconfig(first), up.lab)
     write_aside(up.lab.state / "kubeconfig", text)
-    # Beside the workers' joining; an emulated cluster has to be ready first, or neither gets on.
+    # Deploy add-ons while the workers join, except on slow machines: these cannot do both at once.
     if up.distribution.deploys_baseline and not wait.slow():
-        # The tools may still be built; who joins has no need of them.
+        # Pulumi may still be built. The joining machines do not need it.
         up.baseline = up.pool.submit(lambda: up.stacks.up("cluster"))
 
 
 def join_machines(up: Bringup) -> None:
-    """The other machines become nodes."""
+    """Make the other machines nodes."""
     first, *others = up.remotes
     if others:
         planes = up.lab.control_planes - 1
@@ -283,7 +283,7 @@ def join_machines(up: Bringup) -> None:
 
 
 def wait_for_nodes(up: Bringup) -> None:
-    """Every node Ready, none that is no machine any more, and the cluster's DNS answering.
+    """Wait until every machine is a Ready node, stale nodes are gone and cluster DNS answers.
 
     Raises ResourceError as soon as a machine's kubelet cannot keep running.
     """
@@ -293,9 +293,9 @@ def wait_for_nodes(up: Bringup) -> None:
 
 
 def deploy_baseline(up: Bringup) -> None:
-    """Ingress, storage, load balancer, metrics: the stack `cluster`, or what k3s brings along.
+    """Deploy Ingress, storage, load balancer and metrics, unless the distribution has its own.
 
-    While its pods start, every exercise gets an empty stack, so that `pulumi up` finds it.
+    While their pods start, every exercise gets an empty stack, so that `pulumi up` finds it.
     """
     with up.status.step("baseline"):
         for exercise in up.stacks.exercises():
@@ -325,9 +325,9 @@ STEPS: Sequence[Callable[[Bringup], None]] = (
 
 
 def up(settings: Settings, status: Status, *, may_install: bool = True) -> Lab:
-    """Bring a lab up, or bring it back to what its configuration says; returns it resolved.
+    """Bring a lab up, or back to its configuration, and return it.
 
-    Raises a LabError that names the step's fault; the log of Vagrant lies in `lab.state`/logs.
+    Raises the LabError of the step that failed; Vagrant's log is in `lab.state`/logs.
     """
     toolchain = toolchain_of(settings, status)
     with locked(settings, "lab-up", status):
@@ -359,27 +359,27 @@ def _take_steps(bringup: Bringup) -> None:
 
 
 def _tell_of_another_network(lab: Lab, status: Status) -> None:
-    """The machines would have to boot, and somebody's work in them would be interrupted."""
+    """Say that machines use former name servers; only a reboot, which stops work, changes that."""
     try:
         former = containers.former_name_servers(lab)
     except (LabError, OSError):
-        # A remark is no reason to fail: the host may have no resolv.conf just now.
+        # The host may lack resolv.conf at this moment, which is no reason to fail.
         return
     if former:
         status.say(
-            f"this host asks other name servers than its machines, which ask {', '.join(former)}: "
-            "lab-down and lab-up bring them this host's"
+            f"this host's DNS servers have changed; the machines still use {', '.join(former)}: "
+            "run lab-down, then lab-up"
         )
 
 
 def missing(lab: Lab, host: Host, toolchain: Toolchain) -> list[str]:
-    """The Debian packages that this host lacks for a resolved lab."""
+    """The Debian packages that this host lacks for a lab."""
     compiler = toolchain.needs_compiler(distribution(lab).image.tools)
     return prerequisites.missing(lab, host, compiler=compiler, platform=toolchain.platform)
 
 
 def examine(lab: Lab, host: Host, toolchain: Toolchain) -> list[doctor.Finding]:
-    """The doctor's findings for a resolved lab."""
+    """The doctor's findings for a lab."""
     tools = distribution(lab).image.tools
     return doctor.examine(
         lab,
@@ -392,7 +392,7 @@ def examine(lab: Lab, host: Host, toolchain: Toolchain) -> list[doctor.Finding]:
 
 
 def _states(lab: Lab) -> dict[str, str] | None:
-    """The machines' states, none where they cannot be asked; None for a lab that never had any."""
+    """The machines' states; empty when Vagrant fails, None for a lab that never had machines."""
     if not (lab.state / "machines.json").exists():
         return None
     try:
@@ -402,14 +402,14 @@ def _states(lab: Lab) -> dict[str, str] | None:
 
 
 def summarise(status: Status, total: float) -> None:
-    """Say where the time went, the longest step first."""
+    """Say how long the longest steps took, the longest first."""
     longest = sorted(status.times.items(), key=lambda item: -item[1])[:4]
     story = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in longest)
     status.say(f"up in {total:.0f} s: {story}")
 
 
 def fingerprint(lab: Lab) -> str:
-    """A digest of everything that a lab-up of this configuration makes."""
+    """A digest of the configuration and of all sources that lab-up uses."""
     sources = [lab.root / "vagrant", lab.root / "infra" / "cluster", lab.root / "toolchain"]
     total = hashlib.sha256(repr(lab).encode())
     for path in sorted(path for folder in sources for path in folder.rglob("*") if path.is_file()):
@@ -418,7 +418,7 @@ def fingerprint(lab: Lab) -> str:
 
 
 def _was_ready(lab: Lab) -> bool:
-    """Whether the last lab-up ended well, with the same files and settings."""
+    """Whether the last lab-up succeeded with the same sources and settings."""
     try:
         return bool(json.loads((lab.state / READY).read_text()) == fingerprint(lab))
     except (FileNotFoundError, ValueError):
@@ -426,5 +426,5 @@ def _was_ready(lab: Lab) -> bool:
 
 
 def _is_whole(lab: Lab, cluster: Cluster) -> bool:
-    """Whether the cluster is well, and has all that lab-up gave it."""
+    """Whether the cluster is healthy and has every add-on of the baseline."""
     return health.healthy(lab, cluster) and health.complete(cluster, distribution(lab).baseline)

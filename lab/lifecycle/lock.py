@@ -1,4 +1,4 @@
-"""One change of a lab at a time: a lock that dies with its holder."""
+"""A lock for changes of a lab; the kernel releases it when its holder dies."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from lab.config import Settings
 from lab.errors import DeadlineExceeded, ResourceError
 from lab.output import Status
 
-# Seconds after which a holder has written its name into the lock.
+# Seconds within which a holder writes its name into the lock.
 NAMED = 0.5
 
 
 @contextmanager
 def locked(lab: Settings, task: str, status: Status, timeout: float = 1800) -> Iterator[None]:
-    """Hold the lab's lock while the block runs; say who holds it when that takes a wait.
+    """Hold the lab's lock while the block runs; name the holder when this task has to wait.
 
-    Child processes inherit the lock (see `lab.runner`). So what a killed task left running still
-    holds it, is known by it, and is ended: two hands must not work on the same machines.
-    Raises DeadlineExceeded after `timeout` seconds.
+    Child processes inherit the lock (see `lab.runner`). So processes that a killed task left
+    behind still hold it, and the lock identifies them. They are terminated first, because two
+    tasks must not change the same machines. Raises DeadlineExceeded after `timeout` seconds.
     """
     path = lab.state / "lock"
     since: dict[str, float] = {}
@@ -42,11 +42,11 @@ def locked(lab: Settings, task: str, status: Status, timeout: float = 1800) -> I
         except BlockingIOError:
             file.close()
             holder = named(path)
-            # For a moment a new holder has the name of the last one, who is gone.
+            # For a moment, the lock of a new holder still has the name of the last one.
             if time.monotonic() - since.setdefault(holder, time.monotonic()) > NAMED:
                 end_orphans(path)
             raise ResourceError(f"held by {holder or 'another task'}") from None
-        # A lab-destroy takes the file away: then others find none, and make one of their own.
+        # A lab-destroy removes the file. Then the next task makes a new one, and this lock is void.
         if not _is_at(file, path):
             file.close()
             return None
@@ -71,7 +71,7 @@ def locked(lab: Settings, task: str, status: Status, timeout: float = 1800) -> I
 def remove(folder: Path) -> None:
     """Remove the folder of a lab whose lock is held, the lock last.
 
-    Whoever waited for it may have made the folder its own by then, which stays.
+    A task that was waiting for the lock may already have recreated the folder; then it is kept.
     """
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
@@ -87,7 +87,7 @@ def remove(folder: Path) -> None:
 
 
 def _open(path: Path) -> IO[str] | None:
-    """The file of a lock, made where there is none; None when its folder goes at this moment."""
+    """The file of a lock, created when missing; None when its folder is removed at this moment."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         return path.open("a+")
@@ -96,7 +96,7 @@ def _open(path: Path) -> IO[str] | None:
 
 
 def _is_at(file: IO[str], path: Path) -> bool:
-    """Whether an open file is the one that is found at a path."""
+    """Whether an open file is the file at a path."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
@@ -104,7 +104,7 @@ def _is_at(file: IO[str], path: Path) -> bool:
 
 
 def named(path: Path) -> str:
-    """What is written in a lock, if it is there; a new holder writes its name in a moment."""
+    """The holder's name in a lock; waits for a new holder to write it, and may be empty."""
     with contextlib.suppress(DeadlineExceeded):
         return wait.until(
             lambda: _text(path).strip() or None,
@@ -124,7 +124,7 @@ def _text(path: Path) -> str:
 
 
 def end_orphans(path: Path) -> None:
-    """End the processes that have a lock open although the task that took it is gone."""
+    """Terminate processes that hold a lock whose task is dead."""
     found = re.search(r"process (\d+)", _text(path))
     if not found or Path(f"/proc/{found[1]}").exists():
         return
@@ -132,7 +132,7 @@ def end_orphans(path: Path) -> None:
 
 
 def holders(path: Path) -> list[int]:
-    """The other processes that hold a lock on a file; one that only waits for it is none."""
+    """PIDs of other processes that hold the lock; waiting processes are not included."""
     found = set()
     for link in Path("/proc").glob("[0-9]*/fd/*"):
         with contextlib.suppress(OSError):

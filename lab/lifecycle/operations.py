@@ -1,8 +1,4 @@
-"""Bring-up and its reverse. `STEPS` is the table of contents of the whole tool.
-
-Every step first looks whether it is done already, so that the same command again converges, also
-after one that was killed at any instant.
-"""
+"""What tasks do with a lab after its bring-up: stop, pause, save, diagnose, destroy."""
 
 from __future__ import annotations
 
@@ -31,7 +27,7 @@ from lab.output import Status
 
 
 def down(settings: Settings, status: Status) -> None:
-    """Stop the machines; everything in them is kept."""
+    """Stop the machines and keep their contents."""
     with locked(settings, "lab-down", status):
         lab = known(settings)
         (lab.state / READY).unlink(missing_ok=True)
@@ -40,7 +36,7 @@ def down(settings: Settings, status: Status) -> None:
 
 
 def suspend(settings: Settings, status: Status) -> None:
-    """Hold the machines where they are: their memory is kept, their processors are free."""
+    """Pause the machines in memory, which frees their processors."""
     with locked(settings, "lab-suspend", status):
         lab = known(settings)
         with status.step("suspend the machines"):
@@ -48,7 +44,7 @@ def suspend(settings: Settings, status: Status) -> None:
 
 
 def resume(settings: Settings, status: Status) -> None:
-    """Let the machines go on, and wait until every node is Ready again."""
+    """Resume the machines, and wait until every node is Ready."""
     with locked(settings, "lab-resume", status):
         lab = known(settings)
         with status.step("resume the machines"):
@@ -57,9 +53,10 @@ def resume(settings: Settings, status: Status) -> None:
 
 
 def snapshot(settings: Settings, words: Sequence[str], status: Status) -> list[snapshots.Snapshot]:
-    """What `words` say: save, restore or delete and a name, or list; the snapshots that there are.
+    """Save, restore or delete a snapshot, or list them; returns the snapshots that exist.
 
-    Restored is a lab when every node is Ready. Raises ConfigError for any other words.
+    `words` are an action and a name, or `list`. A restore returns once every node is Ready. Raises
+    ConfigError for other words.
     """
     changes = {
         "save": snapshots.save,
@@ -71,7 +68,7 @@ def snapshot(settings: Settings, words: Sequence[str], status: Status) -> list[s
         return snapshots.listing(known(settings))
     if action not in changes or len(names) != 1:
         raise ConfigError(
-            f"lab-snapshot takes save NAME, restore NAME, delete NAME or list, "
+            "lab-snapshot takes save NAME, restore NAME, delete NAME or list, "
             f"and not {' '.join(words)!r}"
         )
     (name,) = names
@@ -92,16 +89,19 @@ def _wait_for_nodes_since(begin: datetime, lab: Lab, status: Status) -> None:
 
 
 def destroy(settings: Settings, status: Status, *, cache: bool = False) -> None:
-    """Remove machines, volumes, network and state of a lab; what is gone already is no error."""
+    """Remove machines, volumes, network and state of a lab; missing ones are no error.
+
+    With `cache`, also clear the cache that all labs share.
+    """
     if settings.state.exists():
         with locked(settings, "lab-destroy", status):
             (settings.state / READY).unlink(missing_ok=True)
             if not (rendered := settings.state / "machines.json").exists():
-                # They were never made, or the folder was deleted and another task made it anew.
+                # No machine was ever made, or the folder was deleted and another task made it again.
                 _remove_unrecorded(settings, status, f"lab `{settings.name}` had no machines")
             else:
                 with status.step(f"destroy lab `{settings.name}`"):
-                    # Nothing else is asked: neither the host nor a mirror need be as they were.
+                    # Nothing else is read, because the host and the mirror may have changed since.
                     made = replace(settings, provider=json.loads(rendered.read_text())["provider"])
                     host = facts.gather(cache_folder())
                     if made.provider == "docker" and not host.docker_engine:
@@ -124,13 +124,13 @@ def destroy(settings: Settings, status: Status, *, cache: bool = False) -> None:
                 runner.run(["chmod", "--recursive", "u+w", cache_folder()], ok=range(256))
             shutil.rmtree(cache_folder(), ignore_errors=True)
         if cache_folder().exists():
-            status.say(f"not all of it could be removed: sudo rm -r {cache_folder()}")
+            status.say(f"some files could not be removed: sudo rm -r {cache_folder()}")
 
 
 def _remove_unrecorded(settings: Settings, status: Status, nothing: str) -> None:
-    """Remove the machines of a lab that has no record of them: they tell themselves whose they are.
+    """Remove machines of a lab whose state folder is gone; their labels identify them.
 
-    `nothing` is said when there are none.
+    `nothing` is the message when there are none.
     """
     removals = {"containers": containers.remove, "virtual machines": libvirt.remove}
     gone, unasked = [], []
@@ -139,10 +139,10 @@ def _remove_unrecorded(settings: Settings, status: Status, nothing: str) -> None
             if remove(settings):
                 gone.append(kind)
         except PrerequisiteError:
-            # Without Docker there are no containers, and without libvirt none of its machines.
+            # Without Docker there are no containers, and without libvirt no virtual machines.
             continue
         except LabError as error:
-            why = f"its {kind} could not be looked for ({error.reason})"
+            why = f"cannot look for its {kind} ({error.reason})"
             unasked.append(f"{why}; then: invoke lab-destroy")
     if gone:
         what = " and ".join(gone)
@@ -154,14 +154,14 @@ def _remove_unrecorded(settings: Settings, status: Status, nothing: str) -> None
 
 
 def _forget_shared(folder: Path) -> None:
-    """Remove what the labs of a checkout share, when the last of them is gone."""
+    """Remove what the labs of a checkout share when the last lab is gone."""
     if not any(folder.glob("*/machines.json")):
         shutil.rmtree(folder / "stacks", ignore_errors=True)
         (folder / "passphrase").unlink(missing_ok=True)
 
 
 def diagnose(settings: Settings) -> tuple[list[dict[str, str]], str]:
-    """The doctor's findings as data and as text, nothing changed."""
+    """The doctor's findings as data and as text; changes nothing."""
     toolchain = toolchain_of(settings, Status())
     host = facts.gather(toolchain.cache)
     resolved, choices = resolve_on(settings, host, toolchain)

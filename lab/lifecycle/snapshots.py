@@ -1,8 +1,8 @@
-"""Snapshots of a lab: its machines, and what the lab remembers of the cluster that is in them.
+"""Snapshots of a lab: its machines, and the lab's own state of the cluster in them.
 
-A snapshot exists when its folder has its name: that comes last when it is saved, and goes first
-when it is deleted. A restore begins by a note and ends by taking it away; whoever finds the note
-does the restore again. So both can be killed at any instant.
+A snapshot exists once its folder has its name. A save renames the folder last, and a delete renames
+it first. A restore leaves a marker while it runs. The next task that finds the marker repeats the
+restore before it uses the cluster. So both can be killed at any instant.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ FOLDER = "snapshots"
 NOTE = "restoring"
 ABOUT = "snapshot.json"
 NAME = r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?"
-# What must tell the same story as the cluster. A student's own settings of stacks are no part of
-# it: like a program, they say what shall be, not what is.
+# State that must match the cluster. A student's settings of stacks do not belong to it: like a
+# program, they say what is wanted.
 REMEMBERED = ("ready.json", "kubeconfig", "token", "pulumi/.pulumi")
 
 
@@ -46,7 +46,7 @@ def listing(lab: Lab) -> list[Snapshot]:
 
 
 def find(lab: Lab, name: str) -> Snapshot:
-    """The snapshot of this name. Raises NotFoundError with the names that there are."""
+    """The snapshot of this name. Raises NotFoundError, which lists the existing names."""
     found = {snapshot.name: snapshot for snapshot in listing(lab)}
     if name not in found:
         there = f"there are: {', '.join(found)}" if found else "there is none"
@@ -55,21 +55,23 @@ def find(lab: Lab, name: str) -> Snapshot:
 
 
 def unfinished(lab: Lab) -> str:
-    """The name of the snapshot whose restore was cut off; empty when none was."""
+    """The name of the snapshot whose restore was interrupted; empty when none was."""
     note = lab.state / NOTE
     return note.read_text() if note.exists() else ""
 
 
 def refuse_unfinished(lab: Lab) -> None:
-    """Raises ResourceError while machines and what is remembered may not belong together."""
+    """Raise ResourceError while machines and the lab's state may not match."""
     if name := unfinished(lab):
-        raise ResourceError(f"the restore of snapshot `{name}` was cut off", hint="invoke lab-up")
+        raise ResourceError(
+            f"the restore of snapshot `{name}` was interrupted", hint="invoke lab-up"
+        )
 
 
 def save(machines: Machines, name: str) -> None:
-    """Save all machines at one instant, which they are held for.
+    """Save all machines at one instant; they are paused for it.
 
-    Raises ConfigError for a name that is none, or is taken.
+    Raises ConfigError for an invalid name, and for a name that exists.
     """
     lab = machines.lab
     refuse_unfinished(lab)
@@ -95,14 +97,14 @@ def save(machines: Machines, name: str) -> None:
 
 
 def restore(machines: Machines, name: str) -> None:
-    """Put the lab back to a snapshot; its machines have been started when this returns.
+    """Restore a snapshot and start its machines.
 
-    Raises NotFoundError without it, ResourceError when its machines are not those of today.
+    Raises NotFoundError when it does not exist, and ResourceError when the lab has other machines.
     """
     lab = machines.lab
     if find(lab, name).machines != machines.known():
         raise ResourceError(
-            f"snapshot `{name}` is of machines that this lab has no longer, or has more of",
+            f"snapshot `{name}` was saved with other machines than this lab has",
             hint=f"invoke lab-snapshot delete {name}",
         )
     write_aside(lab.state / NOTE, name)
@@ -112,7 +114,7 @@ def restore(machines: Machines, name: str) -> None:
 
 
 def delete(machines: Machines, name: str) -> None:
-    """Remove a snapshot. Raises NotFoundError when there is none of this name."""
+    """Remove a snapshot. Raises NotFoundError when it does not exist."""
     lab = machines.lab
     refuse_unfinished(lab)
     find(lab, name)
@@ -127,7 +129,7 @@ def _put_aside(folder: Path) -> Path:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Make everything that is remembered in `target` as it is in `source`."""
+    """Make the state in `target` equal to that in `source`."""
     for name in REMEMBERED:
         old, new = source / name, target / name
         if new.is_dir():

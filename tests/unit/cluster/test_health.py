@@ -47,12 +47,12 @@ def test_a_node_must_have_been_heard_of_since(
     ]
     monkeypatch.setattr(Cluster, "get", lambda *_: nodes)
     assert health.nodes_ready(lab, cluster)
-    with pytest.raises(ResourceError, match="control-plane-1 gave its last sign of life"):
+    with pytest.raises(ResourceError, match="control-plane-1 sent its last heartbeat"):
         health.nodes_ready(lab, cluster, since=now + timedelta(seconds=1))
     # The signs of slow machines are rarer.
     old = {**ready, "lastHeartbeatTime": f"{now - timedelta(seconds=42):%FT%TZ}"}
     nodes[:] = [{**node, "status": {"conditions": [old]}} for node in nodes]
-    with pytest.raises(ResourceError, match="its last sign of life 4"):
+    with pytest.raises(ResourceError, match="its last heartbeat 4"):
         health.nodes_ready(lab, cluster)
     monkeypatch.setattr(health.wait, "limit", lambda seconds: 6 * seconds)
     assert health.nodes_ready(lab, cluster)

@@ -81,7 +81,7 @@ def test_a_torn_checkpoint_tells_the_way_back(lab: Lab) -> None:
     kept = lab.state / "pulumi/.pulumi/stacks" / stacks.PROJECT / "pod.json"
     kept.parent.mkdir(parents=True)
     kept.write_text('{"version": 3, "check')
-    with pytest.raises(ResourceError, match="the checkpoint of stack `pod` is torn") as torn:
+    with pytest.raises(ResourceError, match="the checkpoint of stack `pod` is damaged") as torn:
         stacks.Stacks(lab, Path("/tools"), output.Status(io.StringIO())).deleted("pod")
     assert torn.value.hint == f"cp {kept}.bak {kept}"
 
