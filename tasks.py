@@ -379,7 +379,7 @@ def timeline(c: Context, lab: str | None = None, json_: bool = False) -> None:
 
 @task
 def experiment(c: Context, name: str, lab: str | None = None, json_: bool = False) -> None:
-    """Stop a component and see what still works: scheduler, controller-manager, kubelet, kube-proxy."""
+    """Stop the scheduler, controller-manager, a kubelet or kube-proxy, and see what still works."""
     from lab.faults import experiment as bench
 
     outcome = bench.run(load(name=lab), name, story())

@@ -237,7 +237,7 @@ def _number(low: int, high: int, *, auto: bool = False) -> Rule:
 
 def _control_planes(value: Any) -> int:
     if isinstance(value, bool) or str(value) not in ("1", "3"):
-        raise ValueError("must be 1 or 3: etcd goes on while more than half of its members do")
+        raise ValueError("must be 1 or 3: etcd works while more than half of its members run")
     return int(value)
 
 

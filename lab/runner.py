@@ -127,7 +127,7 @@ def run(
         _end(child)
         said = tail("".join(collected["stderr"] or collected["stdout"]))
         raise DeadlineExceeded(
-            f"`{' '.join(words)}` did not end within {longest:.0f} s{said}", hint=hint
+            f"`{' '.join(words)}` timed out after {longest:.0f} s{said}", hint=hint
         ) from None
     except BaseException:
         _end(child)

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def task(body: Callable[..., Any]) -> Task[Any]:
-    """An Invoke task; an error becomes one message and the exit code of its class in lab/errors.py."""
+    """An Invoke task; errors become a message and the exit code of their class (lab/errors.py)."""
 
     @functools.wraps(body)
     def call(*args: Any, **kwargs: Any) -> Any:

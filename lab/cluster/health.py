@@ -23,10 +23,11 @@ METRICS = "v1beta1.metrics.k8s.io"
 
 @dataclass(frozen=True)
 class Baseline:
-    """What every cluster of a distribution has: namespace -> workloads such as deployment/traefik.
+    """The add-ons of every cluster of a distribution.
 
-    `ingress` is the namespace and the Service whose address leads to every Ingress, for a cluster
-    whose load balancer gives it one; without it the Ingress controller has a port of the node.
+    `addons` maps a namespace to workloads such as deployment/traefik. `ingress` is the namespace
+    and the Service whose address leads to every Ingress. It is None for a distribution whose
+    Ingress controller has a port of the node.
     """
 
     addons: Mapping[str, Sequence[str]]

@@ -45,7 +45,7 @@ def environment(lab: Lab, tools: Path) -> dict[str, str]:
         "PATH": f"{tools}:{python / 'bin'}:{os.environ['PATH']}",
         "VIRTUAL_ENV": str(python),
         "KUBECONFIG": str(lab.state / "kubeconfig"),
-        # By default, kubectl caches what an address serves, and another lab may have had the address.
+        # By default, kubectl caches what an address serves, also of a lab that had it before.
         "KUBECACHEDIR": str(lab.state / "kube-cache"),
         "PULUMI_BACKEND_URL": f"file://{quote(str(lab.state / 'pulumi'))}",
         "PULUMI_HOME": str(pulumi_home(lab)),
@@ -134,7 +134,7 @@ class Stacks:
         return self._pulumi("preview", "--diff", *also, stack=name, timeout=180)
 
     def deleted(self, name: str) -> bool:
-        """Whether the cluster lacks an object of the stack, which Pulumi would not notice."""
+        """Whether the cluster lacks an object of the stack; Pulumi does not notice that."""
         for namespace, names in objects(self._state(name)).items():
             place = ["--namespace", namespace] if namespace else []
             words = ["get", *place, "--ignore-not-found", "--output", "name", *names]

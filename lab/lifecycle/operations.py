@@ -97,7 +97,7 @@ def destroy(settings: Settings, status: Status, *, cache: bool = False) -> None:
         with locked(settings, "lab-destroy", status):
             (settings.state / READY).unlink(missing_ok=True)
             if not (rendered := settings.state / "machines.json").exists():
-                # No machine was ever made, or the folder was deleted and another task made it again.
+                # No machine was ever made, or the folder was deleted and made again.
                 _remove_unrecorded(settings, status, f"lab `{settings.name}` had no machines")
             else:
                 with status.step(f"destroy lab `{settings.name}`"):

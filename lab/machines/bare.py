@@ -1,8 +1,7 @@
-"""A bare `vagrant up --provider docker`, without Invoke: its machine's image, its key, and what a
-container needs on this host to be a machine.
+"""A bare `vagrant up --provider docker` without Invoke: image, key and container arguments.
 
-The Vagrantfile runs this with any Python 3.11, so nothing here needs a package. Virtual machines of
-a public box need none of it.
+The Vagrantfile runs this module with any Python 3.11, so nothing here needs a package. Virtual
+machines of a public box do not need it.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""Boxes: the image of a machine as a virtual machine's disk, for Vagrant's libvirt and VirtualBox.
+"""Boxes: the image of a machine as the disk of a virtual machine, for libvirt and VirtualBox.
 
-The disk holds the very image that containers are made of, with a kernel added, so that a machine
-is the same whatever runs it. With libvirt its kernel is booted directly, which is faster, and the
-kernel's command line tells the machine its lab's key, its name and its address. VirtualBox boots by
-EFI firmware, and has no such words for a machine: there the box has a key of its own, which opens a
-machine until the Vagrantfile's provisioner has told it the lab's.
+The disk contains the image of the containers and a kernel. So a machine is the same on every
+provider. libvirt boots the kernel directly, which is faster, and the kernel's command line has the
+lab's key, the machine's name and its address. VirtualBox boots by EFI firmware and has no command
+line. There, the box has a key of its own until the Vagrantfile's provisioner replaces it.
 """
 
 from __future__ import annotations
@@ -27,34 +26,34 @@ from lab.output import Status
 from lab.platforms import SERIAL, architecture_of, this_platform, uname_of
 from lab.toolchain.store import alone, scratch
 
-# GiB that a machine's disk may grow to; what is empty takes no space on the host.
+# The size of a machine's disk in GiB; unused space takes none on the host.
 DISK = 20
-# vagrant-libvirt's own storage, and the files that a machine is booted with.
+# The storage pool of vagrant-libvirt, and the files that boot a machine.
 POOL = "default"
 POOL_FOLDER = "/var/lib/libvirt/images"
 BOOT = ("vmlinuz", "initrd.img")
-# There is no usual machine of this architecture. None has the mouse that vagrant-libvirt gives to
-# every machine, nor the tables of ACPI without a firmware.
+# QEMU has no default machine for this architecture. `virt` has neither the mouse that
+# vagrant-libvirt adds, nor ACPI tables without firmware.
 ARM64 = {"machine_type": "virt", "inputs": [], "features": []}
-# What a kernel is told whose processor is emulated. What guards one on a real processor only costs
-# time there. One that does not trust the counters of several processors asks a slow device for the
-# time instead. One that misses ten ticks in a row, on a busy host, takes its timer for broken and
-# gives up (where KVM is, it knows that it must not look). And a service may need minutes to begin.
+# Kernel arguments for emulated processors. Mitigations only cost time there. Without `tsc=reliable`,
+# a kernel of several processors reads the time from a slow device. On a busy host, a kernel that
+# misses ten ticks takes its timer for broken and panics; under KVM it does not check. A service may
+# take minutes to start.
 EMULATED = {
     "amd64": "mitigations=off tsc=reliable no_timer_check systemd.default_timeout_start_sec=600",
     "arm64": "mitigations=off systemd.default_timeout_start_sec=600",
 }
-# What a box for VirtualBox consists of; Vagrant unpacks it as it is.
+# The files of a box for VirtualBox, which Vagrant unpacks unchanged.
 KEY = "id_ed25519"
 VIRTUALBOX = ("metadata.json", "box.ovf", "box.vmdk", KEY)
 
 
 @dataclass(frozen=True)
 class Box:
-    """A box that Vagrant knows.
+    """A box in Vagrant.
 
-    For libvirt its kernel and initrd are in libvirt's storage; for VirtualBox it has a private key.
-    `platform` is what its machines are.
+    For libvirt, `kernel` and `initrd` are paths in libvirt's storage; for VirtualBox, `key` is the
+    path of a private key. `platform` is the platform of its machines, e.g. linux-amd64.
     """
 
     name: str
@@ -67,7 +66,7 @@ class Box:
         """Settings of vagrant-libvirt for machines of this box; `key` is a public ed25519 key."""
         architecture = architecture_of(self.platform)
         words = f"root=/dev/vda2 rw console={SERIAL[architecture]} lab.key={key.split()[1]}"
-        # A kernel that gives up starts anew after a second; by itself it would wait for ever.
+        # After a panic, the kernel reboots within a second; by default it would hang.
         words += " panic=1" if kvm else f" panic=1 {EMULATED[architecture]}"
         settings: dict[str, Any] = {
             "driver": "kvm" if kvm else "qemu",
@@ -79,20 +78,20 @@ class Box:
         }
         if architecture == "arm64":
             settings |= ARM64
-        # Only tests do that: it is emulated.
+        # Only tests use another platform, which is emulated.
         if self.platform != this_platform():
             settings["machine_arch"] = uname_of(self.platform)
         return settings
 
 
 def make(root: Path, cache: Path, image: str, provider: str, status: Status) -> Box:
-    """The box of a machine's image, made the first time that it is wanted.
+    """The box of a machine's image; makes it if it does not exist.
 
-    Raises CommandError with the words of the tool that failed.
+    Raises CommandError with the output of the tool that failed.
     """
     name = name_of(root, image)
     key = name.rpartition("/")[2]
-    waits = partial(status.say, "waiting: the box is being made already")
+    waits = partial(status.say, "waiting for another task that makes the same box")
     with alone(cache / "boxes" / f"{key}.lock", waits):
         if not (box := find(name, provider)):
             aside = scratch(cache / "boxes" / f"{key}.partial")
@@ -108,11 +107,11 @@ def make(root: Path, cache: Path, image: str, provider: str, status: Status) -> 
 
 
 def find(name: str, provider: str) -> Box | None:
-    """A box that Vagrant knows for a provider; None unless it is whole."""
+    """A box of a provider in Vagrant; None unless it is complete."""
     if not (folder := unpacked(name, provider)):
         return None
     if provider == "libvirt":
-        # They come last: where they are, everything is.
+        # These files are uploaded last.
         stored = volumes(name)
         return Box(name, *(stored[file] for file in BOOT)) if stored.keys() >= set(BOOT) else None
     whole = all((folder / file).exists() for file in VIRTUALBOX)
@@ -120,17 +119,17 @@ def find(name: str, provider: str) -> Box | None:
 
 
 def image_tag(root: Path, image: str) -> str:
-    """What a machine's image with a kernel is called; the box is named by the same digest."""
+    """The tag of a machine's image with a kernel; the box has the same digest in its name."""
     return f"{REPOSITORY}/vm:{digest(root / 'vagrant' / 'vm', image, str(DISK))}"
 
 
 def name_of(root: Path, image: str) -> str:
-    """What the box of a machine's image is called."""
+    """The name of the box of a machine's image."""
     return f"{REPOSITORY}/{image_tag(root, image).rpartition(':')[2]}"
 
 
 def make_image(root: Path, image: str, status: Status) -> str:
-    """A machine's image with a kernel added, built where the host has it not yet; its tag."""
+    """The tag of a machine's image with a kernel; builds it if it does not exist."""
     tag = image_tag(root, image)
     if not exists(tag):
         with readable(root / "vagrant" / "vm") as context:
@@ -139,13 +138,13 @@ def make_image(root: Path, image: str, status: Status) -> str:
 
 
 def unpacked(name: str, provider: str) -> Path | None:
-    """The folder to which Vagrant has unpacked a box for a provider; None where it has none."""
+    """The folder of an unpacked box of a provider; None when Vagrant lacks it."""
     boxes = vagrant_home() / "boxes" / name.replace("/", "-VAGRANTSLASH-")
     return next((path.parent for path in boxes.glob(f"**/{provider}/metadata.json")), None)
 
 
 def volumes(name: str) -> dict[str, str]:
-    """The files of a box in libvirt's storage, its kernel for instance: file name -> path."""
+    """The files of a box in libvirt's storage, such as its kernel: file name -> path."""
     listing = virsh("vol-list", POOL, ok=(0, 1)).split()
     prefix = _volume(name, "")
     places = {word for word in listing if word.startswith("/") and f"/{prefix}" in word}
@@ -153,13 +152,13 @@ def volumes(name: str) -> dict[str, str]:
 
 
 def clear(cache: Path) -> None:
-    """Remove every box of ours, from Vagrant, from libvirt's storage and from VirtualBox."""
+    """Remove all boxes of the lab from Vagrant, from libvirt's storage and from VirtualBox."""
     for lock in (cache / "boxes").glob("*.lock"):
         name = f"{REPOSITORY}/{lock.stem}"
         for provider in ("libvirt", "virtualbox"):
             if not (folder := unpacked(name, provider)):
                 continue
-            # The machine that Vagrant made of a box in VirtualBox, for the lab's to be linked to.
+            # The machine in VirtualBox that Vagrant made from a box for linked clones.
             if (master := folder / "master_id").exists() and shutil.which("VBoxManage"):
                 words = ["VBoxManage", "unregistervm", master.read_text(), "--delete"]
                 runner.run(words, ok=(0, 1), timeout=120)
@@ -197,12 +196,12 @@ def _make_virtualbox(name: str, tag: str, root: Path, folder: Path, status: Stat
 
 
 def ovf(template: str, size: int) -> str:
-    """What VirtualBox imports a box by; `size` is that of the packed disk, in bytes."""
+    """The description with which VirtualBox imports a box; `size` is the packed disk's, in bytes."""
     return template.replace("@SIZE@", str(size)).replace("@CAPACITY@", str(DISK << 30))
 
 
 def _make_disk(tag: str, folder: Path, status: Status) -> Path:
-    """The disk of a machine; kernel and initrd are put beside it."""
+    """Make the disk of a machine, with kernel and initrd beside it."""
     container = runner.run(["docker", "create", tag]).stdout.strip()
     try:
         runner.run(["docker", "export", "--output", folder / "root.tar", container], timeout=300)
@@ -224,12 +223,12 @@ def _add(name: str, provider: str, folder: Path, members: Sequence[str], status:
 
 
 def _volume(name: str, file: str) -> str:
-    """What a file of a box is called in libvirt's storage."""
+    """The name of a box's file in libvirt's storage."""
     return f"{name.replace('/', '-')}-{file}"
 
 
 def store(path: Path, name: str) -> None:
-    """Upload a file of a box to libvirt's storage: guests may not read from a home folder."""
+    """Upload a file of a box to libvirt's storage, since guests cannot read from a home folder."""
     volume = _volume(name, path.name)
     if POOL not in virsh("pool-list", "--all", "--name").split():
         virsh("pool-define-as", POOL, "dir", "--target", POOL_FOLDER)

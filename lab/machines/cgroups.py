@@ -1,4 +1,4 @@
-"""What a machine's boot decided on control groups (vagrant/machine's `cgroups`)."""
+"""The decision on control groups that a machine makes at boot (`cgroups` in vagrant/machine)."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ class Cgroups:
 
 
 def parse(text: str) -> Cgroups:
-    """The decision out of FILE's text. Raises KeyError when a line is missing."""
+    """Parse the text of FILE. Raises KeyError when a line is missing."""
     found = dict(line.split("=", 1) for line in text.splitlines())
     return Cgroups(int(found["LAB_CGROUP_VERSION"]), found["LAB_CGROUP_DRIVER"])

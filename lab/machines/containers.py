@@ -1,8 +1,8 @@
-"""Machines that are containers: what the Vagrantfile cannot say about them.
+"""Machines that are containers: what the Vagrantfile cannot describe.
 
-Vagrant's docker provider makes the containers. Their network and their containerd volume are made
-here, because Vagrant removes every idle network that is called like its own, another lab's too,
-and because a volume that is filled beforehand lets all containers be created at once.
+Vagrant's docker provider creates the containers. This module creates their network, because Vagrant
+removes every idle network with a name like its own, also those of other labs. It also fills their
+containerd volumes beforehand, so that all containers can be created at once.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from lab.host.resolvers import name_servers, name_servers_of_host, resolver
 from lab.machines.keys import public
 from lab.parallel import each
 
-# Container runtimes cannot nest overlay file systems: their folders are volumes. Docker fills the
-# first one, the node's unpacked images, from the image.
+# Overlay file systems cannot be nested, so the folders of container runtimes are volumes. Docker
+# fills the first one, the node's unpacked images, from the image.
 STORE = "/var/lib/containerd"
 VOLUMES = ("/var/lib/docker", "/var/lib/kubelet", "/var/lib/rancher")
 
-# Seconds for a machine to shut down, at most: its units have ten, and so have the pods after them.
+# The most seconds for a machine to shut down: its units have ten, and then its pods have ten.
 STOP = 60
 
 
 def run_arguments(host: Host) -> list[str]:
     """Arguments of `docker create` for a container that behaves as a machine on this host.
 
-    `--privileged` would ask for capabilities that the host itself may lack, so every capability
-    but those is added by name instead. Docker 23 and later leave them out by themselves.
+    `--privileged` would request capabilities that the host may lack. So all other capabilities are
+    added by name. Docker 23 and later omit the missing ones by themselves.
     """
     arguments = ["--cap-add", "ALL"]
     if not (host.docker_engine and host.docker_engine.limits_capabilities):
@@ -53,11 +53,11 @@ def run_arguments(host: Host) -> list[str]:
 
 
 def cgroup_arguments(version: int) -> list[str]:
-    """Whose control groups a machine sees, on a host with this version of them.
+    """Arguments for the control groups of a machine, on a host with this cgroup version.
 
-    On v2 a namespace makes the container's group the root of its own tree, which systemd and
-    kubelet need. On v1 they need the host's hierarchies. vagrant/machine's `boot` and `cgroups`
-    decide the rest on the machine.
+    On v2, a namespace makes the container's group the root of its own tree, as systemd and the
+    kubelet require. On v1, they require the host's hierarchies. The scripts `boot` and `cgroups` of
+    vagrant/machine decide the rest on the machine.
     """
     if version == 2:
         return ["--cgroupns", "private"]
@@ -65,14 +65,14 @@ def cgroup_arguments(version: int) -> list[str]:
 
 
 def machine_arguments(lab: Lab, key: Path) -> list[str]:
-    """Further arguments that all machines of one lab share: its network, key and label."""
+    """Further arguments of all machines of one lab: network, key and label."""
     return ["--network", network(lab), *_labels(lab), *access_arguments(key)]
 
 
 def access_arguments(key: Path) -> list[str]:
-    """Arguments by which a machine knows the key that opens it, and the host's name servers."""
+    """Arguments that give a machine its SSH key and the host's name servers."""
     arguments = ["--tty", "--volume", f"{public(key)}:/etc/lab/authorized_keys:ro"]
-    # Docker would make a folder of a file that is not there.
+    # For a missing file, Docker would make a folder.
     if file := resolver():
         arguments += ["--volume", f"{file}:/etc/lab/host-resolv.conf:ro"]
     return arguments
@@ -89,11 +89,11 @@ def container(lab: Lab, machine: str) -> str:
 
 
 def prepare(lab: Lab, image: str, known: Collection[str]) -> None:
-    """Make the network, and a freshly filled volume for every machine that does not exist.
+    """Create the network, and a filled volume for every machine that does not exist.
 
-    `known` are the containers' ids that Vagrant remembers. One of the lab's that is not among
-    them was being made when somebody killed Vagrant: it is removed, and made anew.
-    Raises ConfigError when another checkout has a lab of this name, or another network the range.
+    `known` are the ids of containers in Vagrant's records. A container of the lab that is not among
+    them comes from a Vagrant that was killed; it is removed and created again. Raises ConfigError
+    when another checkout has a lab of this name, or when another network has the range.
     """
     roots = refuse_another(lab)
     if forgotten := [container for container in roots if container not in known]:
@@ -104,12 +104,12 @@ def prepare(lab: Lab, image: str, known: Collection[str]) -> None:
     )
     if refused:
         raise ConfigError(
-            f"Docker refuses the lab's network {lab.subnet}: {refused}",
+            f"Docker rejects the lab's network {lab.subnet}: {refused}",
             hint="invoke lab-up chooses another one, unless `network.subnet` in lab.toml names it",
         )
 
     def fill(name: str) -> None:
-        # What a killed lab-up asked of the engine may still be under way.
+        # The engine may still work on a request of a lab-up that was killed.
         wait.until(lambda: _fill(lab, name, image), what=f"volume {name} to be filled", timeout=60)
 
     names = [container(lab, machine.name) for machine in lab.machines]
@@ -117,17 +117,14 @@ def prepare(lab: Lab, image: str, known: Collection[str]) -> None:
 
 
 def refuse_another(lab: Settings) -> dict[str, Path]:
-    """The containers of the lab that Docker has: id -> checkout.
-
-    Raises as checkout.refuse_another.
-    """
+    """The lab's containers in Docker: id -> checkout. Raises as checkout.refuse_another does."""
     roots = made_by(lab.name)
     checkout.refuse_another(lab, roots.values())
     return roots
 
 
 def made_by(name: str) -> dict[str, Path]:
-    """The containers of all labs of a name: id -> the checkout that made it."""
+    """The containers of all labs with this name: id -> the checkout that made them."""
     listing = ["docker", "ps", "--all", "--no-trunc", "--filter", f"label=lab.name={name}"]
     lines = runner.run([*listing, "--format", '{{.ID}} {{.Label "lab.root"}}']).stdout
     return {
@@ -146,15 +143,12 @@ def states(lab: Lab) -> dict[str, str]:
 
 
 def older(lab: Lab, image: str) -> list[str]:
-    """The containers of the lab that were made of another image than this one."""
+    """The lab's containers that run another image than this one."""
     return [name for name, made in _of_each(lab, "Image").items() if made != image]
 
 
 def remove(lab: Settings) -> bool:
-    """Remove whatever of this lab the engine still has: containers, volumes, network.
-
-    Whether there was anything.
-    """
+    """Remove the lab's containers, volumes and network; whether there were any."""
     there = False
     for listing, removal in {
         ("ps", "--all", "--format", "{{.ID}}"): ("rm", "--force", "--volumes"),
@@ -174,21 +168,21 @@ def drop(lab: Lab, machines: Collection[str]) -> None:
 
 
 def former_name_servers(lab: Lab) -> list[str]:
-    """Those that pods ask since their machine booted where this host asks others now; mostly none.
+    """Name servers that pods still use although the host has switched to others; usually empty.
 
-    A laptop that has come to another network, for instance.
+    For example, on a laptop that has moved to another network.
     """
     if not (now := name_servers_of_host()):
         return []
     machine = container(lab, lab.machines[0].name)
     asked = runner.run(["docker", "exec", machine, "cat", "/run/lab/resolv.conf"]).stdout
     before = name_servers(asked)
-    # Where the host has fewer, a machine knows one of Docker's as well.
+    # When the host has fewer, a machine also has one of Docker's.
     return before if before[: len(now)] != now else []
 
 
 def stop(lab: Lab) -> None:
-    """Shut all machines down at once; one that takes longer than STOP is killed."""
+    """Shut down all machines at once; Docker kills a machine after STOP seconds."""
     if found := _list("ps", "--format", "{{.ID}}", *_filters(lab)):
         # Newer engines call it --timeout, older ones --time.
         longest = ["-t", f"{wait.limit(STOP):.0f}"]
@@ -196,7 +190,7 @@ def stop(lab: Lab) -> None:
 
 
 def pause(lab: Lab) -> bool:
-    """Hold every process of the machines that run; whether there were any."""
+    """Pause the running machines; whether there were any."""
     found = _list("ps", "--format", "{{.ID}}", "--filter=status=running", *_filters(lab))
     if found:
         runner.run(["docker", "pause", *found])
@@ -204,28 +198,28 @@ def pause(lab: Lab) -> bool:
 
 
 def resume(lab: Lab) -> None:
-    """Let go on what `pause` holds."""
+    """Resume the paused machines."""
     if found := _list("ps", "--format", "{{.ID}}", "--filter=status=paused", *_filters(lab)):
         runner.run(["docker", "unpause", *found])
 
 
 def save(lab: Lab, name: str, kept: Collection[str]) -> None:
-    """Copy the storage of all machines, which are held or stopped, as a snapshot.
+    """Copy the storage of all machines, which are paused or stopped, into a snapshot.
 
-    `kept` are the snapshots that there are: whatever else is stored, a killed task left.
+    `kept` are the existing snapshots. Other stored data comes from a killed task and is removed.
     """
     _snapshot(lab, "save", name, *kept)
 
 
 def forget(lab: Lab, kept: Collection[str]) -> None:
-    """Remove every snapshot but those that are kept."""
+    """Remove every snapshot except `kept`."""
     _snapshot(lab, "keep", *kept)
 
 
 def restore(lab: Lab, name: str) -> None:
-    """Put the storage of all machines back as a snapshot has it, and start them.
+    """Restore the storage of all machines from a snapshot, and start them.
 
-    They are stopped as by a power cut: what they would still write is of no use.
+    They are killed first, because nothing that they would still write is kept.
     """
     if running := _list("ps", "--format", "{{.ID}}", *_filters(lab)):
         runner.run(["docker", "kill", *running], ok=(0, 1))
@@ -237,9 +231,9 @@ def restore(lab: Lab, name: str) -> None:
 
 
 def storage(inspected: Mapping[str, Any]) -> dict[str, str]:
-    """What a container keeps, out of `docker inspect`: place in a snapshot -> volume or folder.
+    """The storage of a container from `docker inspect`: place in a snapshot -> volume or folder.
 
-    Raises PrerequisiteError where Docker does not tell where a container's own layer is.
+    Raises PrerequisiteError when Docker does not report the folder of the container's layer.
     """
     layer = ((inspected.get("GraphDriver") or {}).get("Data") or {}).get("UpperDir")
     if not layer:
@@ -256,9 +250,9 @@ def storage(inspected: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _snapshot(lab: Lab, *words: str) -> None:
-    """Run vagrant/snapshot.sh in a container that sees the storage of all machines."""
+    """Run vagrant/snapshot.sh in a container with the storage of all machines."""
     helper = f"{lab.name}-snapshot"
-    # A killed task's may still be copying.
+    # The container of a killed task may still be copying.
     runner.run(["docker", "rm", "--force", helper], ok=(0, 1))
     names = [container(lab, machine.name) for machine in lab.machines]
     found = json.loads(runner.run(["docker", "inspect", *names]).stdout)
@@ -270,7 +264,7 @@ def _snapshot(lab: Lab, *words: str) -> None:
     for machine, inspected in zip(lab.machines, found, strict=True):
         for place, source in storage(inspected).items():
             volumes[source] = f"/machines/{machine.name}/{place}"
-    # A layer's attributes are of the kind that only the host's administrator may read.
+    # Only an administrator of the host may read the extended attributes of a layer.
     options = [*_labels(lab), "--network=none", "--workdir=/", "--cap-add=SYS_ADMIN"]
     options += ["--security-opt=apparmor=unconfined"]
     options += [f"--volume={source}:{place}" for source, place in volumes.items()]
@@ -279,9 +273,9 @@ def _snapshot(lab: Lab, *words: str) -> None:
 
 
 def _make_network(lab: Lab) -> str:
-    """Make the lab's network; one of that name with other addresses is of a lab that is gone.
+    """Create the lab's network; replace one of this name with other addresses.
 
-    Returns Docker's words where another network has the addresses, which waiting does not change.
+    Returns Docker's message when another network has the addresses, because a retry cannot help.
     """
     query = ["docker", "network", "inspect", network(lab), "--format"]
     found = runner.run([*query, "{{range .IPAM.Config}}{{.Subnet}}{{end}}"], ok=(0, 1))
@@ -318,7 +312,7 @@ def _filters(lab: Settings) -> list[str]:
 
 
 def _of_each(lab: Settings, field: str) -> dict[str, str]:
-    """Container of the lab -> one word that `docker ps` has of it."""
+    """Container of the lab -> one field of `docker ps`, which is a single word."""
     found = _list("ps", "--all", "--format", f"{{{{.Names}}}} {{{{.{field}}}}}", *_filters(lab))
     return dict(zip(found[::2], found[1::2], strict=True))
 

@@ -25,24 +25,22 @@ from lab.machines.vagrant import Vagrant
 from lab.output import Status
 from lab.state import write_aside
 
-# Vagrant lists all containers and then looks at each: one that is just being created, by itself
-# on behalf of another machine even, makes it give up. And one that a killed Vagrant asked for may
-# come to be after it was looked for. It looks at all reserved ports, too, and another one may give
-# one back meanwhile. The next `vagrant up` goes on from there.
+# Vagrant lists containers and reserved ports and then inspects each. A container or port that
+# appears or vanishes in between makes it fail. Running `vagrant up` again continues.
 RACES = ("No such object", "is already in use by container", "/fp-leases/")
-# The state of a machine that is suspended in memory.
+# The state of a machine that is paused in memory.
 HELD = "paused"
-# A processor that is emulated is about ten times slower, but not everything waits for it.
+# An emulated processor is about ten times slower, but not everything waits for the processor.
 EMULATED = 6
 
 
 def emulation(lab: Lab, *, kvm: bool) -> float:
-    """How many times slower than their host these machines are."""
+    """How many times slower than their host the machines are."""
     return EMULATED if lab.provider == "libvirt" and not kvm else 1
 
 
 def find(lab: Lab, name: str) -> Machine:
-    """The machine of this name. Raises NotFoundError with the names that there are."""
+    """The machine of this name. Raises NotFoundError, which lists the existing names."""
     found = {machine.name: machine for machine in lab.machines}
     if name not in found:
         raise NotFoundError(f"there is no machine `{name}`; there are: {', '.join(found)}")
@@ -50,8 +48,8 @@ def find(lab: Lab, name: str) -> Machine:
 
 
 def _set_clock(remote: Remote) -> bool:
-    """Put a machine's clock right by a difference: a busy one may take half a minute to do it."""
-    # Connecting takes time as well, and is no part of the answer.
+    """Correct a machine's clock by the difference, since a busy machine takes up to 30 s for it."""
+    # Connect first, so that the measured time does not include it.
     remote.run(["true"])
     asked = time.time()
     told = float(remote.run(["date", "+%s.%N"]))
@@ -68,7 +66,7 @@ class Machines:
         self.vagrant = Vagrant(lab, status)
 
     def make_key(self) -> None:
-        """The lab's key pair, the first time."""
+        """Make the lab's key pair if it does not exist."""
         keys.make(key_file(self.lab))
 
     def render(self, settings: Mapping[str, Any]) -> bool:
@@ -98,16 +96,16 @@ class Machines:
                     raise
 
     def stop(self) -> None:
-        """Halt every machine; what is in it is kept."""
-        # What is held does not hear that it shall end.
+        """Stop every machine and keep its contents."""
+        # A paused machine cannot react to a shutdown request.
         self.release()
         if self.lab.provider == "docker":
-            # Vagrant stops one machine after the other.
+            # Vagrant would stop one machine after the other.
             containers.stop(self.lab)
         self.vagrant.halt()
 
     def hold(self) -> bool:
-        """Hold every machine where it is, in memory; whether there was one that ran."""
+        """Pause every machine in memory; whether one was running."""
         if self.lab.provider == "docker":
             return containers.pause(self.lab)
         if "running" not in self.states().values():
@@ -116,7 +114,7 @@ class Machines:
         return True
 
     def release(self) -> None:
-        """Let every machine go on that is held."""
+        """Resume every paused machine."""
         if self.lab.provider == "docker":
             containers.resume(self.lab)
         elif HELD in self.states().values():
@@ -124,24 +122,24 @@ class Machines:
             self._set_clocks()
 
     def save(self, name: str, kept: Sequence[str]) -> None:
-        """Take a snapshot of every machine, all of them held or stopped.
+        """Take a snapshot of every machine, which is paused or stopped.
 
-        `kept` are the snapshots that there are; others may be removed.
+        `kept` are the existing snapshots; others may be removed.
         """
         if self.lab.provider == "docker":
             containers.save(self.lab, name, kept)
         else:
-            # One of that name was left by somebody who was killed.
+            # A killed task may have left a snapshot of this name.
             self.vagrant.run("snapshot", "save", "--force", name)
 
     def restore(self, name: str) -> None:
-        """Put every machine back to a snapshot, and have it run."""
+        """Restore every machine to a snapshot, and start it."""
         if self.lab.provider == "docker":
             containers.restore(self.lab, name)
             return
         if self.lab.provider == "libvirt":
-            # Its ports go by connections that do not outlive this. Vagrant ends them when it holds
-            # a machine, and not when it puts one back; then the new ones find the ports taken.
+            # Vagrant forwards ports by ssh processes. It ends them when it suspends a machine, but
+            # not when it restores one; then the new processes find the ports in use.
             self.hold()
         self.vagrant.run("snapshot", "restore", name)
         self.vagrant.up()
@@ -159,46 +157,46 @@ class Machines:
         return self.vagrant.known()
 
     def surplus(self) -> list[str]:
-        """The names of machines that were made, and that the configuration has no more."""
+        """The names of existing machines that the configuration no longer has."""
         return sorted(self.known().keys() - {machine.name for machine in self.lab.machines})
 
     def drop(self, names: Sequence[str]) -> None:
-        """Destroy surplus machines: to Vagrant they are as they were rendered last."""
+        """Destroy surplus machines, which Vagrant knows from the last rendering."""
         self.vagrant.run("destroy", "--force", *names)
         if self.lab.provider == "docker":
             containers.drop(self.lab, names)
 
     def connect(self) -> Path:
-        """Ask Vagrant how the machines are reached; the path of the ssh-config that says it."""
+        """Ask Vagrant how to reach the machines; returns the path of the ssh-config."""
         path = ssh_config(self.lab)
-        # A container is reached at the port that the lab names; a VM may get another address.
+        # A container has the port that the lab chose; a virtual machine may get another address.
         if self.lab.provider != "docker" or not path.exists():
             write_aside(path, self.vagrant.ssh_config())
         self._set_clocks()
         return path
 
     def states(self) -> dict[str, str]:
-        """Machine name -> running, paused, stopped, not_created, ... as it is now.
+        """Machine name -> its current state: running, paused, stopped, not_created, ...
 
-        Docker is asked directly: Vagrant takes three seconds for the same.
+        Docker is asked directly, because Vagrant takes three seconds.
         """
         if self.lab.provider == "docker":
             return containers.states(self.lab)
-        # Docker's words for those of libvirt and of VirtualBox.
+        # Docker's words for the states of libvirt and VirtualBox.
         words = {"saved": HELD, **dict.fromkeys(("shutoff", "poweroff", "aborted"), "stopped")}
         return {name: words.get(state, state) for name, state in self.vagrant.states().items()}
 
     def _set_clocks(self) -> None:
-        """A virtual machine's clock stands still while it is held; a container has its host's."""
+        """Set the clocks of virtual machines, which stop while they are paused."""
         if self.lab.provider == "docker":
             return
         for remote in connections(self.lab):
-            # It may be too busy to answer in the first moment.
+            # A machine may be too busy to answer at first.
             wait.until(lambda one=remote: _set_clock(one), what="the clocks to be set", timeout=60)  # type: ignore[misc]
             remote.close()
 
     def _end_reservations(self) -> None:
-        """Free the ports that a killed Vagrant reserved; by itself it would take a minute."""
+        """Free the ports that a killed Vagrant reserved; Vagrant itself takes a minute for it."""
         leases = vagrant_home() / "data" / "fp-leases"
         for port in self._ports():
             (leases / f"127_0_0_1_{port}").unlink(missing_ok=True)
@@ -212,7 +210,7 @@ class Machines:
             )
 
     def _ports(self) -> list[int]:
-        """The host's ports of all machines, as they were rendered."""
+        """The host's ports of all machines in the last rendering."""
         settings = json.loads((self.lab.state / "machines.json").read_text())
         return [
             port
@@ -222,10 +220,10 @@ class Machines:
 
 
 def remove(settings: Settings, status: Status) -> None:
-    """Destroy every machine of a lab, and what was made around them.
+    """Destroy every machine of a lab, with networks and volumes.
 
-    `settings` name the provider that the machines were made with. Containers go by their label,
-    at once and also where Vagrant's own records are torn; Vagrant then only has to forget them.
+    `settings` name the provider of the machines. Labels identify containers, so they are removed at
+    once, also when Vagrant's records are damaged. Vagrant then only deletes its records.
     """
     vagrant = Vagrant(settings, status)
     if settings.provider != "docker":

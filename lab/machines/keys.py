@@ -1,4 +1,4 @@
-"""SSH keys of the lab's own: no machine accepts another, and none of them opens anything else."""
+"""SSH keys of labs: a machine accepts no other key, and the key opens nothing else."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lab.config import Settings
 
 
 def make(key: Path) -> None:
-    """Make a key pair the first time: the private half at `key`, the public one beside it."""
+    """Make a key pair if it does not exist: the private key at `key`, the public one beside it."""
     if key.exists():
         return
     key.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -23,10 +23,10 @@ def make(key: Path) -> None:
 
 
 def public(key: Path) -> Path:
-    """Where the public half of a key lies."""
+    """The path of a public key."""
     return Path(f"{key}.pub")
 
 
 def key_file(lab: Settings) -> Path:
-    """The lab's private SSH key; its public half lies beside it."""
+    """The path of the lab's private SSH key; the public key lies beside it."""
     return lab.state / "id_ed25519"

@@ -1,4 +1,4 @@
-"""How machines reach the outside: proxies, a CA, and a registry for Docker Hub's images."""
+"""How machines reach the internet: proxies, a CA, and a registry for Docker Hub's images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lab.proxies import authority, exceptions
 
 
 def for_machines(lab: Lab) -> dict[str, str]:
-    """The files below /etc/lab that vagrant/outside.sh reads; empty ones mean none."""
+    """The files below /etc/lab that vagrant/outside.sh reads: name -> text, empty for none."""
     proxies = {"http_proxy": lab.proxies.http, "https_proxy": lab.proxies.https}
     wanted = {name: value for name, value in proxies.items() if value}
     if wanted:
@@ -27,14 +27,14 @@ def for_machines(lab: Lab) -> dict[str, str]:
 
 
 def digest(files: Mapping[str, str]) -> str:
-    """What a machine remembers these files by; nothing, for nothing to know."""
+    """The digest by which a machine knows these files; empty when all of them are."""
     if not any(files.values()):
         return ""
     return hashlib.sha256("\0".join(files.values()).encode()).hexdigest()
 
 
 def tell(remote: Remote, lab: Lab, known: str) -> None:
-    """Tell a machine the way outside, unless what it knows is just that."""
+    """Configure proxies and CA on a machine, unless `known` is the digest of the same files."""
     files = for_machines(lab)
     if (wanted := digest(files)) == known:
         return

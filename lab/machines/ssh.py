@@ -24,7 +24,7 @@ class Remote:
 
     @cached_property
     def _connection(self) -> Any:
-        # Fabric takes 0.3 s to import: not before a machine is really talked to.
+        # Importing Fabric takes 0.3 s, so it waits for the first connection.
         from fabric import Config, Connection
 
         return Connection(
@@ -57,7 +57,7 @@ class Remote:
                 )
         except CommandTimedOut as error:
             raise DeadlineExceeded(
-                f"`{shlex.join(argv)}` on {self.name} did not end within {longest} s"
+                f"`{shlex.join(argv)}` on {self.name} timed out after {longest} s"
                 f"{tail(said(error.result))}",
                 hint="invoke lab-logs",
             ) from error
@@ -68,13 +68,13 @@ class Remote:
         return str(result.stdout)
 
     def script(self, path: Path, *arguments: str, timeout: int = 60) -> str:
-        """Run one of the scripts in vagrant/ as root; it travels over the connection itself."""
+        """Copy a script of vagrant/ to the machine and run it as root; returns its output."""
         remote = f"/usr/local/lib/lab/{path.name}"
         self.put(path.read_text(), remote, mode="0755")
         return self.run([remote, *arguments], sudo=True, timeout=timeout)
 
     def put(self, content: str | bytes, path: str, mode: str = "0644", owner: str = "root") -> None:
-        """Write a file on the machine; until it has its place nobody else can read it."""
+        """Write a file on the machine atomically; it is private until it is in place."""
         aside = f"/home/vagrant/.{secrets.token_hex(8)}"
         data = content.encode() if isinstance(content, str) else content
         with reached(self.name):
@@ -82,14 +82,14 @@ class Remote:
             try:
                 with sftp.open(aside, "wx") as file:
                     file.chmod(0o600)
-                    # Without waiting for an answer to every 32 KiB.
+                    # Do not wait for a response to every 32 KiB.
                     file.set_pipelined(True)
                     file.write(data)
-                # Answers that were not waited for have not all been looked at.
+                # Not every response was checked.
                 arrived = sftp.stat(aside).st_size
                 trouble = f"{arrived} of {len(data)} bytes" if arrived != len(data) else ""
             except OSError as error:
-                # SFTP's own word for what has no number; a connection that is lost has one.
+                # SFTP's generic failure has no errno; a lost connection has one.
                 if error.errno is not None:
                     raise
                 trouble = str(error)
@@ -104,29 +104,29 @@ class Remote:
         self.run(["sh", "-c", f"{shlex.join(install)} && rm {aside}"], sudo=True)
 
     def close(self) -> None:
-        """End the connection, if there is one."""
+        """Close the connection, if it is open."""
         if "_connection" in self.__dict__:
             self._connection.close()
 
 
 def said(result: Any) -> str:
-    """What a command printed: its complaints, or without any all of it."""
+    """The standard error of a command, or its standard output when that is empty."""
     return str(result.stderr or result.stdout)
 
 
 def ssh_config(lab: Settings) -> Path:
-    """The file in which Vagrant has said how the lab's machines are reached."""
+    """The ssh-config of the lab's machines, which Vagrant wrote."""
     return lab.state / "ssh_config"
 
 
 def connections(lab: Lab) -> list[Remote]:
-    """Every machine of a lab, the control plane first; nobody is talked to yet."""
+    """Every machine of a lab, the control plane first; opens no connection yet."""
     return [Remote(machine.name, ssh_config(lab)) for machine in lab.machines]
 
 
 @contextmanager
 def reached(name: str) -> Iterator[None]:
-    """Turn what SSH says of a machine that is not there into a ResourceError."""
+    """Turn SSH errors of an unreachable machine into ResourceError."""
     from paramiko.ssh_exception import SSHException
 
     try:

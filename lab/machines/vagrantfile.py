@@ -63,22 +63,22 @@ def docker_settings(lab: Lab, host: Host, image: str) -> dict[str, Any]:
 
 
 def libvirt_settings(lab: Lab, box: Box, *, kvm: bool) -> dict[str, Any]:
-    """The Vagrantfile's settings for machines that are virtual."""
+    """The Vagrantfile's settings for virtual machines of libvirt."""
     key = keys.public(key_file(lab)).read_text()
     settings = box.libvirt(kvm=kvm, key=key)
-    # Vagrant writes it into the machine's XML as it is.
+    # Vagrant writes it into the machine's XML without escaping.
     settings["description"] = escape(libvirt.description(lab))
     return {"box": {"name": box.name}, "libvirt": settings}
 
 
 def virtualbox_settings(lab: Lab, box: Box) -> dict[str, Any]:
-    """The Vagrantfile's settings for machines that nobody but a provisioner tells the lab's key."""
+    """The Vagrantfile's settings for machines that get the lab's key from a provisioner."""
     key = keys.public(key_file(lab)).read_text()
     return {"box": {"name": box.name, "key": box.key, "accept": key.strip()}}
 
 
 def emulated_cpus(lab: Lab, cpus: int) -> int:
-    """How many processors an emulated machine gets on a host that has `cpus`.
+    """The number of processors of an emulated machine on a host with `cpus`.
 
     Each is a thread of the host: more than it can run at once wait for each other.
     """
@@ -86,7 +86,7 @@ def emulated_cpus(lab: Lab, cpus: int) -> int:
 
 
 def environment(lab: Settings) -> dict[str, str]:
-    """What Vagrant needs to know to mean this lab, and no other in the same checkout."""
+    """The variables that select this lab for Vagrant, among the labs of a checkout."""
     return {
         "LAB_MACHINES_FILE": str(lab.state / "machines.json"),
         "VAGRANT_DOTFILE_PATH": str(lab.state / "vagrant"),
@@ -97,7 +97,7 @@ def environment(lab: Settings) -> dict[str, str]:
 
 
 def place(lab: Lab) -> str:
-    """What machines the numbers are of."""
+    """The machines and the host of a measurement, in words."""
     kind = "containers" if lab.provider == "docker" else "virtual machines"
     return (
         f"{count(len(lab.machines), 'machine')} ({kind}) on a host of {os.cpu_count()} processors, "

@@ -39,6 +39,13 @@ PYTHON: tuple[str, ...] = (
     "infra/workloads/service",
     "infra/workloads/statefulset",
     "infra/workloads/volumes",
+    "lab/cli",
+    "lab/cluster",
+    "lab/lifecycle",
+    "lab/machines",
+    "lab/progress.py",
+    "lab/toolchain/forecast.py",
+    "tasks.py",
     "tests/unit/test_docs.py",
     "tests/unit/test_prose.py",
 )

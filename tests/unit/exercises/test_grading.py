@@ -42,7 +42,7 @@ def test_checks_that_do_not_end_cost_the_others_nothing(
 
     def run(argv: list[str], **_: Any) -> runner.Result:
         if "junit_suite_name=mnist" in argv:
-            raise DeadlineExceeded("`pytest` did not end within 1800 s")
+            raise DeadlineExceeded("`pytest` timed out after 1800 s")
         (xml,) = (word.partition("=")[2] for word in argv if word.startswith("--junitxml="))
         Path(xml).write_text(XML)
         return runner.Result(1, "", "")
@@ -53,7 +53,7 @@ def test_checks_that_do_not_end_cost_the_others_nothing(
         ("mnist", "error", 0),
         ("daemon-set", "failed", 2),
     ]
-    with pytest.raises(ResourceError, match="did not end within 1800 s"):
+    with pytest.raises(ResourceError, match="timed out after 1800 s"):
         found.raise_for_errors()
 
 

@@ -41,7 +41,7 @@ def test_a_command_that_does_not_end_tells_its_last_words(tmp_path: Path) -> Non
     with pytest.raises(errors.DeadlineExceeded) as caught:
         machine.run(["kubeadm", "init"], timeout=5)
     assert str(caught.value).splitlines() == [
-        "error: `kubeadm init` on worker-1 did not end within 5 s",
+        "error: `kubeadm init` on worker-1 timed out after 5 s",
         "  | kubelet is not healthy",
         "hint: invoke lab-logs",
     ]
