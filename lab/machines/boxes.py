@@ -1,9 +1,9 @@
 """Boxes: the image of a machine as the disk of a virtual machine, for libvirt and VirtualBox.
 
 The disk contains the image of the containers and a kernel. So a machine is the same on every
-provider. libvirt boots the kernel directly, which is faster, and the kernel's command line has the
-lab's key, the machine's name and its address. VirtualBox boots by EFI firmware and has no command
-line. There, the box has a key of its own until the Vagrantfile's provisioner replaces it.
+provider. QEMU boots the kernel directly for libvirt, which is faster. The kernel's command line has
+the lab's key, the machine's name and its address. VirtualBox boots by EFI firmware and has no
+command line. There, the box has a key of its own until the Vagrantfile's provisioner replaces it.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ BOOT = ("vmlinuz", "initrd.img")
 # QEMU has no default machine for this architecture. `virt` has neither the mouse that
 # vagrant-libvirt adds, nor ACPI tables without firmware.
 ARM64 = {"machine_type": "virt", "inputs": [], "features": []}
-# Kernel arguments for emulated processors. Mitigations only cost time there. Without `tsc=reliable`,
-# a kernel of several processors reads the time from a slow device. On a busy host, a kernel that
-# misses ten ticks takes its timer for broken and panics; under KVM it does not check. A service may
-# take minutes to start.
+# Kernel arguments for emulated processors. Mitigations only cost time there. A kernel of several
+# processors reads the time from a slow device, unless it is told `tsc=reliable`. A kernel that
+# misses ten ticks, on a busy host, takes its timer for broken and panics; under KVM it does not
+# check. A service may take minutes to start.
 EMULATED = {
     "amd64": "mitigations=off tsc=reliable no_timer_check systemd.default_timeout_start_sec=600",
     "arm64": "mitigations=off systemd.default_timeout_start_sec=600",
@@ -196,7 +196,7 @@ def _make_virtualbox(name: str, tag: str, root: Path, folder: Path, status: Stat
 
 
 def ovf(template: str, size: int) -> str:
-    """The description with which VirtualBox imports a box; `size` is the packed disk's, in bytes."""
+    """The description of a box for VirtualBox; `size` is the size of the packed disk in bytes."""
     return template.replace("@SIZE@", str(size)).replace("@CAPACITY@", str(DISK << 30))
 
 

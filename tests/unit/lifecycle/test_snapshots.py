@@ -140,7 +140,7 @@ def test_a_restore_that_was_killed_is_known_and_done_again(machines: Any, lab: L
 def test_machines_that_were_made_anew(machines: Any) -> None:
     snapshots.save(machines, "one")
     machines.ids = {**machines.ids, "worker-1": "c3"}
-    with pytest.raises(ResourceError, match="no longer"):
+    with pytest.raises(ResourceError, match="saved with other machines"):
         snapshots.restore(machines, "one")
     assert not any(call.startswith("restore") for call in machines.calls)
 
