@@ -1,4 +1,4 @@
-"""The interface of every distribution, and what their modules share."""
+"""The interface of every distribution, and functions that their modules share."""
 
 from __future__ import annotations
 
@@ -14,32 +14,38 @@ from lab.machines.ssh import Remote
 
 
 class Installer(Protocol):
-    """Installs Kubernetes on machines that are up. Every method may be called again."""
+    """Installs Kubernetes on running machines. Every method may be called again."""
 
     def start(self, first: Remote) -> None:
-        """Make the first machine a control plane; returns when its API server answers and has it
-        as a node, and its kubelet is healthy."""
+        """Make the first machine a control plane.
+
+        Returns when its API server answers, the machine is a node and its kubelet is healthy.
+        """
 
     def join(self, first: Remote, others: Sequence[Remote]) -> None:
-        """Make the other machines nodes of the cluster, control planes or workers by their role;
-        returns when their kubelets are healthy."""
+        """Make the other machines control planes or workers, by their role.
+
+        Returns when their kubelets are healthy.
+        """
 
     def kubeconfig(self, first: Remote) -> str:
-        """The administrator's kubeconfig, as it lies on the first machine."""
+        """The text of the administrator's kubeconfig on the first machine."""
 
 
 @dataclass(frozen=True)
 class Distribution:
     """Everything that the lab knows of a distribution; `install` makes its installer.
 
-    `item` is the item of the toolchain that has its version. `ingress_port` is the port of the
-    first machine where the Ingress controller listens. `units` maps a machine's role to the systemd
-    unit that runs its kubelet, which is healthy within `healthy` seconds of its start; `hint` is
-    the next command when it cannot run. `kubeconfig` is the administrator's on the first machine,
-    and `ctr` are the words that its containerd is asked with. With `deploys_baseline`, the Pulumi
-    stack `cluster` makes the baseline. A distribution of `one_process` runs all its components in
-    it, and `etcd_annotation` is the nodes' annotation with the address of their etcd member. With
-    `balances_on_nodes`, a Service of type LoadBalancer gets the addresses of nodes.
+    `item` is the item of the toolchain with its version. `ingress_port` is the port of the Ingress
+    controller on the first machine. `units` maps a machine's role to the systemd unit of its
+    kubelet. The kubelet is healthy within `healthy` seconds of its start, and `hint` is the next
+    command when it is not. `kubeconfig` is the path of the administrator's kubeconfig on the first
+    machine. `ctr` is the command for its containerd.
+
+    With `deploys_baseline`, the Pulumi stack `cluster` deploys the baseline. With `one_process`,
+    one process runs all components. `etcd_annotation` is the annotation of nodes with the address
+    of their etcd member. With `balances_on_nodes`, a Service of type LoadBalancer gets the
+    addresses of nodes.
     """
 
     name: str
@@ -60,20 +66,22 @@ class Distribution:
 
 
 def machine_of(lab: Lab, remote: Remote) -> Machine:
-    """What the configuration says of a machine that is talked to."""
+    """The configuration of the machine behind a connection."""
     return next(machine for machine in lab.machines if machine.name == remote.name)
 
 
 def by_role(lab: Lab, others: Sequence[Remote]) -> tuple[list[Remote], list[Remote]]:
-    """Further machines as control planes and workers."""
+    """Split further machines into control planes and workers."""
     planes = [one for one in others if machine_of(lab, one).role == "control-plane"]
     return planes, [one for one in others if one not in planes]
 
 
 def wait_for_node(remote: Remote, *kubectl: str) -> None:
-    """Wait until a control plane's API server says that it is ready, and knows the machine as a
-    node: a machine that was stopped has one that still starts. Raises DeadlineExceeded with the
-    API server's own words."""
+    """Wait until a control plane's API server is ready and has the machine as a node.
+
+    After a stop, the API server may still be starting. Raises DeadlineExceeded with the API
+    server's answer.
+    """
 
     def look(*words: str) -> str | None:
         return remote.run([*kubectl, "get", *words], sudo=True) or None

@@ -1,7 +1,7 @@
-"""k3s from its official release: servers and agents, configured by files and not by flags.
+"""k3s from its official release: servers and agents, configured by files.
 
-Keys are those of k3s' documented configuration file that releases from 1.21 on know; Traefik,
-local-path, servicelb and metrics-server stay as k3s brings them.
+All keys are in the documentation of k3s' configuration file, and releases from 1.21 on know them.
+Traefik, local-path, servicelb and metrics-server stay as they are in k3s.
 """
 
 from __future__ import annotations
@@ -27,19 +27,21 @@ from lab.state import remembered
 CONFIG = "/etc/rancher/k3s/config.yaml"
 REGISTRIES = "/etc/rancher/k3s/registries.yaml"
 KUBECONFIG = "/etc/rancher/k3s/k3s.yaml"
-# The token with the digest of the cluster's CA in it, by which an agent knows the server.
+# The token with the digest of the cluster's CA, by which an agent verifies the server.
 AGENT_TOKEN = "/var/lib/rancher/k3s/server/node-token"
-# A digest of what the unit was last started with, and had a healthy kubelet.
+# The digest of the last configuration with which the unit had a healthy kubelet.
 STARTED = "/etc/rancher/k3s/lab-started"
-# Seconds for a unit to say that it is ready; it unpacks its images before that.
+# Seconds for a unit to report ready; it unpacks its images first.
 START = 300
-# From this minor version on a kubelet has to be told that cgroup v1 is meant.
+# From this minor version on, a kubelet rejects cgroup v1 by default.
 FAILS_ON_CGROUP_V1 = 35
 
 
 def common(lab: Lab, machine: Machine, token: str) -> dict[str, Any]:
-    """What servers and agents share. What stands between @ is the machine's to fill in, and
-    `pause-image` to leave out: see vagrant/k3s.sh."""
+    """The configuration that servers and agents share.
+
+    The machine replaces text between @, and may omit `pause-image` (vagrant/k3s.sh).
+    """
     return {
         "token": token,
         "node-name": machine.name,
@@ -49,21 +51,24 @@ def common(lab: Lab, machine: Machine, token: str) -> dict[str, Any]:
         "kubelet-arg": [
             "@KUBELET_ARGS@",
             "fail-swap-on=false",
-            # Not by k3s' own key, which passes on only what it likes itself.
+            # k3s' own key passes on only some of the servers.
             "resolv-conf=/run/lab/resolv.conf",
-            # A node shares the disk of a laptop: a rather full one is no reason to evict pods.
+            # A node shares the disk of a laptop, so a nearly full disk must not evict pods.
             "eviction-hard=nodefs.available<1%",
             "image-gc-high-threshold=100",
             *(["fail-cgroupv1=false"] if minor(lab.kubernetes) >= FAILS_ON_CGROUP_V1 else ()),
         ],
-        # The kernel's table sizes belong to the host; a container may not set them.
+        # A container may not set the sizes of the host kernel's tables.
         "kube-proxy-arg": ["conntrack-max-per-core=0"],
     }
 
 
 def server(lab: Lab, machine: Machine, token: str) -> dict[str, Any]:
-    """The configuration of a control plane. Three of them keep their state in etcd, which the first
-    one begins and the others join; a single one has a file."""
+    """The configuration of a control plane.
+
+    Three control planes use etcd, which the first one starts and the others join. A single one uses
+    a file.
+    """
     first, *_ = lab.machines
     settings = {
         **common(lab, machine, token),
@@ -85,20 +90,19 @@ def agent(lab: Lab, machine: Machine, token: str) -> dict[str, Any]:
 
 
 def address(first: Machine) -> str:
-    """Where further machines find the cluster."""
+    """The address of the cluster for further machines."""
     return f"https://{first.address}:6443"
 
 
 def registries(lab: Lab) -> dict[str, Any]:
-    """The lab's registry, which is also asked first, and the room's second, for what is said to be
-    on Docker Hub."""
+    """The registries of nodes. For Docker Hub's images, the lab's own is first, a room's second."""
     own = f"http://{REGISTRY}"
     both = [address for address in (own, lab.registry_mirror) if address]
     return {"mirrors": {REGISTRY: {"endpoint": [own]}, "docker.io": {"endpoint": both}}}
 
 
 def minor(version: str) -> int:
-    """34 for 1.34.2+k3s1; 0 for what is no such version."""
+    """The minor version, e.g. 34 for 1.34.2+k3s1; 0 for other text."""
     found = re.match(r"v?1\.(\d+)", version)
     return int(found[1]) if found else 0
 
@@ -110,12 +114,14 @@ class K3s:
     lab: Lab
 
     def start(self, first: Remote) -> None:
-        """A k3s server on the first machine."""
+        """Run a k3s server on the first machine."""
         self._serve(first)
 
     def join(self, first: Remote, others: Sequence[Remote]) -> None:
-        """Servers one after the other, because etcd takes in one member at a time, then all
-        agents at once."""
+        """Start servers one after the other, because etcd adds one member at a time.
+
+        Then start all agents at once.
+        """
         planes, workers = by_role(self.lab, others)
         for plane in planes:
             self._serve(plane)
@@ -133,19 +139,19 @@ class K3s:
         each(workers, join_one)
 
     def kubeconfig(self, first: Remote) -> str:
-        """k3s' own administrator kubeconfig, its names those of the lab."""
+        """k3s' administrator kubeconfig with the lab's names."""
         text = first.run(["cat", KUBECONFIG], sudo=True)
         return text.replace(": default", f": lab-{self.lab.name}")
 
     def _serve(self, plane: Remote) -> None:
-        """A server on a control plane that answers and is a node."""
+        """Run a server on a control plane until it answers and the machine is a node."""
         self._run(plane, server(self.lab, machine_of(self.lab, plane), self._token()))
         wait_for_node(plane, "k3s", "kubectl")
 
     def _run(self, remote: Remote, settings: dict[str, Any]) -> None:
-        """Have k3s run with these settings; returns when its kubelet is healthy.
+        """Run k3s with these settings; returns when its kubelet is healthy.
 
-        A unit that runs or comes up with them already is not started again.
+        A unit that already runs or starts with them is not restarted.
         """
         unit = RECORD.units[machine_of(self.lab, remote).role]
         script = self.lab.root / "vagrant" / "k3s.sh"
@@ -160,7 +166,7 @@ class K3s:
         for path, text in texts.items():
             remote.put(text, path, mode="0600")
         with units.hinted(RECORD.hint):
-            # A release with containerd 1 may have to be started twice.
+            # A release with containerd 1 may have to start twice.
             remote.script(script, unit, f"{wait.limit(START):.0f}", timeout=3 * START)
         units.wait_healthy(self.lab, remote, RECORD)
         remote.put(wanted, STARTED)

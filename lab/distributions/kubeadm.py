@@ -28,8 +28,8 @@ from lab.state import remembered
 KUBEADM_API = "kubeadm.k8s.io/v1beta4"
 CRI_SOCKET = "unix:///run/containerd/containerd.sock"
 KUBECONFIG = "/etc/kubernetes/admin.conf"
-# What components allow, in seconds (etcd: milliseconds): the defaults of kube-apiserver, of those
-# that elect one, and of etcd, which answers a request within five seconds and two elections.
+# Timeouts in seconds (etcd: milliseconds), with the defaults of kube-apiserver, of components with
+# leader election, and of etcd, which answers within five seconds and two elections.
 SERVER_LIMITS = {"etcd-healthcheck-timeout": 2, "etcd-readycheck-timeout": 2}
 ETCD_LIMITS = {"heartbeat-interval": 100, "election-timeout": 1000}
 LEADER_LIMITS = {
@@ -40,24 +40,24 @@ LEADER_LIMITS = {
 
 
 def node_registration(machine: Machine) -> dict[str, Any]:
-    """How a node names itself: by the machine's name, at its address in the lab's network."""
+    """A node's registration: the machine's name, and its address in the lab's network."""
     return {
         "name": machine.name,
         "criSocket": CRI_SOCKET,
         "imagePullPolicy": "IfNotPresent",
         "taints": [],
         "kubeletExtraArgs": [{"name": "node-ip", "value": machine.address}],
-        # The images are in the node already, swap and small machines are a student's normal case,
-        # and a container's kernel is the host's: kubeadm's own preflight has nothing to add.
+        # The node has its images, students' machines are small and have swap, and a container uses
+        # the host's kernel. So kubeadm's preflight checks do not apply.
         "ignorePreflightErrors": ["all"],
     }
 
 
 def limits(defaults: Mapping[str, float], unit: str = "s") -> list[dict[str, str]]:
-    """Arguments of a component: for how long it waits for others, from its defaults in `unit`.
+    """Timeout arguments of a component, from its defaults in `unit`.
 
-    On slow machines that is longer: who gives up too early is started anew, which takes from the
-    others what they are short of.
+    They grow on slow machines. A component that times out too early restarts, and its start takes
+    processor time from the others.
     """
     return [
         {"name": name, "value": f"{wait.limit(usual):.0f}{unit}"}
@@ -66,9 +66,9 @@ def limits(defaults: Mapping[str, float], unit: str = "s") -> list[dict[str, str
 
 
 def election(planes: int) -> list[dict[str, str]]:
-    """Arguments of components of which only one is at work: the lab's only one is not elected.
+    """Arguments of components with leader election; a single control plane needs none.
 
-    It would write a lease every two seconds, and not begin before its forerunner's has run out.
+    A leader writes a lease every two seconds, and waits at its start for the old lease to expire.
     """
     return limits(LEADER_LIMITS) if planes > 1 else [{"name": "leader-elect", "value": "false"}]
 
@@ -83,7 +83,7 @@ def initial(
 ) -> list[dict[str, Any]]:
     """The documents that `kubeadm init` reads for the first machine.
 
-    `certificate_key` encrypts what further control planes are given: 64 hex digits.
+    `certificate_key` (64 hex digits) encrypts the certificates for further control planes.
     """
     return [
         {
@@ -92,7 +92,7 @@ def initial(
             "localAPIEndpoint": {"advertiseAddress": machine.address, "bindPort": 6443},
             "nodeRegistration": node_registration(machine),
             "certificateKey": certificate_key,
-            # Shorter than the script may take, so that kubeadm itself says what did not come up.
+            # Shorter than the script's limit, so that kubeadm names what did not start.
             "timeouts": {
                 "kubeletHealthCheck": f"{wait.limit(120):.0f}s",
                 "controlPlaneComponentHealthCheck": f"{wait.limit(180):.0f}s",
@@ -110,7 +110,7 @@ def initial(
             "apiVersion": KUBEADM_API,
             "kind": "ClusterConfiguration",
             "clusterName": lab.name,
-            # RSA, the default, keeps an emulated processor busy with keys for half a minute.
+            # RSA, the default, takes an emulated processor half a minute for the keys.
             "encryptionAlgorithm": "ECDSA-P256",
             "kubernetesVersion": f"v{versions['kubernetes']}",
             "controlPlaneEndpoint": f"{machine.address}:6443",
@@ -136,11 +136,11 @@ def initial(
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",
             "cgroupDriver": groups.driver,
-            # Since 1.35 the kubelet refuses cgroup v1 unless it is told otherwise.
+            # Since 1.35, the kubelet rejects cgroup v1 by default.
             **({"failCgroupV1": False} if groups.version == 1 else {}),
             "failSwapOn": False,
             "resolvConf": "/run/lab/resolv.conf",
-            # A node shares the disk of a laptop: a rather full one is no reason to evict pods.
+            # A node shares the disk of a laptop, so a nearly full disk must not evict pods.
             "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%"},
             "imageGCHighThresholdPercent": 100,
         },
@@ -148,9 +148,9 @@ def initial(
             "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
             "kind": "KubeProxyConfiguration",
             "mode": "nftables",
-            # The kernel's table sizes belong to the host; a container may not set them.
+            # A container may not set the sizes of the host kernel's tables.
             "conntrack": {"maxPerCore": 0},
-            # Forwarded ports of the host arrive at Vagrant's own network card.
+            # Forwarded ports of the host arrive at Vagrant's network card.
             "nodePortAddresses": ["0.0.0.0/0"],
         },
     ]
@@ -182,7 +182,7 @@ def joining(
 
 
 def documents(parts: Sequence[Mapping[str, Any]]) -> str:
-    """Several documents in one text, as kubeadm reads them."""
+    """Several documents as one text, as kubeadm reads them."""
     return "\n---\n".join(json.dumps(part, indent=1) for part in parts) + "\n"
 
 
@@ -200,7 +200,7 @@ class Kubeadm:
     versions: Mapping[str, str]
 
     def start(self, first: Remote) -> None:
-        """`kubeadm init` on the first machine, then flannel."""
+        """Run `kubeadm init` on the first machine, then deploy flannel."""
         machine = machine_of(self.lab, first)
         parts = initial(
             self.lab,
@@ -217,8 +217,10 @@ class Kubeadm:
         wait_for_node(first, "kubectl", f"--kubeconfig={KUBECONFIG}")
 
     def join(self, first: Remote, others: Sequence[Remote]) -> None:
-        """`kubeadm join`: control planes one after the other, because etcd takes in one member at
-        a time, then all workers at once."""
+        """Run `kubeadm join` on control planes one after the other, then on all workers at once.
+
+        etcd adds one member at a time.
+        """
         ca_digest = first.script(self._script("kubeadm-discovery.sh")).strip()
         endpoint = f"{machine_of(self.lab, first).address}:6443"
         planes, workers = by_role(self.lab, others)
@@ -242,7 +244,7 @@ class Kubeadm:
         each(workers, join_one)
 
     def kubeconfig(self, first: Remote) -> str:
-        """kubeadm's own administrator kubeconfig."""
+        """kubeadm's administrator kubeconfig."""
         return first.run(["cat", KUBECONFIG], sudo=True)
 
     def _token(self) -> str:
@@ -287,7 +289,7 @@ RECORD = Distribution(
         own=CLUSTER_IMAGES,
         served=STUDENT_IMAGES,
     ),
-    # Traefik's port of the node, as infra/cluster says it.
+    # Traefik's port of the node; infra/cluster has the same number.
     ingress_port=30080,
     baseline=Baseline(
         addons={

@@ -1,7 +1,7 @@
-"""The systemd unit that runs a machine's kubelet: whether it keeps running.
+"""Whether the systemd unit of a machine's kubelet keeps running.
 
-With kubeadm this is kubelet itself, with k3s the unit of all of k3s. systemd restarts a unit that
-ended, and an API server answers between two starts: only the unit tells that it cannot run.
+kubeadm has a unit for the kubelet; k3s has one for all of k3s. systemd restarts a unit that has
+exited, and an API server answers between two starts. So only the unit shows that it cannot run.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from lab.errors import CommandError, DeadlineExceeded, LabError, ResourceError, 
 from lab.machines.ssh import Remote
 from lab.parallel import each
 
-# So many restarts mean that a unit cannot run. One may happen: k3s ends when it loses an election.
+# Restarts after which a unit counts as broken. One is normal: k3s exits when it loses an election.
 MOST_RESTARTS = 2
-# Seconds between two looks at the units of all machines.
+# Seconds between two checks of the units of all machines.
 INTERVAL = 3.0
 PROPERTIES = "ActiveState,NRestarts"
 
 
 @contextmanager
 def hinted(hint: str) -> Iterator[None]:
-    """Give the errors of a unit that does not start the hint of its distribution."""
+    """Add the distribution's hint to errors of a unit that does not start."""
     try:
         yield
     except (CommandError, DeadlineExceeded) as error:
@@ -38,36 +38,36 @@ def hinted(hint: str) -> Iterator[None]:
 def wait_healthy(lab: Lab, remote: Remote, of: Distribution) -> None:
     """Wait until a machine's kubelet is healthy.
 
-    Raises CommandError with the unit's last words when it ends meanwhile or takes too long.
+    Raises CommandError with the unit's last output when it exits or takes too long.
     """
     unit, seconds = of.units[machine_of(lab, remote).role], of.healthy
     script = lab.root / "vagrant" / "kubelet.sh"
-    # The script has the shorter limit, so that it is the one that tells why.
+    # The script has the shorter limit, so that its error gives the reason.
     with hinted(of.hint):
         remote.script(script, unit, f"{wait.limit(seconds):.0f}", timeout=2 * seconds)
 
 
 @dataclass(frozen=True)
 class State:
-    """What systemd says of a unit: active, activating, failed, ..., and its count of restarts."""
+    """A unit's state in systemd (active, activating, failed, ...) and its number of restarts."""
 
     active: str
     restarts: int
 
 
 def parse(text: str) -> State:
-    """The state out of `systemctl show`. Raises ValueError or KeyError for other text."""
+    """Parse the output of `systemctl show`. Raises ValueError or KeyError for other text."""
     found = dict(line.split("=", 1) for line in text.splitlines())
     return State(found["ActiveState"], int(found["NRestarts"]))
 
 
 def keeps_running(before: State, now: State) -> bool:
-    """Whether a unit may still come right: it has not failed for good, nor restarted repeatedly."""
+    """Whether a unit may still recover: it has neither failed nor restarted repeatedly."""
     return now.active != "failed" and now.restarts - before.restarts < MOST_RESTARTS
 
 
 class Watch:
-    """Looks at the units of all machines while something else is waited for."""
+    """Checks the units of all machines during another wait."""
 
     def __init__(self, lab: Lab, remotes: Sequence[Remote], of: Distribution) -> None:
         self._units = [(remote, of.units[machine_of(lab, remote).role]) for remote in remotes]
@@ -76,9 +76,9 @@ class Watch:
         self._next = 0.0
 
     def __call__(self) -> None:
-        """Look, unless the last look was a moment ago.
+        """Check the units, unless the last check was less than INTERVAL ago.
 
-        Raises ResourceError with the last words of a unit that cannot run.
+        Raises ResourceError with the last output of a unit that cannot run.
         """
         if time.monotonic() < self._next:
             return
@@ -89,12 +89,12 @@ class Watch:
         try:
             state = parse(remote.run(["systemctl", "show", "--property", PROPERTIES, unit]))
         except LabError:
-            # A machine that is too busy to answer tells nothing about its unit.
+            # A machine may be too busy to answer.
             return
         if keeps_running(self._before.setdefault(remote.name, state), state):
             return
         words = ["journalctl", "--unit", unit, "--lines", "14", "--no-pager", "--output", "cat"]
         said = remote.run(words, sudo=True, ok=range(256))
         raise ResourceError(
-            f"{unit} on {remote.name} ends again and again{tail(said)}", hint=self._hint
+            f"{unit} on {remote.name} exits again and again{tail(said)}", hint=self._hint
         )

@@ -1,8 +1,8 @@
-"""Images: what machines are made of, and what the cluster runs, with everything already inside.
+"""Builder of the images of machines and of the cluster.
 
 The chain is base (Debian) -> machine (systemd, sshd, Docker, Apptainer) -> node (Kubernetes, the
-cluster's images unpacked in containerd's store). An image's tag is a digest of all that goes into
-it, so an image that exists is the right one, and a changed input makes a new one.
+cluster's images unpacked in containerd's store). An image's tag is a digest of all its inputs. So
+an existing image is the right one, and a changed input makes a new one.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ from lab.proxies import proxy_variables
 from lab.toolchain import Toolchain
 from lab.toolchain.store import alone, place, scratch
 
-# Debian trixie as Docker Hub has it, for hosts without mmdebstrap.
+# Debian trixie on Docker Hub, for hosts without mmdebstrap.
 DEBIAN = "debian@sha256:35b8ff74ead4880f22090b617372daff0ccae742eb5674455d542bef71ef1999"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def dockerfile(image: Image) -> str:
-    """The Dockerfile of an image: its part of Debian, its programs, its entry point.
+    """The Dockerfile of an image: its part of Debian, its programs and its entry point.
 
-    The first step copies something that differs between platforms: Docker takes one that it has
-    done before for one of this platform, and one that copies nothing for one of the host's. A part
-    comes before programs where it can, for images to share it.
+    The first step copies a platform-dependent file. Otherwise Docker's cache would reuse a layer
+    built for another platform. A part comes before programs where possible, so that images share
+    it.
     """
     copies = [f"COPY --from=parts /images/{image.part} /"] if image.part else []
     copies += [f"COPY {program} {place}" for program, place in image.files.items()]
@@ -63,7 +63,7 @@ def dockerfile(image: Image) -> str:
         copies.reverse()
     lines = ["ARG PARTS", "FROM ${PARTS} AS parts", "FROM scratch", *copies, f"ENV PATH={PATH}"]
     if image.command:
-        # A shell is a default that `docker run busybox COMMAND` replaces; a daemon is not.
+        # `docker run busybox COMMAND` must replace a shell, but not a daemon.
         keyword = "CMD" if image in STUDENT_IMAGES else "ENTRYPOINT"
         lines.append(f"{keyword} {json.dumps(list(image.command))}")
     return "\n".join(lines) + "\n"
@@ -71,10 +71,10 @@ def dockerfile(image: Image) -> str:
 
 @dataclass
 class Builder:
-    """Makes images with the host's Docker, out of the sources in `root`/vagrant.
+    """Builds images with the host's Docker from the sources in `root`/vagrant.
 
-    `run_args` are the arguments that a machine's container needs on this host; only nodes are made
-    by running one.
+    `run_args` are the arguments of a machine's container on this host. Only the images of nodes are
+    built by running one.
     """
 
     root: Path
@@ -84,18 +84,17 @@ class Builder:
 
     @property
     def platform(self) -> str:
-        """What the images are for, e.g. linux-amd64."""
+        """The platform of the images, e.g. linux-amd64."""
         return self.toolchain.platform
 
     def base(self) -> str:
-        """Debian trixie: from the signed archive where mmdebstrap is and works, else the published
-        image."""
+        """Debian trixie, from the signed archive by mmdebstrap, else the published image."""
         architecture = architecture_of(self.platform)
         tag = f"{REPOSITORY}/debian:trixie-{architecture}"
         if exists(tag):
             return tag
         with self.status.step("base image (Debian trixie)"):
-            # Without root it would need subordinate ids, which not every user has.
+            # Without root, mmdebstrap needs subordinate ids, which some users lack.
             sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
             if not shutil.which("mmdebstrap") or not _may(sudo):
                 runner.run(["docker", "pull", *built_for(self.platform), DEBIAN], timeout=600)
@@ -103,10 +102,10 @@ class Builder:
                 return tag
             with tempfile.TemporaryDirectory() as folder:
                 archive = Path(folder) / "base.tar"
-                # This user's: root's would be shut to `docker build` where umask is 077.
+                # Owned by this user: with umask 077, `docker build` cannot read a file of root.
                 archive.touch()
                 options = ["--variant=apt", "--include=ca-certificates"]
-                # Whether this host runs another architecture's programs is known already.
+                # The lab has checked whether this host runs programs of another architecture.
                 options += [f"--architectures={architecture}", "--skip=check/qemu"]
                 if sudo and (kept := proxy_variables()):
                     sudo.append(f"--preserve-env={','.join(kept)}")
@@ -115,7 +114,7 @@ class Builder:
                     timeout=1800,
                     on_line=self.status.note,
                 )
-                # What `docker import` makes is said to be for this host, whatever is in it.
+                # `docker import` would label the image with the host's platform.
                 (Path(folder) / "Dockerfile").write_text("FROM scratch\nADD base.tar /\n")
                 docker_build(tag, Path(folder), {}, self.platform)
         return tag
@@ -155,7 +154,7 @@ class Builder:
                 programs = self.toolchain.programs(image.tools)
                 machine = machine_image.result()
         finally:
-            # An interrupt does not wait for a build.
+            # An interrupt must not wait for a build.
             pool.shutdown(wait=False, cancel_futures=True)
         with scratch(self.toolchain.cache / "node-image.partial") as context:
             versions = {name: self.toolchain.version(name) for name in image.tools}
@@ -167,7 +166,7 @@ class Builder:
             self._build(image.source, context, {"MACHINE": machine}, tag.rpartition(":")[2])
 
     def _lay_out(self, image: NodeImage, programs: Mapping[str, Path], context: Path) -> None:
-        """Put the node's own files and programs where its Dockerfile expects them."""
+        """Copy the node's files and programs to the places that its Dockerfile expects."""
         copy_readable(self.root / "vagrant" / image.source, context)
         shutil.copy2(self.root / "vagrant" / "node" / "bake", context / "bake")
         for folder, names in image.layout.items():
@@ -189,7 +188,7 @@ class Builder:
         versions: Mapping[str, str],
         archive: Path,
     ) -> None:
-        """Build images and write them all into one archive."""
+        """Build images and save them to one archive."""
         source = self.root / "vagrant" / "images" / "parts"
         key = digest(source, self.platform)
         with readable(source) as context:
@@ -214,9 +213,9 @@ class Builder:
             docker_build(tag, Path(folder), {"PARTS": parts}, self.platform)
 
     def _bake(self, machine: str, served: Sequence[str], context: Path) -> None:
-        """Unpack the images in a throw-away machine; leaves containerd.tar and registry.tar.
+        """Unpack the images in a temporary machine; writes containerd.tar and registry.tar.
 
-        `served` are the images that the lab's registry has.
+        `served` are the images for the lab's registry.
         """
         arguments = [*self.run_args, *built_for(self.platform), "--volume", f"{context}:/build"]
         with self.status.step("unpack the images into the node"):
@@ -234,7 +233,7 @@ class Builder:
 
 
 def _may(sudo: Sequence[str]) -> bool:
-    """Whether sudo asks for no password; without sudo, too."""
+    """Whether sudo works without a password; True when sudo is not needed."""
     try:
         return not sudo or runner.run([*sudo, "true"], ok=range(256)).code == 0
     except PrerequisiteError:
@@ -242,7 +241,7 @@ def _may(sudo: Sequence[str]) -> bool:
 
 
 def host_mirror() -> list[str]:
-    """The Debian mirror that the host's apt is configured for; none when the host has none."""
+    """The Debian mirror of the host's apt configuration; empty when it has none."""
     try:
         listing = runner.run(
             ["apt-get", "indextargets", "--format", "$(REPO_URI) $(ORIGIN)", "Created-By: Packages"]
@@ -253,10 +252,10 @@ def host_mirror() -> list[str]:
 
 
 def debian_mirrors(lines: Iterable[str]) -> list[str]:
-    """Archive addresses out of `URI ORIGIN` lines: Debian's own, without the security archive.
+    """The addresses of Debian's archives in `URI ORIGIN` lines, without the security archive.
 
-    An image gets them as well, so they must not be a list in a file of this host (`mirror+file:`,
-    as in Debian's images for clouds), nor a proxy that listens for it alone.
+    Images get the addresses, too. So a list in a file of this host (`mirror+file:`, as in Debian's
+    images for clouds) and a proxy on the loopback are left out.
     """
     pairs = [line.split() for line in lines]
     found = [pair[0] for pair in pairs if pair[1:] == ["Debian"] and "security" not in pair[0]]

@@ -1,4 +1,4 @@
-"""The images of the cluster and of the exercises, and what each is put together from."""
+"""The images of the cluster and of the exercises, and the parts of each."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 REPOSITORY = "lecture-lab"
-# The cluster's images have names of ours on the host, whose own images stay what they are; in the
-# node they get their real ones (vagrant/node/bake).
+# On the host, the cluster's images have names of the lab, so that the host's images stay as they
+# are. In the node they get their real names (vagrant/node/bake).
 ON_HOST = f"{REPOSITORY}/images"
-# The part that is the same on every platform.
+# The only part that is the same on every platform.
 CERTIFICATES = "certificates"
 
 
 @dataclass(frozen=True)
 class Image:
-    """An image put together from Debian's parts and the toolchain's programs.
+    """An image made from parts of Debian and the toolchain's programs.
 
-    `files` maps a program of the toolchain to its place in the image; `part` names the folder of
-    vagrant/images/parts that the image begins with; `command` is its entry point; `upstream` is the
-    digest of the published image, which is taken instead where it can be pulled.
+    `files` maps a program of the toolchain to its place in the image. `part` is the folder of
+    vagrant/images/parts that the image starts from, and `command` is its entry point. `upstream` is
+    the digest of the published image, which the lab prefers when it can be pulled.
     """
 
     name: str
@@ -43,7 +43,7 @@ def _kubernetes(program: str, part: str = "") -> Image:
     )
 
 
-# What every pod begins with; k3s has its own, if it came with its images.
+# The first container of every pod; k3s has its own if it came with images.
 PAUSE = Image("registry.k8s.io/pause:3.10.1", "", {}, "pause", ("/pause", "-P"))
 CLUSTER_IMAGES = (
     _kubernetes("kube-apiserver"),
@@ -90,7 +90,7 @@ CLUSTER_IMAGES = (
         ("/metrics-server",),
     ),
 )
-# What the exercises run: the published images, or Debian's programs under the same names.
+# The images of the exercises: published ones, or Debian's programs under the same names.
 STUDENT_IMAGES = (
     Image(
         "docker.io/library/busybox:1.37",

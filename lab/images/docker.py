@@ -17,12 +17,12 @@ from lab.proxies import proxy_variables
 from lab.toolchain import Toolchain
 from lab.toolchain.release import reachable
 
-# The volume of images that a room pulls through this host, and the name of the container.
+# The name of the container, and of the volume, of the registry that a classroom pulls through.
 ROOM = "lab-room-registry"
 
 
 def digest(*inputs: str | Path) -> str:
-    """Twelve hex digits over texts and folders: names, modes and contents of every file."""
+    """A digest of texts and folders in twelve hex digits: names, modes and contents of files."""
     total = hashlib.sha256()
     for item in inputs:
         paths = sorted(item.rglob("*")) if isinstance(item, Path) else []
@@ -42,19 +42,19 @@ def exists(reference: str) -> bool:
 
 
 def platform_of(reference: str) -> str:
-    """The platform of an image that the host's Docker has, e.g. linux-amd64."""
+    """The platform of an image in the host's Docker, e.g. linux-amd64."""
     words = ["docker", "image", "inspect", "--format", "{{.Os}}-{{.Architecture}}", reference]
     return runner.run(words, timeout=30).stdout.strip()
 
 
 def mirror_item(tag: str) -> tuple[str, str]:
-    """The item and the version that a mirror has an image under: the version is its digest."""
+    """The item and the version of an image in a mirror; the version is its digest."""
     name, _, key = tag.partition(":")
     return f"image/{name.rpartition('/')[2]}", key
 
 
 def load(tag: str, toolchain: Toolchain) -> bool:
-    """Load an image from the mirror; False where the mirror has not exactly this one."""
+    """Load an image from the mirror; False when the mirror lacks exactly this one."""
     with toolchain.mirrored(*mirror_item(tag)) as files:
         for archive in files.values():
             runner.run(["docker", "load", "--input", archive], timeout=600)
@@ -64,7 +64,7 @@ def load(tag: str, toolchain: Toolchain) -> bool:
 
 
 def pull(image: Image, tag: str, platform: str) -> bool:
-    """Pull a published image by its digest and name it; False where it cannot be had."""
+    """Pull a published image by its digest and tag it; False when that fails."""
     name = image.name.rpartition(":")[0]
     if not image.upstream or not reachable(f"https://{name.split('/')[0]}"):
         return False
@@ -78,7 +78,7 @@ def pull(image: Image, tag: str, platform: str) -> bool:
 
 
 def clear() -> None:
-    """Remove every image of ours that no container uses, and what a room has pulled."""
+    """Remove the lab's images that no container uses, and the images that a classroom pulled."""
     runner.run(["docker", "volume", "rm", "--force", ROOM], ok=(0, 1))
     listing = runner.run(["docker", "images", "--format", "{{.Repository}}:{{.Tag}}"]).stdout
     if ours := [name for name in listing.split() if name.startswith(f"{REPOSITORY}/")]:
@@ -86,7 +86,7 @@ def clear() -> None:
 
 
 def built_for(platform: str) -> list[str]:
-    """What tells Docker the platform of an image: linux/amd64 for linux-amd64."""
+    """Docker's arguments for the platform of an image: linux/amd64 for linux-amd64."""
     return ["--platform", platform.replace("-", "/")]
 
 
@@ -99,8 +99,10 @@ def readable(source: Path) -> Iterator[Path]:
 
 
 def copy_readable(source: Path, target: Path) -> None:
-    """Copy a folder's content, readable for everybody: a checkout made with umask 077 would make
-    `/etc` and `/usr` of an image private, where COPY puts something into them."""
+    """Copy a folder's content so that all users can read it.
+
+    COPY from a checkout with umask 077 would make `/etc` and `/usr` of an image private.
+    """
     shutil.copytree(source, target, dirs_exist_ok=True)
     for path in target.rglob("*"):
         path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
@@ -113,12 +115,12 @@ def docker_build(
     platform: str,
     status: Status | None = None,
 ) -> None:
-    """`docker build` of a folder. Raises CommandError with the end of the build's log."""
+    """Run `docker build` on a folder. Raises CommandError with the end of the build's log."""
     words = ["docker", "build", *built_for(platform), "--tag", tag]
     for name, value in arguments.items():
         words += ["--build-arg", f"{name}={value}"]
     for name in proxy_variables():
-        # Its value is taken from the environment, and is no part of the image.
+        # Docker takes the value from the environment and does not keep it in the image.
         words += ["--build-arg", name]
-    # What QEMU runs takes ten times as long.
+    # Under QEMU, a build takes ten times as long.
     runner.run([*words, context], timeout=3600, on_line=status.note if status else None)

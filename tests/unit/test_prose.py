@@ -41,6 +41,8 @@ PYTHON: tuple[str, ...] = (
     "infra/workloads/volumes",
     "lab/cli",
     "lab/cluster",
+    "lab/distributions",
+    "lab/images",
     "lab/lifecycle",
     "lab/machines",
     "lab/progress.py",

@@ -379,7 +379,7 @@ def test_a_unit_that_ends_again_and_again_ends_the_wait(
     def not_ready() -> None:
         raise ResourceError("worker-1 is not Ready")
 
-    with pytest.raises(ResourceError, match="k3s-agent on worker-1 ends again") as caught:
+    with pytest.raises(ResourceError, match="k3s-agent on worker-1 exits again") as caught:
         wait.until(not_ready, what="every node", timeout=60, interval=0.001, unless=watch)
     assert "| level=fatal kubelet exited: invalid configuration" in caught.value.message
     assert "--distribution kubeadm" in caught.value.hint
