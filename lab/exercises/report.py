@@ -16,8 +16,7 @@ from lab.errors import LabError
 from lab.exercises.catalogue import Exercise
 from lab.exercises.grading import AT_ONCE, MARKS, Check, Report
 from lab.output import document
-from lab.pages import diagram
-from lab.pages.html import STYLE
+from lab.pages import diagram, html
 from lab.parallel import each
 from lab.state import write_aside
 
@@ -151,10 +150,7 @@ def page(report: Report, evidence: Mapping[str, Evidence], student: str) -> str:
         else:
             parts.append("<p>Nothing was there.</p>")
     body = "\n".join(parts)
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Grade of '
-        f"{escape(student)}</title><style>{STYLE}</style></head><body>{body}</body></html>\n"
-    )
+    return html.page(f"Grade of {student}", body)
 
 
 def _summary(report: Report) -> str:

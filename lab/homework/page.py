@@ -14,6 +14,7 @@ from lab.homework import markdown
 from lab.homework.comparison import BASE, PHASES, RATE, START, Comparison, Phase, values
 from lab.homework.markdown import NEAR, TITLES, Table, cell
 from lab.homework.spread import Spread
+from lab.pages import html
 
 # Pixels: a picture's width, the room for names at its left, and a row of it.
 WIDE, LEFT, ROW = 860, 190, 34
@@ -53,13 +54,11 @@ def page(found: Comparison) -> str:
         for heading, draw, note in PICTURES
     )
     shown = "".join(map(_table, markdown.tables(found)))
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>"
+    return html.page(
+        title,
         f"<h1>{escape(title)}</h1><p>{_marked(markdown.caption(found))}</p><ul>{seen}</ul>"
-        f"{pictures}{shown}<h2>How it was measured</h2><p>{_marked(markdown.method(found))}</p>"
-        "</body></html>\n"
+        f"{pictures}{shown}<h2>How it was measured</h2><p>{_marked(markdown.method(found))}</p>",
+        STYLE,
     )
 
 
@@ -253,10 +252,7 @@ PICTURES: Sequence[tuple[str, Callable[[Comparison], str], str]] = (
 
 
 def _svg(body: str, height: float) -> str:
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDE} {height:.0f}" '
-        f'width="{WIDE}" height="{height:.0f}" role="img"><style>{LOOK}</style>{body}</svg>'
-    )
+    return html.svg(WIDE, height, LOOK, body)
 
 
 def _grid(

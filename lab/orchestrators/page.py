@@ -7,7 +7,7 @@ from html import escape
 from lab.orchestrators import table
 from lab.orchestrators.course import Comparison, Course
 from lab.orchestrators.records import BAR
-from lab.pages.html import STYLE
+from lab.pages import html
 
 # Pixels: left of the bars, a row, its bars, and the width of all bars.
 LEFT, ROW, HIGH, WIDE = 130, 68, 22, 760
@@ -34,11 +34,10 @@ def page(found: Comparison) -> str:
         for first, *rest in lines
     )
     title = "The same app by five orchestrators"
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f"<style>{STYLE}</style></head><body><h1>{title}</h1>"
-        f"<table><tr>{cells}</tr>{body}</table><p>{escape(table.caption(found))}</p>"
-        f"<h2>What the visitor saw</h2>{picture(found)}</body></html>\n"
+    return html.page(
+        title,
+        f"<h1>{title}</h1><table><tr>{cells}</tr>{body}</table>"
+        f"<p>{escape(table.caption(found))}</p><h2>What the visitor saw</h2>{picture(found)}",
     )
 
 
@@ -56,11 +55,7 @@ def picture(found: Comparison) -> str:
         f'<text class="small" x="{LEFT + second * scale:.1f}" y="{height - 16}">{second} s</text>'
         for second in range(0, int(longest) + 1, 20)
     )
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {LEFT + WIDE + 20} {height}" '
-        f'width="{LEFT + WIDE + 20}" height="{height}" role="img"><style>{LOOK}</style>'
-        f"{axis}{''.join(rows)}{_legend(height)}</svg>"
-    )
+    return html.svg(LEFT + WIDE + 20, height, LOOK, f"{axis}{''.join(rows)}{_legend(height)}")
 
 
 def _row(course: Course, scale: float) -> str:

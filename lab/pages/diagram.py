@@ -11,6 +11,7 @@ from html import escape
 from typing import Any
 
 from lab.cluster.objects import conditions
+from lab.pages import html
 
 Object = Mapping[str, Any]
 Key = tuple[str, str]
@@ -49,10 +50,7 @@ def draw(objects: Iterable[Object]) -> str:
     height = max([y for _, y in places.values()], default=0) + HEIGHT + 2
     parts = [_arrow(places[a], places[b]) for a, b in references(shown)]
     parts += [_box(item, *places[key(item)]) for item in shown]
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-1 -1 {width} {height}" '
-        f'width="{width}" height="{height}" role="img"><style>{STYLE}</style>{"".join(parts)}</svg>'
-    )
+    return html.svg(width, height, STYLE, "".join(parts), "-1 -1")
 
 
 def references(objects: Sequence[Object]) -> list[tuple[Key, Key]]:

@@ -1,6 +1,8 @@
-"""The skeleton of every HTML page that the lab writes."""
+"""The skeleton of every HTML page and every picture that the lab writes."""
 
 from __future__ import annotations
+
+from html import escape
 
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem;
@@ -14,3 +16,21 @@ pre{background:#f4f6f8;padding:.6rem;overflow-x:auto;white-space:pre-wrap;margin
 svg{display:block;max-width:100%;height:auto;margin:1rem 0}td.mark{width:1rem}
 summary{cursor:pointer}
 """
+
+
+def page(title: str, body: str, style: str = STYLE) -> str:
+    """A self-contained page without scripts; `title` is text, `body` is HTML."""
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{style}</style></head>"
+        f"<body>{body}</body></html>\n"
+    )
+
+
+def svg(width: float, height: float, style: str, body: str, origin: str = "0 0") -> str:
+    """A picture of this size in pixels; `origin` is the point at its upper left."""
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{origin} {width:.0f} {height:.0f}" '
+        f'width="{width:.0f}" height="{height:.0f}" role="img"><style>{style}</style>{body}</svg>'
+    )

@@ -1,0 +1,85 @@
+"""A picture of a terminal session: real commands, their real output, as SVG.
+
+`python -m lab.pages.terminal` types the commands of the README in the checkout and writes
+docs/session.svg. It brings up a lab, so it takes as long as that takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from lab import runner
+from lab.state import write_aside
+
+FILE = Path("docs/session.svg")
+COMMANDS = ("./inv lab-up", "./inv exercise-up pod", "./inv check pod")
+# Pixels of a character and of a line in the font below, and around the text.
+WIDTH, HEIGHT, MARGIN = 7.8, 19, 16
+COLUMNS = 100
+FONT = "13px ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospace"
+BACKGROUND, TEXT = "#14191f", "#d5dbe1"
+# The first character of a line -> the colour of that character.
+MARKS = {"$": "#7aa2f7", "✓": "#7bc275", "✗": "#e06c75", "…": "#8b97a3"}
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command line as it was typed, and what it printed on both streams."""
+
+    typed: str
+    output: str
+
+
+def lines(session: Sequence[Command]) -> Iterator[str]:
+    """The lines on the screen: each command behind a prompt, its output, and an empty line."""
+    for number, command in enumerate(session):
+        if number:
+            yield ""
+        yield f"$ {command.typed}"
+        yield from (line.rstrip()[:COLUMNS] for line in command.output.rstrip().splitlines())
+
+
+def svg(session: Sequence[Command]) -> str:
+    """The picture of a session."""
+    shown = list(lines(session))
+    width, height = COLUMNS * WIDTH + 2 * MARGIN, len(shown) * HEIGHT + 2 * MARGIN
+    rows = [
+        f'<text x="{MARGIN}" y="{MARGIN + (number + 0.75) * HEIGHT:g}">{_coloured(line)}</text>'
+        for number, line in enumerate(shown)
+        if line
+    ]
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}"'
+            ' role="img" aria-label="A terminal session">',
+            f'<rect width="100%" height="100%" rx="8" fill="{BACKGROUND}"/>',
+            f'<g fill="{TEXT}" xml:space="preserve" style="font:{FONT};white-space:pre">',
+            *rows,
+            "</g>",
+            "</svg>",
+            "",
+        ]
+    )
+
+
+def _coloured(line: str) -> str:
+    mark, rest = line[:1], line[1:]
+    if mark not in MARKS:
+        return escape(line)
+    return f'<tspan fill="{MARKS[mark]}">{escape(mark)}</tspan>{escape(rest)}'
+
+
+def record(root: Path) -> list[Command]:
+    """Type COMMANDS in a checkout. Raises CommandError when one fails."""
+    return [
+        Command(typed, runner.run(["sh", "-c", f"{typed} 2>&1"], cwd=root, timeout=3600).stdout)
+        for typed in COMMANDS
+    ]
+
+
+if __name__ == "__main__":
+    ROOT = Path(__file__).resolve().parents[2]
+    write_aside(ROOT / FILE, svg(record(ROOT)), mode=0o644)
