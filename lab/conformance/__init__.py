@@ -10,7 +10,6 @@ import json
 import time
 from dataclasses import asdict, dataclass
 from typing import Any
-from xml.etree import ElementTree
 
 from lab import wait
 from lab.cluster.objects import complaint, conditions
@@ -20,6 +19,7 @@ from lab.errors import ChecksFailed, DeadlineExceeded, LabError, ResourceError, 
 from lab.lifecycle.opened import Opened
 from lab.machines.ssh import connections
 from lab.output import Status
+from lab.pages import junit
 
 # Seconds for what was deployed to serve, and for every item together to become right.
 PATIENCE = 120
@@ -65,15 +65,15 @@ class Conformance:
     @property
     def junit(self) -> str:
         """The outcomes as CI services read them."""
-        failed = [one for one in self.outcomes if not one.passed]
-        counts = {"tests": str(len(self.outcomes)), "failures": str(len(failed))}
-        suite = ElementTree.Element("testsuite", {"name": NAMESPACE, **counts})
-        for one in self.outcomes:
-            case = ElementTree.SubElement(suite, "testcase", classname=NAMESPACE, name=one.id)
-            if one in failed:
-                message = f"expected {one.expected}, seen {one.seen}"
-                ElementTree.SubElement(case, "failure", message=message)
-        return ElementTree.tostring(suite, encoding="unicode")
+        cases = [
+            junit.Case(NAMESPACE, one.id)
+            if one.passed
+            else junit.Case(
+                NAMESPACE, one.id, "failure", f"expected {one.expected}, seen {one.seen}"
+            )
+            for one in self.outcomes
+        ]
+        return junit.document(NAMESPACE, cases)
 
     def raise_for_status(self) -> None:
         """Raises ChecksFailed when an item is not as it must be."""

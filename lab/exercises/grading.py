@@ -14,6 +14,7 @@ from typing import Any
 from lab import runner, wait
 from lab.errors import ChecksFailed, DeadlineExceeded, ResourceError, answered
 from lab.exercises.catalogue import Exercise
+from lab.pages import junit
 from lab.parallel import each
 
 # pytest: 0 all passed, 1 some failed; anything else means that the checks did not run.
@@ -117,11 +118,8 @@ def grade(root: Path, exercises: Sequence[Exercise], environment: Mapping[str, s
     reports = each(
         exercises, lambda exercise: _grade(root, exercise, environment), wait.at_once(AT_ONCE)
     )
-    suites = ElementTree.Element("testsuites")
-    for report in reports:
-        suites.extend(ElementTree.fromstring(report))
-    junit = ElementTree.tostring(suites, encoding="unicode")
-    return Report(tuple(parse(junit)), junit)
+    document = junit.merged(reports)
+    return Report(tuple(parse(document)), document)
 
 
 def _grade(root: Path, exercise: Exercise, environment: Mapping[str, str]) -> str:
@@ -149,20 +147,14 @@ def _grade(root: Path, exercise: Exercise, environment: Mapping[str, str]) -> st
 
 
 def unmade(exercise: Exercise, why: str) -> str:
-    """A report, as pytest writes one, of an exercise whose checks did not come to their end: the
-    others' are worth as much as before."""
-    suite = ElementTree.Element("testsuite", name=exercise.name, tests="1", errors="1")
+    """A report, as pytest writes one, of an exercise whose checks did not finish.
+
+    The points of other exercises stay as they are.
+    """
     place = f"{exercise.checks[0].parent.name}.{exercise.checks[0].stem}"
-    case = ElementTree.SubElement(suite, "testcase", classname=place, name="checks")
-    noted = {"title": "The checks come to their end", "points": "0", "hints": "[]"}
+    noted = {"title": "The checks finish", "points": "0", "hints": "[]"}
     noted |= {"status": "error", "message": why}
-    properties = ElementTree.SubElement(case, "properties")
-    for name, value in noted.items():
-        ElementTree.SubElement(properties, "property", name=name, value=value)
-    ElementTree.SubElement(case, "error", message=why)
-    suites = ElementTree.Element("testsuites")
-    suites.append(suite)
-    return ElementTree.tostring(suites, encoding="unicode")
+    return junit.document(exercise.name, [junit.Case(place, "checks", "error", why, noted)])
 
 
 def parse(xml: str) -> list[Check]:

@@ -224,7 +224,7 @@ def test_a_failed_item_tells_what_was_expected_and_seen() -> None:
     text = found.text()
     assert "✓ a: first\n✗ b: second\n    expected: 1\n    seen:     <2>" in text
     assert "1 of 2 items" in text
-    suite = ElementTree.fromstring(found.junit)
+    (suite,) = ElementTree.fromstring(found.junit)
     assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
     (failure,) = suite.iter("failure")
     assert failure.get("message") == "expected 1, seen <2>"
