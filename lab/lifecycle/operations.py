@@ -40,7 +40,7 @@ def suspend(settings: Settings, status: Status) -> None:
     with locked(settings, "lab-suspend", status):
         lab = known(settings)
         with status.step("suspend the machines"):
-            Machines(lab, status).hold()
+            Machines(lab, status).pause()
 
 
 def resume(settings: Settings, status: Status) -> None:
@@ -48,7 +48,7 @@ def resume(settings: Settings, status: Status) -> None:
     with locked(settings, "lab-resume", status):
         lab = known(settings)
         with status.step("resume the machines"):
-            Machines(lab, status).release()
+            Machines(lab, status).resume()
         _wait_for_nodes_since(datetime.now(UTC), lab, status)
 
 

@@ -84,13 +84,13 @@ def save(machines: Machines, name: str) -> None:
     folder = lab.state / FOLDER / name
     aside = folder.with_name(f".{name}")
     shutil.rmtree(aside, ignore_errors=True)
-    ran = machines.hold()
+    ran = machines.pause()
     try:
         machines.save(name, kept)
         _copy(lab.state, aside)
     finally:
         if ran:
-            machines.release()
+            machines.resume()
     about = Snapshot(name, datetime.now(UTC).isoformat(timespec="milliseconds"), machines.known())
     write_aside(aside / ABOUT, json.dumps(asdict(about)))
     aside.rename(folder)

@@ -197,10 +197,12 @@ def pause(lab: Lab) -> bool:
     return bool(found)
 
 
-def resume(lab: Lab) -> None:
-    """Resume the paused machines."""
-    if found := _list("ps", "--format", "{{.ID}}", "--filter=status=paused", *_filters(lab)):
+def resume(lab: Lab) -> bool:
+    """Resume the paused machines; whether there were any."""
+    found = _list("ps", "--format", "{{.ID}}", "--filter=status=paused", *_filters(lab))
+    if found:
         runner.run(["docker", "unpause", *found])
+    return bool(found)
 
 
 def save(lab: Lab, name: str, kept: Collection[str]) -> None:

@@ -1,8 +1,7 @@
 """Machines: the one seam between the lab and what runs it, which is Vagrant.
 
-The Vagrantfile reads one JSON file that is rendered here out of the configuration; python-vagrant
-names the verbs. Whether a machine is a VM or a container is known here, to the Vagrantfile and to
-`lab.machines.containers`, and to nothing else.
+The Vagrantfile reads one JSON file, which lab.machines.vagrantfile renders from the configuration.
+lab.machines.provider has what differs between containers and virtual machines.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import contextlib
 import json
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from lab.errors import CommandError, ConfigError, NotFoundError
 from lab.host.facts import owner, port_is_free, vagrant_home
 from lab.machines import containers, keys
 from lab.machines.keys import key_file
+from lab.machines.provider import PAUSED, RUNNING, provider_of
 from lab.machines.ssh import Remote, connections, ssh_config
 from lab.machines.vagrant import Vagrant
 from lab.output import Status
@@ -28,8 +29,6 @@ from lab.state import write_aside
 # Vagrant lists containers and reserved ports and then inspects each. A container or port that
 # appears or vanishes in between makes it fail. Running `vagrant up` again continues.
 RACES = ("No such object", "is already in use by container", "/fp-leases/")
-# The state of a machine that is paused in memory.
-HELD = "paused"
 # An emulated processor is about ten times slower, but not everything waits for the processor.
 EMULATED = 6
 
@@ -64,6 +63,7 @@ class Machines:
     def __init__(self, lab: Lab, status: Status) -> None:
         self.lab = lab
         self.vagrant = Vagrant(lab, status)
+        self.provider = provider_of(lab, self.vagrant)
 
     def make_key(self) -> None:
         """Make the lab's key pair if it does not exist."""
@@ -82,12 +82,10 @@ class Machines:
         Raises ConfigError for a port that another program has taken since they were stopped.
         """
         self._end_reservations()
-        if self.lab.provider == "docker" and not {"running", HELD} & set(self.states().values()):
+        if self.provider.keeps_ports and not {RUNNING, PAUSED} & set(self.states().values()):
             self._refuse_taken_ports()
         for last in (False, True):
-            if self.lab.provider == "docker":
-                containers.prepare(self.lab, image, self.known().values())
-                containers.resume(self.lab)
+            self.provider.prepare(image)
             try:
                 self.vagrant.up()
                 return
@@ -98,27 +96,17 @@ class Machines:
     def stop(self) -> None:
         """Stop every machine and keep its contents."""
         # A paused machine cannot react to a shutdown request.
-        self.release()
-        if self.lab.provider == "docker":
-            # Vagrant would stop one machine after the other.
-            containers.stop(self.lab)
+        self.resume()
+        self.provider.shut_down()
         self.vagrant.halt()
 
-    def hold(self) -> bool:
+    def pause(self) -> bool:
         """Pause every machine in memory; whether one was running."""
-        if self.lab.provider == "docker":
-            return containers.pause(self.lab)
-        if "running" not in self.states().values():
-            return False
-        self.vagrant.suspend()
-        return True
+        return self.provider.pause()
 
-    def release(self) -> None:
+    def resume(self) -> None:
         """Resume every paused machine."""
-        if self.lab.provider == "docker":
-            containers.resume(self.lab)
-        elif HELD in self.states().values():
-            self.vagrant.resume()
+        if self.provider.resume():
             self._set_clocks()
 
     def save(self, name: str, kept: Sequence[str]) -> None:
@@ -126,31 +114,16 @@ class Machines:
 
         `kept` are the existing snapshots; others may be removed.
         """
-        if self.lab.provider == "docker":
-            containers.save(self.lab, name, kept)
-        else:
-            # A killed task may have left a snapshot of this name.
-            self.vagrant.run("snapshot", "save", "--force", name)
+        self.provider.save(name, kept)
 
     def restore(self, name: str) -> None:
         """Restore every machine to a snapshot, and start it."""
-        if self.lab.provider == "docker":
-            containers.restore(self.lab, name)
-            return
-        if self.lab.provider == "libvirt":
-            # Vagrant forwards ports by ssh processes. It ends them when it suspends a machine, but
-            # not when it restores one; then the new processes find the ports in use.
-            self.hold()
-        self.vagrant.run("snapshot", "restore", name)
-        self.vagrant.up()
+        self.provider.restore(name)
         self._set_clocks()
 
     def forget(self, name: str, kept: Sequence[str]) -> None:
         """Remove a snapshot; `kept` are the others."""
-        if self.lab.provider == "docker":
-            containers.forget(self.lab, kept)
-        else:
-            self.vagrant.run("snapshot", "delete", name)
+        self.provider.forget(name, kept)
 
     def known(self) -> dict[str, str]:
         """The machines in Vagrant's own records: name -> id."""
@@ -163,36 +136,28 @@ class Machines:
     def drop(self, names: Sequence[str]) -> None:
         """Destroy surplus machines, which Vagrant knows from the last rendering."""
         self.vagrant.run("destroy", "--force", *names)
-        if self.lab.provider == "docker":
-            containers.drop(self.lab, names)
+        self.provider.drop(names)
 
     def connect(self) -> Path:
         """Ask Vagrant how to reach the machines; returns the path of the ssh-config."""
         path = ssh_config(self.lab)
-        # A container has the port that the lab chose; a virtual machine may get another address.
-        if self.lab.provider != "docker" or not path.exists():
+        # A virtual machine may get another address.
+        if not self.provider.keeps_ports or not path.exists():
             write_aside(path, self.vagrant.ssh_config())
         self._set_clocks()
         return path
 
     def states(self) -> dict[str, str]:
-        """Machine name -> its current state: running, paused, stopped, not_created, ...
-
-        Docker is asked directly, because Vagrant takes three seconds.
-        """
-        if self.lab.provider == "docker":
-            return containers.states(self.lab)
-        # Docker's words for the states of libvirt and VirtualBox.
-        words = {"saved": HELD, **dict.fromkeys(("shutoff", "poweroff", "aborted"), "stopped")}
-        return {name: words.get(state, state) for name, state in self.vagrant.states().items()}
+        """Machine name -> its current state: running, paused, stopped, not_created, ..."""
+        return self.provider.states()
 
     def _set_clocks(self) -> None:
         """Set the clocks of virtual machines, which stop while they are paused."""
-        if self.lab.provider == "docker":
+        if not self.provider.has_clock:
             return
         for remote in connections(self.lab):
             # A machine may be too busy to answer at first.
-            wait.until(lambda one=remote: _set_clock(one), what="the clocks to be set", timeout=60)  # type: ignore[misc]
+            wait.until(partial(_set_clock, remote), what="the clocks to be set", timeout=60)
             remote.close()
 
     def _end_reservations(self) -> None:

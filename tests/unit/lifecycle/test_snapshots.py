@@ -32,12 +32,12 @@ class Machines:
     def known(self) -> dict[str, str]:
         return self.ids
 
-    def hold(self) -> bool:
-        self._call("hold")
+    def pause(self) -> bool:
+        self._call("pause")
         return self.running
 
-    def release(self) -> None:
-        self._call("release")
+    def resume(self) -> None:
+        self._call("resume")
 
     def save(self, name: str, kept: Sequence[str]) -> None:
         self._call(f"save {name} {list(kept)}")
@@ -77,14 +77,14 @@ def change(lab: Lab) -> Path:
 def test_all_machines_are_held_while_they_are_saved(machines: Any) -> None:
     snapshots.save(machines, "one")
     snapshots.save(machines, "two")
-    assert machines.calls[3:] == ["hold", "save two ['one']", "release"]
+    assert machines.calls[3:] == ["pause", "save two ['one']", "resume"]
     assert [item.name for item in snapshots.listing(machines.lab)] == ["one", "two"]
 
 
 def test_machines_that_did_not_run_stay_as_they_are(machines: Any) -> None:
     machines.running = False
     snapshots.save(machines, "one")
-    assert machines.calls == ["hold", "save one []"]
+    assert machines.calls == ["pause", "save one []"]
 
 
 def test_what_is_remembered_comes_back(machines: Any, lab: Lab) -> None:

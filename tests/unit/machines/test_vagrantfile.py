@@ -310,13 +310,13 @@ def test_machines_that_are_no_longer_asked_for(lab: Lab) -> None:
     ("provider", "expected"),
     [("libvirt", ["suspend", "snapshot", "up"]), ("virtualbox", ["snapshot", "up"])],
 )
-def test_a_machine_is_held_before_it_goes_back(
+def test_a_machine_is_paused_before_it_is_restored(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, provider: str, expected: list[str]
 ) -> None:
     """vagrant-libvirt's ports would stay with connections that end."""
     done: list[str] = []
     one = driver.Machines(replace(lab, provider=provider), Status())
-    monkeypatch.setattr(one, "states", lambda: {"control-plane-1": "running"})
+    monkeypatch.setattr(one.provider, "states", lambda: {"control-plane-1": "running"})
     monkeypatch.setattr(one, "_set_clocks", lambda: None)
 
     for name in ("up", "suspend"):
