@@ -1,7 +1,7 @@
-"""What a real run of a lab must show, whichever way Kubernetes got on its machines.
+"""The requirements for a running lab, regardless of its distribution.
 
-The list is `items.ITEMS`: each says what is expected of this lab and what is seen of it, and the
-two must be the same. Some need something to look at, `probe.objects`, which is deployed meanwhile.
+The list is `items.ITEMS`. Each item returns what is expected of this lab and what is seen, and the
+two must be equal. Some items need objects in the cluster, `probe.objects`, which a run deploys.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from lab.machines.ssh import connections
 from lab.output import Status
 from lab.pages import junit
 
-# Seconds for what was deployed to serve, and for every item together to become right.
+# Seconds for the probe to serve, and for all items together to pass.
 PATIENCE = 120
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One item's answer: what was expected and seen, as it is printed."""
+    """The result of one item: what was expected and what was seen, as text."""
 
     id: str
     title: str
@@ -36,22 +36,22 @@ class Outcome:
 
     @property
     def passed(self) -> bool:
-        """Whether the lab is as it must be."""
+        """Whether the lab meets the requirement."""
         return self.expected == self.seen
 
 
 @dataclass(frozen=True)
 class Conformance:
-    """The outcome of the whole list."""
+    """The results of the whole list."""
 
     outcomes: tuple[Outcome, ...]
 
     def data(self) -> list[dict[str, Any]]:
-        """The outcomes for JSON."""
+        """The results for JSON."""
         return [{**asdict(one), "passed": one.passed} for one in self.outcomes]
 
     def text(self) -> str:
-        """One line an item, and under a failed one what was expected and seen."""
+        """One line for each item; below a failed one, what was expected and what was seen."""
         lines = []
         for one in self.outcomes:
             lines.append(f"{'✓' if one.passed else '✗'} {one.id}: {one.title}")
@@ -64,7 +64,7 @@ class Conformance:
 
     @property
     def junit(self) -> str:
-        """The outcomes as CI services read them."""
+        """The results in JUnit's format."""
         cases = [
             junit.Case(NAMESPACE, one.id)
             if one.passed
@@ -76,15 +76,17 @@ class Conformance:
         return junit.document(NAMESPACE, cases)
 
     def raise_for_status(self) -> None:
-        """Raises ChecksFailed when an item is not as it must be."""
+        """Raise ChecksFailed when an item failed."""
         if failed := [one.id for one in self.outcomes if not one.passed]:
-            raise answered(ChecksFailed(f"the lab is not as it must be: {', '.join(failed)}"))
+            raise answered(
+                ChecksFailed(f"the lab fails items of the conformance list: {', '.join(failed)}")
+            )
 
 
 def run(opened: Opened, status: Status) -> Conformance:
-    """Look at every item of a lab that is up; what was deployed for it is removed again.
+    """Test every item on a running lab; removes the probe that it deploys.
 
-    A question that cannot be asked is an item that is not as expected, and tells the reason.
+    An item that cannot be tested fails, with the reason.
     """
     lab, cluster = opened.lab, opened.cluster
     scene = Scene(lab, cluster, tuple(connections(lab)))
@@ -105,7 +107,7 @@ def run(opened: Opened, status: Status) -> Conformance:
 
 
 def ask(item: Item, scene: Scene, deadline: float) -> Outcome:
-    """Look until it is as expected, or the deadline has passed (of the monotonic clock)."""
+    """Test an item until it passes, or until the deadline (of the monotonic clock)."""
     last = Outcome(item.id, item.title, "an answer", "none")
 
     def look() -> Outcome | None:
@@ -124,7 +126,7 @@ def ask(item: Item, scene: Scene, deadline: float) -> Outcome:
 
 
 def _deployed(scene: Scene) -> bool:
-    """True when all of the probe serves. Raises ResourceError that names a pod that does not."""
+    """True when the whole probe serves. Raises ResourceError with a pod that does not."""
     pods = scene.get("pods", "--namespace", NAMESPACE)
     for pod in pods:
         if conditions(pod).get("Ready") != "True":
@@ -135,5 +137,5 @@ def _deployed(scene: Scene) -> bool:
 
 
 def _plain(value: object) -> str:
-    """A value as it is printed and compared."""
+    """A value as text, which is printed and compared."""
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)

@@ -1,7 +1,7 @@
-"""The conformance list: what must be so of a lab, as a question to its machines or its cluster.
+"""The conformance list: requirements for a lab, as questions to its machines and its cluster.
 
-Each question answers with what is expected and with what is seen, in values that can be compared
-and printed. Raised errors are answers as well: of a lab that could not be asked.
+Each question returns what is expected and what is seen, as values that can be compared and printed.
+An error that a question raises is an answer, too: the lab did not respond.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True)
 class Scene:
-    """A lab whose machines and cluster are asked."""
+    """A lab under test: its cluster, and connections to its machines."""
 
     lab: Lab
     cluster: Cluster
     machines: tuple[Remote, ...]
 
     def get(self, *words: str) -> list[Object]:
-        """The objects that kubectl gets; none for a single one that does not exist."""
+        """The objects that kubectl gets; empty for a single one that does not exist."""
         return self.cluster.get(*words)
 
     def probes(self) -> dict[str, Object]:
-        """Machine -> the pod that was deployed on it."""
+        """Machine -> the probe's pod on it."""
         pods = self.get("pods", "--namespace", NAMESPACE, "--selector", "app=probe")
         return {pod["spec"]["nodeName"]: pod for pod in sorted(pods, key=name)}
 
     def inside(self, pod: str, line: str) -> str:
-        """What a shell line prints in a pod that was deployed."""
+        """The output of a shell line in a pod of the probe."""
         words = ("exec", "--namespace", NAMESPACE, pod, "--", "sh", "-c", line)
         return self.cluster.kubectl(*words, timeout=30).strip()
 
@@ -54,7 +54,7 @@ Look = Callable[[Scene], tuple[object, object]]
 
 @dataclass(frozen=True)
 class Item:
-    """One thing that must be so. `needed` says of which labs it is asked."""
+    """One requirement; `needed` says for which labs."""
 
     id: str
     title: str
@@ -63,7 +63,7 @@ class Item:
 
 
 def nodes(scene: Scene) -> tuple[object, object]:
-    """Ready nodes by name, with the address that they have in the cluster."""
+    """Ready nodes by name, with their addresses in the cluster."""
     seen = {
         name(node): _address(node)
         for node in scene.get("nodes")
@@ -82,14 +82,14 @@ def versions(scene: Scene) -> tuple[object, object]:
 
 
 def control_planes(scene: Scene) -> tuple[object, object]:
-    """The nodes that say of themselves that they are control planes."""
+    """The nodes with the label of control planes."""
     label = "node-role.kubernetes.io/control-plane"
     seen = sorted(map(name, scene.get("nodes", "--selector", label)))
     return [machine.name for machine in _planes(scene.lab)], seen
 
 
 def etcd_members(scene: Scene) -> tuple[object, object]:
-    """The addresses of etcd's members: of its pods, or as k3s notes them at its nodes."""
+    """The addresses of etcd's members, from its pods or from annotations of nodes."""
     if annotation := distribution(scene.lab).etcd_annotation:
         noted = [node["metadata"].get("annotations", {}) for node in scene.get("nodes")]
         addresses = [notes.get(annotation) for notes in noted]
@@ -102,14 +102,14 @@ def etcd_members(scene: Scene) -> tuple[object, object]:
 
 
 def flannel(scene: Scene) -> tuple[object, object]:
-    """Where flannel expects each node: on the lab's network, not behind Vagrant's NAT."""
+    """The addresses of nodes for flannel: in the lab's network, not behind Vagrant's NAT."""
     key = "flannel.alpha.coreos.com/public-ip"
     seen = {name(node): node["metadata"]["annotations"].get(key) for node in scene.get("nodes")}
     return {machine.name: machine.address for machine in scene.lab.machines}, seen
 
 
 def networks(scene: Scene) -> tuple[object, object]:
-    """Nodes' ranges inside the pods' network, and the addresses that Services begin with."""
+    """The nodes' ranges in the pods' network, and the first addresses of Services."""
     ranges = [IPv4Network(node["spec"]["podCIDR"]) for node in scene.get("nodes")]
     outside = [str(one) for one in ranges if not one.subnet_of(scene.lab.pods)]
     (api,) = scene.get("service", "kubernetes")
@@ -142,14 +142,14 @@ def addons(scene: Scene) -> tuple[object, object]:
 
 
 def metrics(scene: Scene) -> tuple[object, object]:
-    """The nodes whose use of resources `kubectl top nodes` can tell."""
+    """The nodes whose use of resources `kubectl top nodes` shows."""
     path = "/apis/metrics.k8s.io/v1beta1/nodes"
     told = scene.cluster.raw(path)
     return _machines(scene.lab), sorted(map(name, json.loads(told)["items"]))
 
 
 def pulls(container: str, scene: Scene) -> tuple[object, object]:
-    """Node -> digest of the image that one of the probe's containers was pulled as."""
+    """Node -> digest of the image that the probe's container pulled."""
     digest = registry.digest(scene.lab, IMAGE, TAG)
     seen = {}
     for machine, pod in scene.probes().items():
@@ -159,7 +159,7 @@ def pulls(container: str, scene: Scene) -> tuple[object, object]:
 
 
 def names(scene: Scene) -> tuple[object, object]:
-    """Node -> whether its pod finds a Service by name and is answered."""
+    """Node -> whether its pod reaches a Service by name."""
     line = f"wget -q -T 5 -O - http://probe.{NAMESPACE}.svc.cluster.local/"
     known = _machines(scene.lab)
     seen = {}
@@ -179,7 +179,7 @@ def pod_network(scene: Scene) -> tuple[object, object]:
 
 
 def load_balancer(scene: Scene) -> tuple[object, object]:
-    """The addresses of a Service of type LoadBalancer, and whether each answers on a machine."""
+    """The addresses of a Service of type LoadBalancer, and whether a machine reaches each."""
     lab = scene.lab
     (service,) = scene.get("service", "public", "--namespace", NAMESPACE)
     told = [one.get("ip") for one in service["status"]["loadBalancer"].get("ingress", ())]
@@ -200,7 +200,7 @@ def load_balancer(scene: Scene) -> tuple[object, object]:
 
 
 def ingress(scene: Scene) -> tuple[object, object]:
-    """What the host gets at 127.0.0.1 for the name of an Ingress, and for one of none."""
+    """The host's answers from 127.0.0.1 for the name of an Ingress and for an unknown name."""
     known = _machines(scene.lab)
     seen = {host: _http(scene.lab.ports.http, host) for host in (HOST, "unknown.lab")}
     return (
@@ -210,7 +210,7 @@ def ingress(scene: Scene) -> tuple[object, object]:
 
 
 def storage_class(scene: Scene) -> tuple[object, object]:
-    """The class that a claim without one gets."""
+    """The class for a claim that names none."""
     key = "storageclass.kubernetes.io/is-default-class"
     seen = [
         f"{name(one)} by {one['provisioner']}"
@@ -221,14 +221,14 @@ def storage_class(scene: Scene) -> tuple[object, object]:
 
 
 def volume(scene: Scene) -> tuple[object, object]:
-    """A claim's state, and what a pod reads of what it wrote into it."""
+    """A claim's state, and the text that a pod reads back from it."""
     (claim,) = scene.get("persistentvolumeclaim", "kept", "--namespace", NAMESPACE)
     seen = [claim["status"]["phase"], scene.inside("writer", "cat /data/word")]
     return ["Bound", "kept"], seen
 
 
 def kubeconfig(scene: Scene) -> tuple[object, object]:
-    """The lab's kubeconfig: nobody else reads it, and it means this lab through the host."""
+    """The lab's kubeconfig: it is private, and selects this lab through the host."""
     lab, words = scene.lab, ("config", "view", "--minify", "--output", "json")
     view = json.loads(scene.cluster.kubectl(*words))
     mode = (lab.state / "kubeconfig").stat().st_mode & 0o777
@@ -237,13 +237,13 @@ def kubeconfig(scene: Scene) -> tuple[object, object]:
 
 
 def admin_kubeconfig(scene: Scene) -> tuple[object, object]:
-    """The administrator's own on the first machine: owner and mode."""
+    """The administrator's kubeconfig on the first machine: owner and mode."""
     path = distribution(scene.lab).kubeconfig
     return "root 600", scene.machines[0].run(["stat", "-c", "%U %a", path], sudo=True).strip()
 
 
 def units(scene: Scene) -> tuple[object, object]:
-    """Machine -> state of the unit that its kubelet is in."""
+    """Machine -> state of its kubelet's unit."""
     expected, seen = {}, {}
     for machine, remote in zip(scene.lab.machines, scene.machines, strict=True):
         unit = distribution(scene.lab).units[machine.role]
@@ -255,7 +255,7 @@ def units(scene: Scene) -> tuple[object, object]:
 
 
 def _http(port: int, host: str) -> str:
-    """What the host's loopback answers for a virtual host: the text, or an error's code."""
+    """The answer of the host's loopback for a virtual host: its text, or an error's code."""
     request = urllib.request.Request(f"http://127.0.0.1:{port}/", headers={"Host": host})
     try:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(

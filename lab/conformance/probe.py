@@ -1,4 +1,4 @@
-"""What the conformance list looks at: a pod on every node, ways to it, and a volume."""
+"""The probe of the conformance list: a pod on every node, routes to it, and a volume."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lab.config import REGISTRY
 NAMESPACE = "conformance"
 IMAGE = f"{REGISTRY}/library/busybox"
 TAG = "1.37"
-# The port of the LoadBalancer: of every node, where k3s has its own.
+# The port of the LoadBalancer, which k3s opens on every node.
 PORT = 8899
 # The virtual host of the Ingress.
 HOST = "conformance.lab"
@@ -30,7 +30,7 @@ def objects() -> list[Object]:
                 "env": [node],
                 "readinessProbe": {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1},
             },
-            # Always pulled: this name leads to Docker Hub, unless the lab's registry is asked.
+            # Always pulled: the name leads to Docker Hub unless nodes ask the lab's registry.
             _container("hub", f"busybox:{TAG}", "exec sleep 3600"),
         ],
     }

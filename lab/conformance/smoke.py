@@ -1,4 +1,4 @@
-"""The lab's own smoke test, for users' CI: everything once, with reports left behind."""
+"""The smoke test for users' CI: everything once, with reports."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from lab.output import Status
 
 @dataclass(frozen=True)
 class Smoke:
-    """What a run has found: of the lab itself, and of the exercises in it."""
+    """The results of a run: of the lab, and of the exercises."""
 
     conformance: Conformance
     report: Report
 
     def text(self) -> str:
-        """Both for people."""
+        """Both results as text."""
         return f"{self.conformance.text()}\n\n{self.report.text()}"
 
     def raise_for_status(self) -> None:
-        """Raises ChecksFailed when the lab or a check is not as it must be."""
+        """Raise ChecksFailed when an item or a check failed."""
         self.conformance.raise_for_status()
         self.report.raise_for_status()
 
 
 def run(settings: Settings, names: Sequence[str], folder: Path, status: Status) -> Smoke:
-    """Bring the lab up, look whether it is as it must be, deploy and check these exercises (none:
-    all), remove what this run made: the lab as well, where there was none, not even a stopped one.
+    """Bring the lab up, test it, deploy and check these exercises, and clean up.
 
-    `folder` gets conformance.xml, junit.xml and the logs, on failure too. Raises as the steps do;
-    what was found is the caller's to judge.
+    No `names` stand for all exercises. Removes what this run made, and the lab if it did not exist
+    before. Writes conformance.xml, junit.xml and the logs into `folder`, also on failure. Raises as
+    the steps do; the caller judges the results.
     """
     folder.mkdir(parents=True, exist_ok=True)
     existed = opened.exists(settings)
