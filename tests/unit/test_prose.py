@@ -41,11 +41,13 @@ PYTHON: tuple[str, ...] = (
     "infra/workloads/volumes",
     "lab/cli",
     "lab/cluster",
+    "lab/exercises",
     "lab/lifecycle",
     "lab/machines",
     "lab/progress.py",
     "lab/toolchain/forecast.py",
     "tasks.py",
+    "tests/unit/exercises",
     "tests/unit/test_docs.py",
     "tests/unit/test_prose.py",
 )
