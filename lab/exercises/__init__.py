@@ -1,1 +1,1 @@
-"""The exercises: their catalogue, what tasks do with them, grading, wrong answers."""
+"""The exercises: their catalogue, deployment, checks, grades and mutants."""

@@ -1,4 +1,4 @@
-"""The exercises: found by their folders, described by their exercise.toml."""
+"""The exercises of a checkout. Each folder's exercise.toml describes one."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from lab.errors import NotFoundError
 
 @dataclass(frozen=True)
 class Exercise:
-    """One exercise: its name is its stack and its namespace, `nodes` how many it needs.
+    """One exercise. Its name is also the name of its stack and of its namespace.
 
-    `image` is one that has to be in the lab's registry first. `pulls` is one without a tag that
-    nodes pull from its own registry, unless their distribution brings it. `heavy` is one that keeps
-    all of a machine's processors busy: several of it at once would only be in each other's way.
+    `nodes` is the number of machines that it needs. `image` must be in the lab's registry first.
+    `pulls` is an image without a tag. Nodes pull it from its own registry, unless their
+    distribution brings it. A `heavy` exercise keeps all processors of a machine busy, so the lab
+    tries its mutants one at a time.
     """
 
     name: str
@@ -35,12 +36,12 @@ class Exercise:
 
     @property
     def checks(self) -> list[Path]:
-        """The files with its checks."""
+        """The files with the checks, sorted by name."""
         return sorted(self.folder.glob("test_*.py"))
 
 
 def discover(root: Path) -> list[Exercise]:
-    """Every exercise of a checkout in the lecture's order."""
+    """Every exercise of the checkout `root`, in the order of the lecture."""
     found = [
         Exercise(
             name=path.parent.name.replace("_", "-"),
@@ -53,7 +54,7 @@ def discover(root: Path) -> list[Exercise]:
 
 
 def find(root: Path, name: str) -> Exercise:
-    """The exercise of this name. Raises NotFoundError with the nearest one that exists."""
+    """The exercise of this name. Raises NotFoundError, which suggests the most similar name."""
     known = {exercise.name: exercise for exercise in discover(root)}
     if name not in known:
         near = difflib.get_close_matches(name, known, 1)

@@ -1,4 +1,4 @@
-"""Grading: run the checks of exercises and turn what pytest saw into a report."""
+"""Grading: run the checks of exercises and turn pytest's results into a report."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from lab.exercises.catalogue import Exercise
 from lab.pages import junit
 from lab.parallel import each
 
-# pytest: 0 all passed, 1 some failed; anything else means that the checks did not run.
+# pytest exits with 0 if all tests passed and with 1 if some failed. Any other code means that the
+# checks did not run.
 RAN = (0, 1)
-# What stands before a check of each status.
+# The mark in front of a check, by its status.
 MARKS = {"passed": "✓", "failed": "✗", "error": "!"}
-# Seconds that the checks of one exercise may take: two trainings that go on are waited for.
+# Seconds that the checks of one exercise may take. Those of `mnist` wait for two trainings.
 LONGEST = 3000
 # Exercises whose checks run at the same time.
 AT_ONCE = 4
@@ -29,9 +30,9 @@ AT_ONCE = 4
 
 @dataclass(frozen=True)
 class Check:
-    """One check's outcome. `status` is passed, failed or error (it could not be made).
+    """One check's outcome. `status` is passed, failed or error (the check could not be made).
 
-    `hints` help with a failed check, from the faintest on; `seconds` is what the check took.
+    `hints` help with a failed check, the vaguest first. `seconds` is how long the check ran.
     """
 
     exercise: str
@@ -45,15 +46,15 @@ class Check:
 
     @property
     def score(self) -> int:
-        """Points won."""
+        """The points that the student won with this check."""
         return self.points if self.status == "passed" else 0
 
 
 @dataclass(frozen=True)
 class Report:
-    """The outcome of one run of checks; `junit` is what pytest itself wrote of them.
+    """The outcome of one run of checks. `junit` is pytest's own JUnit report.
 
-    `left_out` are exercises that were asked for and not checked, with what the lab lacks for each.
+    `left_out` maps exercises that were wanted but not checked to what the lab lacks for them.
     """
 
     checks: tuple[Check, ...]
@@ -62,12 +63,12 @@ class Report:
 
     @property
     def score(self) -> int:
-        """Points won in all."""
+        """The sum of the points that the student won."""
         return sum(check.score for check in self.checks)
 
     @property
     def points(self) -> int:
-        """Points that could be won."""
+        """The sum of the points of all checks."""
         return sum(check.points for check in self.checks)
 
     def data(self) -> dict[str, Any]:
@@ -77,9 +78,9 @@ class Report:
         return {**score, "left_out": dict(self.left_out), "checks": checks}
 
     def text(self, hints: int = 0) -> str:
-        """The report for people: one line a check, and under a failed one what to look at.
+        """The report as text: one line for each check, and the message below a failed one.
 
-        `hints` is how many of a failed check's hints are shown, from 0 to 3.
+        `hints` is the number of hints to show for a failed check, from 0 to 3.
         """
         lines = []
         for check in self.checks:
@@ -92,7 +93,7 @@ class Report:
         return "\n".join([*lines, f"{self.score} of {self.points} points"])
 
     def raise_for_errors(self) -> None:
-        """Raises ResourceError for a check that could not be made, which costs nobody a point."""
+        """Raise ResourceError if a check could not be made. Such a check costs no points."""
         if errors := [check for check in self.checks if check.status == "error"]:
             raise answered(
                 ResourceError(
@@ -102,18 +103,18 @@ class Report:
             )
 
     def raise_for_status(self) -> None:
-        """Like `raise_for_errors`; raises ChecksFailed for lost points as well."""
+        """Like `raise_for_errors`, and raise ChecksFailed if a check failed."""
         self.raise_for_errors()
         if failed := [check for check in self.checks if check.status == "failed"]:
             raise answered(ChecksFailed(f"{len(failed)} of {len(self.checks)} checks failed"))
 
 
 def grade(root: Path, exercises: Sequence[Exercise], environment: Mapping[str, str]) -> Report:
-    """Run the checks of these exercises against a cluster as it is now.
+    """Run the checks of these exercises against a cluster.
 
-    Each exercise has a pytest of its own, several at once. `root` is the checkout, `environment`
-    the variables that name the cluster and the exercise's namespace. Raises ResourceError when
-    pytest itself could not run them.
+    Each exercise gets its own pytest process; several run at once. `root` is the checkout.
+    `environment` has the variables that name the cluster and the exercise's namespace. Raises
+    ResourceError if pytest could not run the checks.
     """
     reports = each(
         exercises, lambda exercise: _grade(root, exercise, environment), wait.at_once(AT_ONCE)
@@ -123,9 +124,9 @@ def grade(root: Path, exercises: Sequence[Exercise], environment: Mapping[str, s
 
 
 def _grade(root: Path, exercise: Exercise, environment: Mapping[str, str]) -> str:
-    """pytest's own report of one exercise."""
+    """pytest's JUnit report of one exercise."""
     with tempfile.TemporaryDirectory(prefix="lab-checks-") as folder:
-        # Here, and relative to the checkout: pytest expands `$` in the names that it is given.
+        # Run in the checkout, with relative names, because pytest expands `$` in its arguments.
         xml = Path(folder) / "report.xml"
         files = [str(path.relative_to(root)) for path in exercise.checks]
         command = [sys.executable, "-m", "pytest", "--quiet", "--no-header", "--tb=short"]
@@ -147,18 +148,18 @@ def _grade(root: Path, exercise: Exercise, environment: Mapping[str, str]) -> st
 
 
 def unmade(exercise: Exercise, why: str) -> str:
-    """A report, as pytest writes one, of an exercise whose checks did not finish.
+    """A JUnit report like pytest's for an exercise whose checks timed out.
 
-    The points of other exercises stay as they are.
+    So the reports of the other exercises still count. `why` is the message.
     """
     place = f"{exercise.checks[0].parent.name}.{exercise.checks[0].stem}"
-    noted = {"title": "The checks finish", "points": "0", "hints": "[]"}
+    noted = {"title": "The checks finish in time", "points": "0", "hints": "[]"}
     noted |= {"status": "error", "message": why}
     return junit.document(exercise.name, [junit.Case(place, "checks", "error", why, noted)])
 
 
 def parse(xml: str) -> list[Check]:
-    """The checks in pytest's JUnit report, by the properties that conftest.py notes."""
+    """The checks in pytest's JUnit report. conftest.py writes the properties that it reads."""
     checks = []
     for case in ElementTree.fromstring(xml).iter("testcase"):
         noted = {item.get("name", ""): item.get("value", "") for item in case.iter("property")}

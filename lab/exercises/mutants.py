@@ -1,9 +1,9 @@
-"""Wrong answers on purpose: each must fail the check that is made for it, and no other.
+"""Mutants: wrong answers that test the checks. Each must fail its own checks and no others.
 
-A mutant is the manifests of an exercise with one thing wrong. Its changes are those of JSON Patch
-(RFC 6902: add, remove, replace; paths are JSON Pointers, RFC 6901), each with the object that it
-is for. Every mutant gets a namespace of its own, so that many are tried at once; the manifests as
-they are go first, and must pass everything.
+A mutant is the manifests of an exercise with one mistake. Its changes are operations of JSON Patch
+(RFC 6902: add, remove, replace; paths are JSON Pointers, RFC 6901), and each names its object.
+Every mutant gets its own namespace, so that many run at once. The unchanged manifests run first and
+must pass every check.
 """
 
 from __future__ import annotations
@@ -35,12 +35,13 @@ from lab.parallel import each
 Object = dict[str, Any]
 REFERENCE = "reference"
 PREFIX = "mutant-"
-# Kinds of the objects of exercises that lie in no namespace.
+# Kinds of the exercises' objects that have no namespace.
 WIDE = "namespaces,persistentvolumes,clusterroles,clusterrolebindings"
 AT_ONCE = 8
-# Wrong answers have settled before they are checked: no check needs its whole time.
+# The factor for the checks' timeouts. Mutants settle before they are checked, so no check needs its
+# whole time.
 PATIENCE = "0.3"
-# Where a namespace's workloads are in the API.
+# The API's paths of a namespace's workloads.
 WORKLOADS = (
     "/api/v1/namespaces/{}/pods",
     *(
@@ -48,7 +49,7 @@ WORKLOADS = (
         for kind in ("deployments", "replicasets", "statefulsets", "daemonsets")
     ),
 )
-# What a container says when it will not run by itself any more.
+# The reasons of waiting containers that will not start without a change.
 STUCK = {
     "CrashLoopBackOff",
     "CreateContainerConfigError",
@@ -63,9 +64,9 @@ STUCK = {
 class Mutant:
     """A wrong answer.
 
-    `fails` are the checks that must fail, `also` those that may; `patch` are the changes, `add` is
-    YAML of further objects. `neighbour` puts all of it into another namespace than the one that is
-    checked; `rejected` means that the API server refuses some of it.
+    The checks in `fails` must fail; those in `also` may. `patch` has the changes, and `add` is YAML
+    of further objects. `neighbour` deploys everything in another namespace than the checked one.
+    `rejected` means that the API server refuses some of the objects.
     """
 
     exercise: str
@@ -80,7 +81,7 @@ class Mutant:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a mutant: the checks that failed; `problem` is empty when that is right."""
+    """The result of a mutant. `problem` is empty if exactly the right checks are in `failed`."""
 
     mutant: Mutant
     failed: tuple[str, ...]
@@ -104,13 +105,13 @@ def read(exercise: Exercise) -> list[Mutant]:
 
 @cache
 def manifests(exercise: Exercise) -> list[Object]:
-    """The documents of an exercise's manifests, read once for all of its mutants."""
+    """The documents of an exercise's manifests. The cache reads them once for all mutants."""
     paths = sorted((exercise.folder / "manifests").glob("*.yaml"))
     return [item for path in paths for item in yaml.safe_load_all(path.read_text()) if item]
 
 
 def documents(mutant: Mutant, given: Sequence[Object], namespace: str) -> list[Object]:
-    """The objects of a mutant, in their namespace. Raises KeyError for a change that fits none."""
+    """The objects of a mutant in `namespace`. Raises KeyError if a change names no given object."""
     made = copy.deepcopy(list(given))
     made += [item for item in yaml.safe_load_all(mutant.add) if item]
     for change in mutant.patch:
@@ -130,7 +131,7 @@ def title(item: Object) -> str:
 
 
 def patch(item: Any, change: Mapping[str, Any]) -> None:
-    """One operation of JSON Patch. Raises KeyError or IndexError where there is no such place."""
+    """Apply one operation of JSON Patch. Raises KeyError or IndexError for an unknown path."""
     *parents, last = change["path"].lstrip("/").split("/")
     for part in parents:
         item = item[_key(item, part)]
@@ -154,10 +155,10 @@ def _key(item: Any, part: str) -> Any:
 
 
 def moved(item: Object, old: str, new: str) -> Object:
-    """An object in another namespace, and what lies in none under another name.
+    """An object in another namespace. An object without a namespace gets another name.
 
-    Whatever is named like the exercise, or like it and a dash, gets the new name instead. An
-    Ingress without a host answers for the namespace's own, so that several share one address.
+    A name that is `old`, or that begins with `old` and a dash, begins with `new` instead. A rule of
+    an Ingress without a host gets the namespace's host name, so that several share one address.
     """
 
     def renamed(name: str) -> str:
@@ -174,7 +175,7 @@ def moved(item: Object, old: str, new: str) -> Object:
             if key in holder:
                 holder[key] = renamed(holder[key])
     if item["kind"] == "ConfigMap":
-        # A second scheduler's configuration says its name.
+        # The configuration of a second scheduler contains the scheduler's name.
         word = re.compile(rf"(?<![\w-]){re.escape(old)}(?=-\w)")
         item["data"] = {key: word.sub(new, text) for key, text in item["data"].items()}
     for subject in item.get("subjects", []):
@@ -186,7 +187,7 @@ def moved(item: Object, old: str, new: str) -> Object:
 
 
 def judge(mutant: Mutant, checks: Iterable[grading.Check]) -> Outcome:
-    """Whether exactly the right checks failed."""
+    """The outcome of a mutant: whether exactly the right checks failed."""
     checks = list(checks)
     failed = tuple(dict.fromkeys(check.name for check in checks if check.status != "passed"))
     errors = [check for check in checks if check.status == "error"]
@@ -208,7 +209,7 @@ def _message(checks: Sequence[grading.Check], name: str) -> str:
 
 
 def settled(items: Sequence[Object]) -> bool:
-    """Whether everything has become what it will be, for better or worse."""
+    """Whether every workload has reached its final state, good or bad."""
     return all(_settled(item) for item in items)
 
 
@@ -219,7 +220,7 @@ def _settled(item: Object) -> bool:
             return False
         made = status.get("currentNumberScheduled", status.get("replicas", 0))
         wanted = status.get("desiredNumberScheduled", item["spec"].get("replicas", 0))
-        # Ordered copies come one by one: more will not come while one is not ready.
+        # A StatefulSet starts its pods one by one. It starts no further pod while one is not ready.
         return item["kind"] == "StatefulSet" or bool(made == wanted)
     conditions = objects.conditions(item)
     if status.get("phase") in ("Succeeded", "Failed") or conditions.get("Ready") == "True":
@@ -230,24 +231,24 @@ def _settled(item: Object) -> bool:
 
 
 class Laboratory:
-    """Tries mutants on a running cluster."""
+    """Runs mutants on a running cluster."""
 
     def __init__(self, opened: Opened, status: Status) -> None:
         self._opened = opened
         self._cluster = opened.cluster
         self._status = status
-        # Namespaces of an earlier run may still be on their way out.
+        # The cluster may still be deleting the namespaces of an earlier run.
         self._run = secrets.token_hex(2)
         self._numbers = itertools.count()
-        # Of the proxy by which everything is looked at, while `run` is at work.
+        # The socket of the proxy to the API, while `run` works.
         self._socket = Path()
 
     def run(self, exercises: Sequence[Exercise]) -> list[Outcome]:
-        """Every mutant of these exercises, several at once, heavy ones alone; outcomes in order.
+        """Run every mutant of these exercises, several at once, heavy ones one by one.
 
-        What seems wrong in the crowd, where a busy machine may be late, is tried again alone and
-        with all the time that a check has. Raises ResourceError for an exercise that is deployed
-        and would answer in their place.
+        A busy machine may answer too late. So a mutant with a problem runs again alone, with the
+        full timeouts of the checks. Returns the outcomes in the order of the exercises. Raises
+        ResourceError for a deployed exercise that would answer instead of its mutants.
         """
         for exercise in exercises:
             self._refuse_rivals(exercise)
@@ -265,13 +266,13 @@ class Laboratory:
         return [outcomes[number] for number in range(len(tried))]
 
     def _sweep(self) -> None:
-        """Remove what a run that was cut off has left."""
+        """Remove the objects of an interrupted run."""
         found = [title(item) for item in self._cluster.get(WIDE)]
         if old := [name for name in found if name.partition("/")[2].startswith(PREFIX)]:
             self._cluster.kubectl("delete", "--wait=false", *old, timeout=60)
 
     def _refuse_rivals(self, exercise: Exercise) -> None:
-        """An Ingress without a host answers for every host that has no rule of its own."""
+        """Refuse deployed Ingresses. One without a host answers for every host without a rule."""
         if any(item["kind"] == "Ingress" for item in manifests(exercise)):
             place = ("--namespace", exercise.name)
             if self._cluster.get("ingresses", *place):
@@ -281,7 +282,7 @@ class Laboratory:
                 )
 
     def _try(self, exercise: Exercise, mutant: Mutant, patience: str) -> Outcome:
-        """Deploy a mutant into a namespace of its own, check, and take it away again."""
+        """Deploy a mutant into its own namespace, check it and remove it."""
         namespace = f"{PREFIX}{self._run}-{next(self._numbers)}"
         where = f"{namespace}-neighbour" if mutant.neighbour else namespace
         made = documents(mutant, manifests(exercise), where)
@@ -313,7 +314,9 @@ class Laboratory:
                 ) from error
         else:
             if mutant.rejected:
-                raise ResourceError(f"`{mutant.name}` of `{mutant.exercise}` was not refused")
+                raise ResourceError(
+                    f"mutant `{mutant.name}` of `{mutant.exercise}`: not rejected by the API server"
+                )
 
     def _settle(self, namespace: str) -> None:
         with contextlib.closing(Api(self._socket)) as api:
@@ -324,13 +327,13 @@ class Laboratory:
                 return [{"kind": kind, **item} for item in document.get("items", [])]
 
             def still() -> bool | None:
-                # Pods are the last to settle: as a rule nothing else has to be asked.
+                # Pods settle last, so one request is usually enough to see that some have not.
                 return all(settled(items(place)) for place in WORKLOADS) or None
 
             try:
                 wait.until(still, what="a mutant to settle", timeout=20, interval=0.5)
             except (LabError, CannotCheck):
-                # Some wrong answers never do: a probe that fails for ever.
+                # Some mutants never settle, e.g. one whose probe always fails.
                 return
 
     def _kubectl(self, verb: str, made: Sequence[Object], *options: str) -> None:
@@ -339,14 +342,14 @@ class Laboratory:
 
 
 def raise_for_status(outcomes: Sequence[Outcome]) -> None:
-    """Raises ChecksFailed when a mutant failed other checks than its own."""
+    """Raise ChecksFailed if the wrong checks failed for a mutant."""
     if bad := [outcome for outcome in outcomes if outcome.problem]:
-        message = f"{len(bad)} of {len(outcomes)} mutants were judged wrongly"
+        message = f"the checks judged {len(bad)} of {len(outcomes)} mutants wrongly"
         raise answered(ChecksFailed(message))
 
 
 def table(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, str, str, str]]:
-    """Rows for people: exercise, mutant, the checks that failed, and what is wrong with that."""
+    """Rows of a table: exercise, mutant, the checks that failed, and the problem."""
     for outcome in outcomes:
         failed = ", ".join(outcome.failed)
         yield outcome.mutant.exercise, outcome.mutant.name, failed, outcome.problem

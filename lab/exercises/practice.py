@@ -1,4 +1,4 @@
-"""What a student does with a running lab: deploy exercises, check them, remove them."""
+"""Work with exercises in a running lab: deploy, check, grade and remove them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lab.output import Status
 from lab.parallel import each
 from lab.toolchain.release import reachable
 
-# Pulumi programs that run at the same time on a usual machine.
+# Pulumi programs that run at the same time, unless the lab's machines are slow.
 AT_ONCE = 8
 
 
@@ -40,7 +40,7 @@ class Wanted:
 
 
 def wanted(names: Sequence[str], *, every: bool) -> Wanted:
-    """What a user typed: names, or --all. Raises ConfigError for both and for neither."""
+    """The exercises that a user typed: names or --all. Raises ConfigError for both or neither."""
     if every == bool(names):
         raise ConfigError(
             "give the names of exercises, or --all" + (", and not both" if every else ""),
@@ -137,7 +137,7 @@ def try_mutants(settings: Settings, what: Wanted, status: Status) -> list[mutant
 
 
 def select(settings: Settings, what: Wanted, status: Status) -> Selection:
-    """The exercises that a user wants; of --all those that the lab is ready for.
+    """The exercises that a user wants; with --all, those that the lab is ready for.
 
     Raises NotFoundError for an unknown name, PrerequisiteError for a named exercise that lacks
     machines or an image, and what `running` raises.
@@ -149,7 +149,7 @@ def select(settings: Settings, what: Wanted, status: Status) -> Selection:
         try:
             lack, hint = lacking(found, exercise)
         except ResourceError as error:
-            # A registry that is down is no reason to leave out all the others.
+            # A registry that is down does not concern the other exercises.
             if not what.every:
                 raise
             lack, hint = f"exercise `{exercise.name}`: {error.message}", error.hint

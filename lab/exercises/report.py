@@ -1,4 +1,4 @@
-"""A grade in every form that somebody reads: text, JSON, JUnit, Gradescope, CSV and a page."""
+"""A grade in every format: text, JSON, JUnit, Gradescope, CSV and a web page."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from lab.parallel import each
 from lab.state import write_aside
 
 Object = Mapping[str, Any]
-# What every namespace has by itself.
+# Objects that Kubernetes creates in every namespace.
 BUILTIN = {("ConfigMap", "kube-root-ca.crt")}
 GRADESCOPE = "results.json"
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was in an exercise's namespace when it was graded; the contents of Secrets left out."""
+    """The objects and events of an exercise's namespace, without the contents of Secrets."""
 
     objects: tuple[Object, ...] = ()
     events: tuple[Object, ...] = ()
 
 
 def gather(cluster: Cluster, exercises: Sequence[Exercise]) -> dict[str, Evidence]:
-    """The evidence by exercise; none where the cluster does not answer."""
+    """The evidence by exercise; empty if the cluster does not answer."""
 
     def one(exercise: Exercise) -> Evidence:
         try:
@@ -52,13 +52,13 @@ def gather(cluster: Cluster, exercises: Sequence[Exercise]) -> dict[str, Evidenc
 
 
 def presentable(objects: Sequence[dict[str, Any]]) -> list[Object]:
-    """Objects without what is secret, and without those that are everywhere."""
+    """Objects without the contents of Secrets, and without those that every namespace has."""
     kept = [item for item in objects if diagram.key(item) not in BUILTIN]
     return [_closed(item) if item["kind"] == "Secret" else item for item in kept]
 
 
 def _closed(secret: dict[str, Any]) -> Object:
-    """A Secret without its contents, which `kubectl apply` repeats in an annotation."""
+    """A Secret without contents and annotations: `kubectl apply` copies contents into one."""
     metadata = {key: value for key, value in secret["metadata"].items() if key != "annotations"}
     rest = {key: value for key, value in secret.items() if key not in ("data", "stringData")}
     return {**rest, "metadata": metadata}
@@ -67,10 +67,10 @@ def _closed(secret: dict[str, Any]) -> Object:
 def write(
     report: Report, evidence: Mapping[str, Evidence], folder: Path, student: str
 ) -> list[Path]:
-    """Write every form into a folder; returns the files.
+    """Write every format into a folder and return the files.
 
-    A check that could not be made must cost nobody a point: Gradescope then gets no result, which
-    it takes for a failure of the grader.
+    A check that could not be made must cost no points. Gradescope gets no file then, and reports a
+    failure of the grader.
     """
     forms = {
         "report.txt": report.text() + "\n",
@@ -106,10 +106,10 @@ def gradescope(report: Report) -> str:
 
 
 def grades(report: Report, student: str) -> str:
-    """One line for a grade book: the student, the points of each exercise, the sum.
+    """A header and one line for a grade book: the student, the points of each exercise, the sum.
 
-    An exercise that was left out has a column without points, so that everybody has the same ones;
-    so has one of which a check could not be made, which costs nobody a point.
+    An exercise that was left out has an empty column, so that all students have the same columns.
+    The column is also empty if a check of the exercise could not be made, which costs no points.
     """
     parts = split(report)
     columns = sorted({*parts, *report.left_out})
@@ -128,7 +128,7 @@ def grades(report: Report, student: str) -> str:
 
 
 def split(report: Report) -> dict[str, Report]:
-    """A report of each exercise, in their order."""
+    """One report for each exercise, in the order of the checks."""
     found: dict[str, list[Check]] = {}
     for check in report.checks:
         found.setdefault(check.exercise, []).append(check)
@@ -136,7 +136,7 @@ def split(report: Report) -> dict[str, Report]:
 
 
 def page(report: Report, evidence: Mapping[str, Evidence], student: str) -> str:
-    """One self-contained page: every check, a picture of the objects, and what was seen."""
+    """One self-contained HTML page: every check, a diagram of the objects, objects and events."""
     parts = [
         f"<h1>{escape(student)}: {report.score} of {report.points} points</h1>",
         _summary(report),
@@ -148,7 +148,7 @@ def page(report: Report, evidence: Mapping[str, Evidence], student: str) -> str:
         if found.objects:
             parts += [diagram.draw(found.objects), _objects(found)]
         else:
-            parts.append("<p>Nothing was there.</p>")
+            parts.append("<p>The namespace has no objects.</p>")
     body = "\n".join(parts)
     return html.page(f"Grade of {student}", body)
 

@@ -46,11 +46,13 @@ PYTHON: tuple[str, ...] = (
     "lab/conformance",
     "lab/distributions",
     "lab/images",
+    "lab/exercises",
     "lab/lifecycle",
     "lab/machines",
     "lab/progress.py",
     "lab/toolchain/forecast.py",
     "tasks.py",
+    "tests/unit/exercises",
     "tests/unit/test_docs.py",
     "tests/unit/test_prose.py",
 )

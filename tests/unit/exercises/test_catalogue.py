@@ -1,4 +1,4 @@
-"""The exercises that a checkout has."""
+"""The catalogue finds every exercise of a checkout."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lab.exercises import catalogue
 from tests.unit.conftest import ROOT
 
 
-def test_exercises_in_the_lectures_order() -> None:
+def test_exercises_have_the_order_of_the_lecture_and_all_parts() -> None:
     found = catalogue.discover(ROOT)
     assert [item.name for item in found][:5] == [
         "pod",
@@ -24,7 +24,7 @@ def test_exercises_in_the_lectures_order() -> None:
             assert (item.folder / part).exists(), f"{item.name}/{part}"
 
 
-def test_an_exercise_that_does_not_exist() -> None:
+def test_an_unknown_exercise_gets_a_suggestion() -> None:
     with pytest.raises(errors.NotFoundError, match="did you mean `deployment`") as caught:
         catalogue.find(ROOT, "depolyment")
     assert caught.value.exit_code == 6

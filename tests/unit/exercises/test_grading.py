@@ -1,4 +1,4 @@
-"""Reports of checks: how they are read, and what they are worth."""
+"""Grading reads pytest's reports and counts points."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def report(*statuses: str) -> Report:
     return Report(tuple(checks))
 
 
-def test_a_check_of_pytests_report() -> None:
+def test_a_check_is_read_from_pytests_report() -> None:
     expected = Check("daemon-set", "test_one", "One", 2, "failed", "no such pod", ("Look.",), 1.5)
     assert grading.parse(XML) == [expected]
 
 
-def test_checks_that_do_not_end_cost_the_others_nothing(
+def test_checks_that_time_out_do_not_affect_other_exercises(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They are an error of their exercise, and stand in the report with the others."""
+    """The report has an error for their exercise, and the other exercises' checks."""
     stuck, good = (catalogue.find(ROOT, name) for name in ("mnist", "pod"))
 
     def run(argv: list[str], **_: Any) -> runner.Result:
@@ -57,21 +57,21 @@ def test_checks_that_do_not_end_cost_the_others_nothing(
         found.raise_for_errors()
 
 
-def test_hints_are_shown_as_far_as_they_are_asked_for() -> None:
+def test_the_report_shows_as_many_hints_as_wanted() -> None:
     check = Check("pod", "test_x", "X", 1, "failed", "expected this", ("faint", "clear", "whole"))
     for hints in range(4):
         shown = Report((check,)).text(hints).splitlines()[2:-1]
         assert shown == [f"          hint: {hint}" for hint in check.hints[:hints]]
 
 
-def test_scores() -> None:
+def test_only_passed_checks_win_points() -> None:
     mixed = report("passed", "failed", "error")
     assert (mixed.score, mixed.points) == (2, 6)
     assert mixed.data()["checks"][0]["score"] == 2
     assert mixed.text().splitlines()[-1] == "2 of 6 points"
 
 
-def test_a_check_that_could_not_be_made_is_no_lost_point() -> None:
+def test_a_check_that_could_not_be_made_is_an_error_and_no_failure() -> None:
     report("passed").raise_for_status()
     with pytest.raises(errors.ChecksFailed, match="1 of 2 checks failed"):
         report("passed", "failed").raise_for_status()

@@ -1,4 +1,4 @@
-"""Wrong answers: changes by JSON Patch, in a namespace of their own, judged by what failed."""
+"""Mutants: changes by JSON Patch, each in its own namespace, judged by the failed checks."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ POD: dict[str, Any] = {
         ({"op": "remove"}, "/spec/containers/0", ("spec", "containers", [])),
     ],
 )
-def test_changes(change: dict[str, Any], path: str, expected: tuple[str, str, Any]) -> None:
+def test_a_patch_changes_an_object(
+    change: dict[str, Any], path: str, expected: tuple[str, str, Any]
+) -> None:
     item: Any = copy.deepcopy(POD)
     mutants.patch(item, {**change, "path": path})
     part, field, value = expected
@@ -48,18 +50,18 @@ def test_changes(change: dict[str, Any], path: str, expected: tuple[str, str, An
 
 
 @pytest.mark.parametrize("op", ["replace", "remove"])
-def test_a_change_of_nothing_is_an_error(op: str) -> None:
+def test_a_patch_of_a_missing_field_is_an_error(op: str) -> None:
     with pytest.raises(KeyError):
         mutants.patch(copy.deepcopy(POD), {"op": op, "path": "/spec/volumes", "value": 1})
 
 
-def test_a_change_of_no_object_is_an_error() -> None:
+def test_a_patch_of_a_missing_object_is_an_error() -> None:
     change = {"object": "Pod/b", "op": "remove", "path": ""}
     with pytest.raises(KeyError, match="Pod/b"):
         mutants.documents(Mutant("pod", "x", patch=(change,)), [POD], "n")
 
 
-def test_whole_objects_come_and_go_and_the_manifests_stay() -> None:
+def test_mutants_add_and_remove_objects_without_changing_the_manifests() -> None:
     change = {"object": "Pod/a", "op": "remove", "path": ""}
     add = "kind: Pod\nmetadata: {name: b, namespace: pod}\n"
     made = mutants.documents(Mutant("pod", "x", patch=(change,), add=add), [POD], "mutant-1")
@@ -68,7 +70,7 @@ def test_whole_objects_come_and_go_and_the_manifests_stay() -> None:
     assert POD["metadata"]["namespace"] == "pod"
 
 
-def test_everything_of_an_exercise_moves() -> None:
+def test_every_name_of_an_exercise_moves_to_the_new_namespace() -> None:
     claim = {
         "kind": "PersistentVolumeClaim",
         "metadata": {"name": "volumes-are-fun", "namespace": "volumes-other"},
@@ -114,13 +116,13 @@ def check(name: str, status: str) -> Check:
         ),
     ],
 )
-def test_the_right_check_must_fail(statuses: dict[str, str], problem: str) -> None:
+def test_exactly_the_right_checks_must_fail(statuses: dict[str, str], problem: str) -> None:
     mutant = Mutant("pod", "x", fails=("one",), also=("two",))
     checks = [check(name, status) for name, status in statuses.items()]
     assert mutants.judge(mutant, checks).problem == problem
 
 
-def test_a_check_that_cannot_run_is_a_problem() -> None:
+def test_a_check_that_could_not_be_made_is_a_problem() -> None:
     outcome = mutants.judge(Mutant("pod", "x", fails=("one",)), [check("one", "error")])
     assert "one could not be made" in outcome.problem
 
@@ -150,14 +152,16 @@ STUCK = {"containerStatuses": [{"state": {"waiting": {"reason": "ErrImagePull"}}
         ),
     ],
 )
-def test_settled(kind: str, status: dict[str, Any], expected: bool) -> None:
+def test_a_workload_settles_in_a_good_or_bad_state(
+    kind: str, status: dict[str, Any], expected: bool
+) -> None:
     item = {"kind": kind, "metadata": {"generation": 1}, "spec": {"replicas": 2}, "status": status}
     assert mutants.settled([item]) is expected
 
 
 @pytest.mark.parametrize("exercise", EXERCISES, ids=lambda exercise: exercise.name)
 def test_mutants_fit_their_exercise(exercise: catalogue.Exercise) -> None:
-    """Each names checks that there are and changes something; every check has one of its own."""
+    """Each mutant names existing checks and changes something; each check has a mutant."""
     given = mutants.manifests(exercise)
     source = "".join(path.read_text() for path in exercise.checks)
     tried = mutants.read(exercise)[1:]
@@ -172,12 +176,12 @@ def test_mutants_fit_their_exercise(exercise: catalogue.Exercise) -> None:
     assert caught == {line[4:].split("(")[0] for line in source.splitlines() if "def test_" in line}
 
 
-def test_there_are_sixty_mutants() -> None:
+def test_there_are_at_least_sixty_mutants() -> None:
     texts = [(exercise.folder / "mutants.toml").read_text() for exercise in EXERCISES]
     assert sum(len(tomllib.loads(text)["mutant"]) for text in texts) >= 60
 
 
-def test_heavy_mutants_are_tried_one_by_one(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heavy_mutants_run_one_by_one(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     light, heavy = (catalogue.find(ROOT, name) for name in ("pod", "mnist"))
     assert heavy.heavy and not light.heavy
     now: list[str] = []

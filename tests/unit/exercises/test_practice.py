@@ -1,4 +1,4 @@
-"""What tasks do with exercises, and what a smoke test takes away: Pulumi and machines left out."""
+"""Tasks deploy and remove exercises, and a smoke test cleans up. No Pulumi, no machines."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.unit.conftest import ROOT
 
 @pytest.fixture
 def alone(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Lab:
-    """A lab of one machine, which runs, and whose registry has no image of the homework."""
+    """A running lab of one machine. Its registry does not have the homework's image."""
     monkeypatch.setattr(practice, "running", lambda lab: Opened(lab, Path()))
     monkeypatch.setattr(practice.registry, "digest", lambda *_: "")
     return replace(lab, root=ROOT, name="practice", workers=0)
@@ -41,10 +41,10 @@ def unlocked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_a_lab_without_a_record_of_machines(
+def test_destroy_of_a_lab_without_a_record_of_machines(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, there: bool
 ) -> None:
-    """A lab-up that failed early leaves one; its containers may be looked for later."""
+    """An early failure of lab-up leaves such a lab. lab-destroy may search its containers later."""
 
     def silent(lab: Lab) -> bool:
         raise ResourceError("`docker ps` ended with 1:\n  | Cannot connect to the Docker daemon")
@@ -67,7 +67,7 @@ def test_a_lab_without_a_record_of_machines(
     ("names", "every", "said"),
     [(["pod"], False, "pod"), (["pod", "job"], False, "pod job"), ([], True, "--all")],
 )
-def test_what_a_user_wants(names: list[str], every: bool, said: str) -> None:
+def test_the_wanted_exercises_are_shown_as_typed(names: list[str], every: bool, said: str) -> None:
     assert str(practice.wanted(names, every=every)) == said
 
 
@@ -77,10 +77,10 @@ def test_names_and_all_exclude_each_other(names: list[str], every: bool) -> None
         practice.wanted(names, every=every)
 
 
-def test_what_cannot_be_deployed_can_be_taken_away(
+def test_an_exercise_that_cannot_be_deployed_can_be_removed(
     alone: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may have been deployed while the lab had more machines."""
+    """A user may have deployed it while the lab had more machines."""
     gone: list[str] = []
     monkeypatch.setattr(stacks.Stacks, "destroy", lambda self, name: gone.append(name))
     status = Status(io.StringIO())
@@ -98,15 +98,15 @@ NODE = {"status": {"images": [{"names": ["registry.k8s.io/kube-scheduler@sha256:
 @pytest.mark.parametrize(
     ("distribution", "nodes", "outside", "ready"),
     [
-        # kubeadm runs its own scheduler of this image.
+        # kubeadm runs its own scheduler from this image.
         ("kubeadm", [], False, True),
         ("k3s", [{"status": {}}], True, True),
-        # Pulled earlier, or imported by hand.
+        # A node pulled it earlier, or a user imported it.
         ("k3s", [{"status": {}}, NODE], False, True),
         ("k3s", [{"status": {}}], False, False),
     ],
 )
-def test_an_image_that_nobody_can_pull(
+def test_an_exercise_is_left_out_if_nodes_cannot_pull_its_image(
     alone: Lab,
     monkeypatch: pytest.MonkeyPatch,
     distribution: str,
@@ -114,7 +114,7 @@ def test_an_image_that_nobody_can_pull(
     outside: bool,
     ready: bool,
 ) -> None:
-    """Its pod would wait until the deployment gives up."""
+    """Its pod would wait until the deployment times out."""
     lab = replace(alone, distribution=distribution, workers=1)
     asked: list[str] = []
 
@@ -138,10 +138,10 @@ def test_an_image_that_nobody_can_pull(
         assert caught.value.hint == "invoke lab-up --lab second --distribution kubeadm"
 
 
-def test_what_was_cut_off_is_taken_away_with_the_stack(
+def test_destroy_of_a_stack_settles_interrupted_changes_first(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The checkpoint does not know whether it came to be, and Pulumi would leave it."""
+    """The checkpoint does not say whether the resource exists, and Pulumi would leave it."""
     done: list[str] = []
     state = {"checkpoint": {"latest": {"resources": [{"custom": True}]}}}
     stack = stacks.Stacks(lab, Path(), Status(io.StringIO()))
@@ -156,7 +156,7 @@ def test_what_was_cut_off_is_taken_away_with_the_stack(
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What a smoke test does, none of it done."""
+    """The calls of a smoke test. Stubs replace the functions."""
     seen: list[str] = []
 
     def note(name: str, answer: Any = None) -> Any:
@@ -185,10 +185,10 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize("file", ["", choices.FILE])
-def test_a_smoke_test_takes_away_what_it_made(
+def test_a_smoke_test_removes_only_what_it_created(
     lab: Lab, tmp_path: Path, calls: list[str], file: str
 ) -> None:
-    """A lab that is stopped, or whose last lab-up failed, was there before."""
+    """A stopped lab, or one whose last lab-up failed, existed before the smoke test."""
     if file:
         lab.state.mkdir(parents=True)
         (lab.state / file).write_text("{}")
@@ -198,7 +198,7 @@ def test_a_smoke_test_takes_away_what_it_made(
     assert ("destroy" in calls) is not bool(file)
 
 
-def test_a_smoke_test_takes_away_what_it_made_although_its_logs_cannot_be_had(
+def test_a_smoke_test_removes_its_lab_even_if_collecting_logs_fails(
     lab: Lab, tmp_path: Path, calls: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def made(*_: Any, **__: Any) -> None:

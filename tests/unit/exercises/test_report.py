@@ -1,4 +1,4 @@
-"""Grades in every form, and the picture of what was there."""
+"""Grades in every format, and the diagram of the objects."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def graded() -> Report:
     )
 
 
-def test_references() -> None:
+def test_references_between_objects_are_found() -> None:
     names = {(a[1], b[1]) for a, b in diagram.references(WEB) if a[0] != "Deployment"}
     assert names == {
         ("web-1", "web-1-x"),
@@ -83,17 +83,17 @@ def test_references() -> None:
     }
 
 
-def test_the_picture_is_xml_with_every_object_that_counts() -> None:
+def test_the_diagram_is_xml_with_every_relevant_object() -> None:
     root = ElementTree.fromstring(diagram.draw(WEB))
     titles = {title.text for title in root.iter("{http://www.w3.org/2000/svg}title")}
     assert "Deployment web" in titles and "Service nobody" in titles
-    # An old revision, and what the cluster itself derives, would only be in the way.
+    # The diagram leaves out old revisions and objects that controllers derive.
     assert not {"ReplicaSet web-0", "EndpointSlice web-abc"} & titles
     arrows = list(root.iter("{http://www.w3.org/2000/svg}path"))
     assert len(arrows) == 7
 
 
-def test_a_picture_of_nothing_and_of_hostile_names() -> None:
+def test_a_diagram_of_no_objects_or_hostile_names_is_xml() -> None:
     ElementTree.fromstring(diagram.draw([]))
     ElementTree.fromstring(diagram.draw([item("Pod", HOSTILE)]))
 
@@ -109,13 +109,13 @@ def test_a_picture_of_nothing_and_of_hostile_names() -> None:
         ("Service", {}, {}, ""),
     ],
 )
-def test_states(kind: str, spec: Any, status: Any, expected: str) -> None:
+def test_an_object_is_good_bad_or_neutral(kind: str, spec: Any, status: Any, expected: str) -> None:
     assert diagram.state(item(kind, "x", spec=spec, status=status)) == expected
 
 
-def test_secrets_keep_their_secrets() -> None:
+def test_the_contents_of_secrets_are_not_shown() -> None:
     others = [item("ConfigMap", "kube-root-ca.crt", data={"ca": "x"}), item("Secret", "applied")]
-    # `kubectl apply` writes down what it was given.
+    # `kubectl apply` copies the manifest into an annotation.
     applied = json.dumps({"kind": "Secret", "stringData": {"key": "hunter2"}})
     others[1]["metadata"]["annotations"] = {"kubectl.kubernetes.io/last-applied": applied}
     shown = report.presentable([*WEB, *others])
@@ -125,7 +125,7 @@ def test_secrets_keep_their_secrets() -> None:
     assert "data" in WEB[8]
 
 
-def test_every_form_is_written(graded: Report, tmp_path: Path) -> None:
+def test_every_format_is_written(graded: Report, tmp_path: Path) -> None:
     files = report.write(graded, {"pod": Evidence(tuple(WEB))}, tmp_path / "out", "ada")
     assert {path.name for path in files} == {
         "report.txt",
@@ -138,14 +138,16 @@ def test_every_form_is_written(graded: Report, tmp_path: Path) -> None:
     assert all(path.read_text() for path in files)
 
 
-def test_the_grade_book(graded: Report) -> None:
+def test_the_grade_book_has_a_column_for_each_exercise(graded: Report) -> None:
     header, row = csv.reader(io.StringIO(report.grades(graded, 'Ada "A", Lovelace')))
     assert header == ["student", "pod", "service", "total", "of"]
     assert row == ['Ada "A", Lovelace', "2", "3", "5", "6"]
 
 
-def test_what_was_left_out_is_told(graded: Report, tmp_path: Path) -> None:
-    """Otherwise two students' sums are of different points, and nobody sees why."""
+def test_every_format_names_the_exercises_that_were_left_out(
+    graded: Report, tmp_path: Path
+) -> None:
+    """Otherwise the totals of two students differ without a visible reason."""
     lack = "exercise `machinery` needs 2 machines, the lab has 1"
     made = replace(graded, left_out={"machinery": lack})
     report.write(made, {}, tmp_path, "ada")
@@ -156,7 +158,7 @@ def test_what_was_left_out_is_told(graded: Report, tmp_path: Path) -> None:
     assert row == ["ada", "", "2", "3", "5", "6"]
 
 
-def test_gradescope(graded: Report) -> None:
+def test_gradescope_gets_the_points_of_every_check(graded: Report) -> None:
     results = json.loads(report.gradescope(graded))
     assert results["score"] == 5
     assert [test["score"] for test in results["tests"]] == [2, 0, 3]
@@ -164,7 +166,7 @@ def test_gradescope(graded: Report) -> None:
     assert {test["status"] for test in results["tests"]} == {"passed", "failed"}
 
 
-def test_no_result_for_gradescope_where_a_check_could_not_be_made(
+def test_gradescope_gets_no_result_if_a_check_could_not_be_made(
     graded: Report, tmp_path: Path
 ) -> None:
     report.write(graded, {}, tmp_path, "ada")
@@ -174,16 +176,16 @@ def test_no_result_for_gradescope_where_a_check_could_not_be_made(
     assert not (tmp_path / "results.json").exists()
 
 
-def test_the_page_stands_alone_and_takes_everything_for_text(graded: Report) -> None:
+def test_the_page_is_self_contained_and_escapes_all_texts(graded: Report) -> None:
     event = {"reason": HOSTILE, "message": HOSTILE, "involvedObject": {"kind": "Pod", "name": "a"}}
     evidence = {"pod": Evidence(tuple(report.presentable(WEB)), (event,))}
     page = report.page(graded, evidence, HOSTILE)
     assert "<script" not in page and "c2VjcmV0" not in page
     assert "http://" not in page.replace("http://www.w3.org/2000/svg", "")
-    assert "5 of 6 points" in page and "<svg" in page and "Nothing was there." in page
+    assert "5 of 6 points" in page and "<svg" in page and "The namespace has no objects." in page
 
 
-def test_an_exercise_that_could_not_be_checked_costs_nobody_a_point() -> None:
+def test_an_exercise_that_could_not_be_checked_costs_no_points() -> None:
     passed, error = (
         Check(name, "test_a", "A", 2, status, "")
         for name, status in (("pod", "passed"), ("job", "error"))
