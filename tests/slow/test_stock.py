@@ -22,7 +22,7 @@ NEEDED = {
     "e2fsprogs": "/usr/sbin/mke2fs",
     "mmdebstrap": "/usr/bin/mmdebstrap",
 }
-EXERCISES = ("pod", "deployment", "service", "volumes", "ingress")
+EXERCISES = ("pod", "service", "volumes")
 # What a lab may leave in the host's tree of control groups, and what Docker has.
 LEFT = (
     "find /sys/fs/cgroup -name 'docker-*.scope' -o -name 'kubepods*';"
