@@ -50,11 +50,13 @@ PYTHON: tuple[str, ...] = (
     "lab/images",
     "lab/lifecycle",
     "lab/machines",
+    "lab/orchestrators",
     "lab/progress.py",
     "lab/toolchain/forecast.py",
     "tasks.py",
     "tests/unit/exercises",
     "tests/unit/homework",
+    "tests/unit/orchestrators",
     "tests/unit/test_docs.py",
     "tests/unit/test_prose.py",
 )
