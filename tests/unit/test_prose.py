@@ -74,6 +74,7 @@ PYTHON: tuple[str, ...] = (
     "tests/unit/exercises",
     "tests/unit/faults",
     "tests/unit/homework",
+    "tests/unit/infra",
     "tests/unit/observe",
     "tests/unit/offline",
     "tests/unit/orchestrators",

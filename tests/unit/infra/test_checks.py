@@ -1,4 +1,4 @@
-"""The checks: they judge what is there, and tell `not deployed` from `could not look`."""
+"""The checks judge the live cluster, and distinguish `not deployed` from `cannot check`."""
 
 import http.client
 import importlib
@@ -44,29 +44,29 @@ CHECKS = [
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clock on which every look at it takes five seconds, and sleeping none."""
+    """A clock that advances by five seconds at each reading, and not by sleeping."""
     ticks = itertools.count(0.0, 5.0)
     fake = SimpleNamespace(monotonic=lambda: next(ticks), sleep=lambda seconds: None)
     monkeypatch.setattr(checks, "time", fake)
 
 
 class Empty(Cluster):
-    """A cluster that answers and has nothing in it."""
+    """A cluster that answers and contains no objects."""
 
     def read(self, kind: str, name: str = "", selector: str = "") -> tuple[int, Any]:
-        """What the API server says of objects that are not there."""
+        """The API server's answer about missing objects."""
         if name:
             return 404, {"kind": "Status", "message": f'{kind} "{name}" not found'}
         return 200, {"items": []}
 
     def kubectl(self, *words: str, stdin: str = "", timeout: float = 20) -> tuple[int, str]:
-        """What kubectl says of them."""
+        """kubectl's answer about missing objects."""
         return 1, f"Error from server (NotFound): {' '.join(words[:3])} not found"
 
 
 @pytest.fixture
 def away(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody answers: neither kubectl nor its proxy reaches the cluster."""
+    """Neither kubectl nor its proxy reaches the cluster."""
 
     def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
         assert command[0] == "kubectl"
@@ -77,7 +77,7 @@ def away(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class AnyKind(dict[str, tuple[str, str, bool]]):
-    """Whatever is asked for, the API has it."""
+    """An API that knows every kind."""
 
     def __contains__(self, kind: object) -> bool:
         return True
@@ -87,7 +87,7 @@ class AnyKind(dict[str, tuple[str, str, bool]]):
 
 
 def answering_with(status: int, body: str) -> Api:
-    """The API behind a proxy that always gives this answer; its kinds are known already."""
+    """An API that always gives this answer, and knows its kinds already."""
     made = Api.__new__(Api)
     made.__dict__["kinds"] = AnyKind()
     made._connection = cast(
@@ -102,7 +102,7 @@ def answering_with(status: int, body: str) -> Api:
 
 
 def call(check: Any, cluster: Cluster) -> None:
-    """Run a check as pytest would, on this cluster and with a host that reaches nothing."""
+    """Run a check like pytest, with this cluster, and with a host that gets only status 404."""
     given: dict[str, Any] = {
         "cluster": cluster,
         "fetch": lambda url: (404, "404 page not found"),
@@ -117,7 +117,7 @@ def call(check: Any, cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("check", CHECKS)
-def test_every_check_fails_where_nothing_is_deployed(check: Any) -> None:
+def test_every_check_fails_on_an_empty_cluster(check: Any) -> None:
     with pytest.raises((AssertionError, pytest.fail.Exception)) as caught:
         call(check, Empty("pod"))
     message = str(caught.value)
@@ -125,7 +125,7 @@ def test_every_check_fails_where_nothing_is_deployed(check: Any) -> None:
 
 
 @pytest.mark.parametrize("check", CHECKS)
-def test_no_check_blames_the_student_when_the_cluster_is_away(check: Any, away: None) -> None:
+def test_an_unreachable_cluster_costs_no_points(check: Any, away: None) -> None:
     with pytest.raises(CannotCheck):
         call(check, Cluster("pod"))
 
@@ -138,11 +138,11 @@ def test_every_check_has_a_title_and_points(check: Any) -> None:
 
 
 @pytest.mark.parametrize("check", CHECKS)
-def test_every_check_has_three_hints_and_the_first_gives_nothing_away(check: Any) -> None:
+def test_every_check_has_three_hints_and_the_first_has_no_solution(check: Any) -> None:
     (mark,) = (mark for mark in check.pytestmark if mark.name == "hints")
     assert len(mark.args) == 3 and len(set(mark.args)) == 3
     first = mark.args[0]
-    # What is to be written stands in backticks; a command that looks is no answer.
+    # A solution stands in backticks with one of these characters. A command is not a solution.
     assert not re.search(r"`[^`]*[:=/][^`]*`", first), first
 
 
@@ -160,7 +160,7 @@ def test_every_check_has_three_hints_and_the_first_gives_nothing_away(check: Any
         ),
     ],
 )
-def test_short_name_of_an_image(image: str, expected: str) -> None:
+def test_an_images_short_name(image: str, expected: str) -> None:
     assert checks.short(image) == expected
 
 
@@ -172,10 +172,10 @@ def test_short_name_of_an_image(image: str, expected: str) -> None:
         ("busybox:0.0.0", "", "saw no running container"),
     ],
 )
-def test_the_image_that_really_runs(
+def test_the_running_image_is_compared(
     monkeypatch: pytest.MonkeyPatch, image: str, identity: str, seen: str | None
 ) -> None:
-    # A container beside it that runs the right one does not count.
+    # Another container of the pod with the right image does not count.
     beside = {"name": "a", "image": "docker.io/library/busybox:1.37", "imageID": "sha256:aa"}
     mine = {"name": "main", "image": image, "imageID": identity}
     pod = {
@@ -201,12 +201,12 @@ def test_the_image_that_really_runs(
         ),
     ],
 )
-def test_the_command_that_shows_more_can_be_pasted(words: str, expected: str) -> None:
+def test_the_suggested_command_can_be_pasted(words: str, expected: str) -> None:
     assert Cluster("pod").look(words) == expected
 
 
 @pytest.mark.parametrize("problem", [FileNotFoundError(), subprocess.TimeoutExpired("kubectl", 20)])
-def test_kubectl_that_does_not_run_is_no_lost_point(
+def test_a_failing_kubectl_costs_no_points(
     monkeypatch: pytest.MonkeyPatch, problem: Exception
 ) -> None:
     def run(*_: Any, **__: Any) -> None:
@@ -217,7 +217,7 @@ def test_kubectl_that_does_not_run_is_no_lost_point(
         Cluster("pod").kubectl("get", "pods")
 
 
-def test_a_missing_object_fails_and_says_where_to_look() -> None:
+def test_a_missing_object_fails_with_a_command() -> None:
     with pytest.raises(pytest.fail.Exception) as caught:
         Empty("pod").get("pod", "myapp-pod")
     assert "expected pod `myapp-pod` in namespace `pod`, saw none" in str(caught.value)
@@ -225,7 +225,7 @@ def test_a_missing_object_fails_and_says_where_to_look() -> None:
 
 
 @pytest.mark.parametrize("status", [403, 500])
-def test_an_answer_that_is_none_is_no_lost_point(
+def test_an_error_of_the_api_server_costs_no_points(
     monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     refusing = answering_with(status, json.dumps({"message": "you may not"}))
@@ -235,13 +235,13 @@ def test_an_answer_that_is_none_is_no_lost_point(
             look()
 
 
-def test_a_list_leaves_out_what_is_being_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_has_no_objects_that_are_being_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
     items = [{"metadata": {"name": "a"}}, {"metadata": {"name": "b", "deletionTimestamp": "now"}}]
     monkeypatch.setattr(checks, "server", lambda: answering_with(200, json.dumps({"items": items})))
     assert [item["metadata"]["name"] for item in Cluster("pod").list("pods")] == ["a"]
 
 
-def test_where_objects_are() -> None:
+def test_paths_of_objects_in_the_api() -> None:
     listing = {
         "resources": [
             {"name": "nodes", "kind": "Node", "shortNames": ["no"], "namespaced": False},
@@ -271,7 +271,7 @@ def test_where_objects_are() -> None:
         ({}, False),
     ],
 )
-def test_ready(pod: checks.Object, expected: bool) -> None:
+def test_a_pod_is_ready_by_its_condition(pod: checks.Object, expected: bool) -> None:
     assert ready(pod) is expected
 
 
@@ -284,7 +284,7 @@ def test_eventually_gives_the_first_good_answer_or_the_last() -> None:
 
 
 @pytest.mark.parametrize(("code", "expected"), [(200, True), (404, False), (0, False)])
-def test_answering(code: int, expected: bool) -> None:
+def test_only_status_200_is_an_answer(code: int, expected: bool) -> None:
     assert bool(answering(lambda url: (code, "body"), "http://127.0.0.1")) is expected
 
 
@@ -299,8 +299,8 @@ def test_a_fixture_without_its_environment_is_an_error(
 
 
 @pytest.mark.parametrize("starts", [True, False])
-def test_an_ingress_may_have_to_start(monkeypatch: pytest.MonkeyPatch, starts: bool) -> None:
-    """As after a restored snapshot: nodes are Ready a moment before Traefik listens."""
+def test_the_fixture_waits_for_the_ingress(monkeypatch: pytest.MonkeyPatch, starts: bool) -> None:
+    """After a restored snapshot, nodes are Ready a moment before Traefik listens."""
     monkeypatch.setenv("LAB_HTTP_PORT", "8080")
     address = vars(conftest)["http_address"].__wrapped__
     looks: list[str] = []
@@ -319,7 +319,7 @@ def test_an_ingress_may_have_to_start(monkeypatch: pytest.MonkeyPatch, starts: b
             address(fetch)
 
 
-def test_what_comes_and_goes_does_not_last(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_probe_that_fails_again_does_not_last(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(100))
     monkeypatch.setattr(checks.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(checks.time, "sleep", lambda _: None)
@@ -328,7 +328,7 @@ def test_what_comes_and_goes_does_not_last(monkeypatch: pytest.MonkeyPatch) -> N
     assert checks.lasts(lambda: True, seconds=5)
 
 
-def test_a_container_that_ends_does_not_run() -> None:
+def test_a_container_that_exits_does_not_count_as_running() -> None:
     """Its pod is Ready for a moment after each start."""
     looks = itertools.cycle(["True", "False"])
 
@@ -351,11 +351,11 @@ NO_SHELL = {"status": "Failure", "message": "exec: no such file"}
         ([b"\x01", b"\x01one ", b"\x02two", b'\x03{"status": "Success"}'], (0, "one two")),
         ([b"\x02no", b"\x03" + json.dumps(EXIT_3).encode()], (3, "no")),
         ([b"\x03" + json.dumps(NO_SHELL).encode()], (1, "exec: no such file")),
-        # Gone in the middle: nobody says how it ended.
+        # The connection broke off, so the exit code is unknown.
         ([b"\x01half"], (1, "half")),
     ],
 )
-def test_what_a_command_in_a_container_says(
+def test_output_and_exit_code_of_a_command_in_a_container(
     messages: list[bytes], expected: tuple[int, str]
 ) -> None:
     frames = iter([*((ABNF.OPCODE_BINARY, one) for one in messages), (ABNF.OPCODE_CLOSE, b"")])
@@ -363,7 +363,7 @@ def test_what_a_command_in_a_container_says(
     assert api._heard(connection) == expected
 
 
-def test_a_command_in_a_pod_that_is_not_there() -> None:
+def test_a_command_in_a_missing_pod_fails() -> None:
     assert Empty("pod").run_in("client", "true") == (1, "there is no pod `client`")
     assert Empty("pod").logs("client") == ""
 
@@ -377,21 +377,23 @@ def test_a_command_in_a_pod_that_is_not_there() -> None:
         ({"port": 9376}, (9376, 9376)),
     ],
 )
-def test_where_a_services_port_leads(port: dict[str, Any], expected: tuple[int, int]) -> None:
+def test_a_services_target_port_by_number_or_name(
+    port: dict[str, Any], expected: tuple[int, int]
+) -> None:
     containers = [{"ports": [{"containerPort": 9376, "name": "http"}, {"containerPort": 1}]}, {}]
     assert checks.ports_of({"ports": [port]}, containers) == [expected]
     assert checks.ports_of({"type": "ExternalName"}, containers) == []
 
 
-def test_where_volumes_are_mounted() -> None:
-    """Kubernetes keeps a slash at the end, and it means nothing."""
+def test_mount_paths_have_no_final_slash() -> None:
+    """Kubernetes keeps such a slash, but it has no meaning."""
     mounts = [{"mountPath": "/etc/settings/", "name": "a"}, {"mountPath": "/data", "name": "b"}]
     assert checks.mounts_of({"volumeMounts": mounts}) == {"/etc/settings": "a", "/data": "b"}
     assert checks.mounts_of({}) == {}
 
 
 class Server(Cluster):
-    """A namespace with a quota of five pods, whose API server answers so to a pod that is tried."""
+    """A namespace with a quota of five pods. `kubectl` returns `code` and `said`."""
 
     def __init__(self, code: int, said: str) -> None:
         super().__init__("namespace")
@@ -405,7 +407,7 @@ class Server(Cluster):
         return {"spec": {"hard": {"pods": "5"}, "containers": [{"resources": given}]}}
 
 
-def test_warnings_around_a_pod_that_is_tried() -> None:
+def test_warnings_around_kubectls_output_are_ignored() -> None:
     pod = json.dumps(Server(0, "").get("pod", "client"), indent=4)
     said = f"Warning: before\n{pod}\nWarning: would violate PodSecurity {{}}"
     namespace.test_defaults_are_given(Server(0, said))
@@ -414,7 +416,7 @@ def test_warnings_around_a_pod_that_is_tried() -> None:
 @pytest.mark.parametrize(
     ("requested", "refuses"), [("pods=1,requests.memory=1Gi", True), ("pods=1", False)]
 )
-def test_a_quota_that_is_full_need_not_have_memory(requested: str, refuses: bool) -> None:
+def test_an_exceeded_quota_must_name_memory(requested: str, refuses: bool) -> None:
     server = Server(1, f"pods x is forbidden: exceeded quota: quota, requested: {requested}, used")
     if refuses:
         namespace.test_quota_refuses_too_much(server)
@@ -424,7 +426,7 @@ def test_a_quota_that_is_full_need_not_have_memory(requested: str, refuses: bool
 
 
 class Slices(Cluster):
-    """A Service with one endpoint, written by somebody, and one of a pod that is ending."""
+    """A Service with one endpoint that `by` manages, and one of a terminating pod."""
 
     def __init__(self, address: str, by: str) -> None:
         super().__init__("one")
@@ -444,11 +446,11 @@ class Slices(Cluster):
     [
         ("10.0.0.1", checks.ENDPOINTS_BY_SELECTOR, True),
         ("10.0.0.2", checks.ENDPOINTS_BY_SELECTOR, False),
-        # The right address, by hand: it stays when the pod has gone.
+        # An endpoint written by hand stays after its pod is gone.
         ("10.0.0.1", "me", False),
     ],
 )
-def test_endpoints_by_selector(address: str, by: str, expected: bool) -> None:
+def test_only_endpoints_by_selector_count(address: str, by: str, expected: bool) -> None:
     pods = [{"status": {"podIP": "10.0.0.1"}}]
     assert checks.selected(Slices(address, by), "web", pods) is expected
 
@@ -478,8 +480,8 @@ def test_endpoints_by_selector(address: str, by: str, expected: bool) -> None:
         ({"env": [{"name": "PASSWORD", "valueFrom": {}}]}, False),
     ],
 )
-def test_a_password_that_is_written_down(container: dict[str, Any], expected: bool) -> None:
-    """It is an ordinary word, which is in paths and names as well."""
+def test_a_password_in_a_container_is_found(container: dict[str, Any], expected: bool) -> None:
+    """The password is an ordinary word that also occurs in paths and names."""
     assert tells(container, "teacher", "admin") is expected
 
 
@@ -502,18 +504,18 @@ def test_a_password_that_is_written_down(container: dict[str, Any], expected: bo
             },
             True,
         ),
-        # Another one's, and a ConfigMap of this name.
+        # A ConfigMap of this name, another Secret, and a plain variable.
         ({"containers": [{}], "volumes": [{"configMap": {"name": "admin"}}]}, False),
         ({"containers": [{"envFrom": [{"secretRef": {"name": "other"}}]}]}, False),
         ({"containers": [{"env": [{"name": "PASSWORD", "value": "admin"}]}]}, False),
     ],
 )
-def test_a_secret_that_is_used(spec: dict[str, Any], expected: bool) -> None:
+def test_a_pod_that_uses_a_secret_is_recognized(spec: dict[str, Any], expected: bool) -> None:
     assert uses(spec, "admin") is expected
 
 
 def test_text_under_a_secrets_data_is_the_students_mistake() -> None:
-    """Eight letters are base64 as well, of bytes that are no text."""
+    """Eight letters are also valid base64, for bytes that are not text."""
     secret = {"metadata": {"name": "admin"}, "data": {"good": "Y2hhbGsK", "bad": "admin123"}}
     assert checks.text_of(Cluster("capstone"), secret, "good") == "chalk"
     assert checks.text_of(Cluster("capstone"), secret, "none") == ""
@@ -521,7 +523,7 @@ def test_text_under_a_secrets_data_is_the_students_mistake() -> None:
         checks.text_of(Cluster("capstone"), secret, "bad")
 
 
-def test_a_path_of_an_ingress_may_be_left_out() -> None:
+def test_the_default_path_of_an_ingress_is_empty() -> None:
     backend = {"service": {"name": "web"}}
     ingress = {"spec": {"rules": [{"http": {"paths": [{"backend": backend}]}}]}}
     assert checks.paths_of(ingress) == {"": "web"}
@@ -533,15 +535,15 @@ def test_a_path_of_an_ingress_may_be_left_out() -> None:
         ({}, 30),
         ({"periodSeconds": 1}, 20),
         ({"initialDelaySeconds": 15, "periodSeconds": 10}, 45),
-        # The check's pod lives for a minute.
+        # The check's pod lives for a minute only.
         ({"initialDelaySeconds": 90}, 55),
     ],
 )
-def test_a_probe_that_begins_late_is_waited_for(probe: dict[str, int], seconds: float) -> None:
+def test_the_wait_for_a_probe_includes_its_delay(probe: dict[str, int], seconds: float) -> None:
     assert first_probe({"spec": {"containers": [{"readinessProbe": probe}]}}) == seconds
 
 
-def test_a_server_that_speaks_no_http_is_the_students(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_without_http_is_the_students_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
     def answer(*_: Any, **__: Any) -> None:
         raise http.client.BadStatusLine("Hello from hello-d-1")
 
@@ -551,7 +553,7 @@ def test_a_server_that_speaks_no_http_is_the_students(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("reason", [ConnectionRefusedError(), ConnectionResetError()])
-def test_the_way_into_the_lab_is_no_students_fault(
+def test_an_unreachable_ingress_costs_no_points(
     reason: OSError, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LAB_HTTP_PORT", "8080")
@@ -563,12 +565,12 @@ def test_the_way_into_the_lab_is_no_students_fault(
     fetch = cast(Any, conftest.fetch).__wrapped__()
     with pytest.raises(CannotCheck, match="Ingress"):
         fetch("http://127.0.0.1:8080/tea/")
-    # A Service's own address is the student's.
+    # An unreachable address of a Service is the student's mistake.
     assert fetch("http://10.1.2.3:8080/")[0] == 0
 
 
 class Kept(Cluster):
-    """A complete Deployment with these ReplicaSets; what is deleted is noted."""
+    """A complete Deployment with these ReplicaSets. It records deletions."""
 
     def __init__(self, *names: str) -> None:
         super().__init__("rollout")
@@ -596,11 +598,13 @@ class Kept(Cluster):
     [
         (("old", "new"), set(), ["old"]),
         (("first", "old", "new"), {"first"}, ["old"]),
-        # With a limit of one revision the restart took the place of the way back.
+        # With a limit of one revision, the restart has replaced the older revision.
         (("old", "new"), {"first"}, []),
     ],
 )
-def test_the_way_back_stays(left: tuple[str, ...], earlier: set[str], deleted: list[str]) -> None:
+def test_a_revision_for_a_rollback_stays(
+    left: tuple[str, ...], earlier: set[str], deleted: list[str]
+) -> None:
     cluster = Kept(*left)
     tidy(cluster, {"metadata": {"name": "old"}}, earlier)
     assert cluster.deleted == deleted
@@ -629,8 +633,8 @@ NO_METRICS: dict[str, Any] = {"options": {}, "data": {}, "epochs": [], "steps": 
         ("steps", [[1, "x"]]),
     ],
 )
-def test_metrics_of_another_shape_are_none(part: str, given: Any) -> None:
-    """What a student's own program writes is theirs to mend, and no error of the lab."""
+def test_invalid_parts_of_metrics_become_empty(part: str, given: Any) -> None:
+    """A student's program may write them. This must not raise an error in the check."""
     assert in_shape(GOOD_METRICS) == GOOD_METRICS
     assert in_shape(GOOD_METRICS | {part: given}) == GOOD_METRICS | {part: NO_METRICS[part]}
     assert in_shape({"complete": True}) == NO_METRICS | {"complete": True}

@@ -1,4 +1,4 @@
-"""The YAML under infra/: objects that refer to one another, and images that every lab has."""
+"""The YAML under infra/: references between objects, and images that every lab has."""
 
 import re
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from lab.toolchain.lock import read_lock
 
 ROOT = Path(__file__).parents[3]
 Object = dict[str, Any]
-# What is applied together: the baseline is one set of files, every exercise another.
+# Files that are applied together: the baseline, and the manifests of each exercise.
 SETS = {"cluster": ROOT / "infra" / "cluster"} | {
     path.parent.name: path for path in sorted((ROOT / "infra" / "workloads").glob("*/manifests"))
 }
@@ -38,7 +38,7 @@ def namespace(item: Object) -> str:
 
 
 def pods(name: str) -> Iterator[tuple[str, Object]]:
-    """Namespace and pod, or pod template, of everything that makes pods."""
+    """Namespace and pod, or pod template, of every object with pods."""
     for item in objects(name):
         if item["kind"] == "Pod":
             yield namespace(item), item
@@ -47,13 +47,13 @@ def pods(name: str) -> Iterator[tuple[str, Object]]:
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_no_object_is_there_twice(name: str) -> None:
+def test_every_object_is_unique(name: str) -> None:
     keys = [(item["kind"], namespace(item), item["metadata"]["name"]) for item in objects(name)]
     assert len(keys) == len(set(keys))
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_namespaces_are_made_by_the_files(name: str) -> None:
+def test_the_files_create_their_namespaces(name: str) -> None:
     found = objects(name)
     made = {item["metadata"]["name"] for item in found if item["kind"] == "Namespace"}
     assert {namespace(item) for item in found} <= made | {"", "kube-system"}
@@ -64,7 +64,7 @@ def test_images_are_in_every_node(name: str) -> None:
     versions = {tool: item.version for tool, item in locked().items()}
     known = {image.reference(versions) for image in (*CLUSTER_IMAGES, *STUDENT_IMAGES)}
     known |= {reference.removeprefix("docker.io/library/") for reference in known}
-    # What an exercise needs beside that is made before it can be deployed at all.
+    # An exercise's own image must exist before its deployment.
     known |= {item.image for item in catalogue.discover(ROOT) if item.folder == SETS[name].parent}
     # The text is searched, since local-path's helper pod is YAML inside of YAML.
     used = {image for text in texts(name) for image in re.findall(r"\bimage: (\S+)", text)}
@@ -90,8 +90,8 @@ def test_selectors_match_their_templates(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_services_lead_to_a_declared_port(name: str) -> None:
-    """The lecture's service leads to 9376, where none of its pods listens."""
+def test_services_have_a_declared_target_port(name: str) -> None:
+    """The target of the lecture's service is 9376, where none of its pods listens."""
     for item in objects(name):
         if item["kind"] != "Service":
             continue
@@ -110,7 +110,7 @@ def test_services_lead_to_a_declared_port(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_ingresses_lead_to_services(name: str) -> None:
+def test_backends_of_ingresses_are_services(name: str) -> None:
     services = {
         (item["metadata"]["name"], port["port"])
         for item in objects(name)
@@ -125,7 +125,7 @@ def test_ingresses_lead_to_services(name: str) -> None:
                     assert (backend["name"], backend["port"]["number"]) in services
 
 
-def test_roles_and_accounts_are_there() -> None:
+def test_bindings_refer_to_existing_roles_and_accounts() -> None:
     found = objects("cluster")
     there = {(item["kind"], namespace(item), item["metadata"]["name"]) for item in found}
     builtin = {"system:auth-delegator", "extension-apiserver-authentication-reader"}
@@ -153,8 +153,8 @@ def test_there_is_one_default(kind: str, annotation: str) -> None:
     assert [found.get(annotation) for found in annotations] == ["true"]
 
 
-def test_addons_say_what_they_need_and_it_is_little() -> None:
-    """A student's laptop has two cores."""
+def test_addons_request_few_resources() -> None:
+    """A student's laptop may have only two cores."""
     requests = [
         container["resources"]["requests"]
         for _, pod in pods("cluster")
@@ -172,13 +172,13 @@ def test_addons_say_what_they_need_and_it_is_little() -> None:
         ("metallb.io/v1beta1", "IPAddressPool", "kubernetes:metallb.io/v1beta1:IPAddressPool"),
     ],
 )
-def test_token(version: str, kind: str, expected: str) -> None:
+def test_a_token_names_version_and_kind(version: str, kind: str, expected: str) -> None:
     assert manifests.token({"apiVersion": version, "kind": kind}) == expected
 
 
 def test_documents_fill_in_values(tmp_path: Path) -> None:
     path = tmp_path / "pool.yaml"
-    path.write_text('# a comment alone is no object\n---\nspec: ["@POOL@"]\n---\nname: second\n')
+    path.write_text('# a comment without an object\n---\nspec: ["@POOL@"]\n---\nname: second\n')
     first, second = manifests.documents(path, {"POOL": "192.168.56.200-192.168.56.239"})
     assert first == {"spec": ["192.168.56.200-192.168.56.239"]}
     assert second == {"name": "second"}

@@ -1,4 +1,4 @@
-"""The exercises' programs under Pulumi's mocks: what they make, and what they say of it."""
+"""The exercises' programs with Pulumi's mocks: their objects and exports."""
 
 import ast
 import asyncio
@@ -21,11 +21,11 @@ ROOT = Path(__file__).parents[3]
 WORKLOADS = ROOT / "infra" / "workloads"
 EXERCISES = sorted(path.parent.name.replace("_", "-") for path in WORKLOADS.glob("*/program.py"))
 Object = dict[str, Any]
-# Kinds that lie in no namespace: their names begin with the exercise's, so that none clash.
+# Kinds without a namespace. Their names begin with the exercise's, so that they are unique.
 CLUSTER_WIDE = ("Namespace", "PersistentVolume", "ClusterRole", "ClusterRoleBinding")
-# How Pulumi hands a secret over.
+# The key by which Pulumi marks a secret.
 SECRET = "4dabf18193072939515e22adb298388d"
-# What a cluster adds to the inputs, by kind and name, for programs that export it.
+# Values that a cluster adds to the inputs, by kind and name, for programs that export them.
 CHOSEN: dict[tuple[str, str], Object] = {
     ("Pod", "myapp-pod"): {"nodeName": "worker-1"},
     ("Pod", "packed"): {"nodeName": "worker-1"},
@@ -38,7 +38,7 @@ CHOSEN: dict[tuple[str, str], Object] = {
 
 
 class Recorder(mocks.Mocks):
-    """Notes every resource; answers with its inputs, and with what a cluster adds if `live`."""
+    """Records every resource; returns its inputs, and the cluster's values if `live`."""
 
     def __init__(self, live: bool) -> None:
         self.live = live
@@ -64,7 +64,7 @@ Run = Callable[..., tuple[list[Object], Object]]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
-    """Run an exercise's program: the objects it makes and the values it exports."""
+    """Run an exercise's program; return its objects and its exports."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
 
@@ -90,7 +90,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
 
 
 def plain(value: Any) -> Any:
-    """Whole numbers as int: Pulumi hands every number over as a float. Secrets are unpacked."""
+    """A value with whole numbers as int, which Pulumi passes as float, and unpacked secrets."""
     if isinstance(value, dict):
         if SECRET in value:
             return plain(value["value"])
@@ -101,7 +101,7 @@ def plain(value: Any) -> Any:
 
 
 def by_name(objects: list[Object]) -> dict[tuple[str, str, str], Object]:
-    """Objects by kind, namespace and name, without the annotations that are for Pulumi alone."""
+    """Objects by kind, namespace and name, without Pulumi's own annotations."""
     found = {}
     for item in objects:
         metadata = item["metadata"]
@@ -115,7 +115,7 @@ def by_name(objects: list[Object]) -> dict[tuple[str, str, str], Object]:
 
 
 def folder(name: str) -> Path:
-    """Where an exercise lies: Python's packages have no dashes in their names."""
+    """An exercise's folder, which has no dashes since it is a Python package."""
     return WORKLOADS / name.replace("-", "_")
 
 
@@ -134,7 +134,7 @@ def test_program_and_manifests_are_the_same_objects(run: Run, name: str) -> None
 
 
 @pytest.mark.parametrize("name", EXERCISES)
-def test_everything_lies_in_the_exercises_namespace(run: Run, name: str) -> None:
+def test_objects_are_in_the_exercises_namespaces(run: Run, name: str) -> None:
     made, _ = run(name)
     spaces = {item["metadata"]["name"] for item in made if item["kind"] == "Namespace"}
     assert name in spaces and all(space == name or space.startswith(f"{name}-") for space in spaces)
@@ -147,8 +147,8 @@ def test_everything_lies_in_the_exercises_namespace(run: Run, name: str) -> None
 
 
 @pytest.mark.parametrize("name", EXERCISES)
-def test_a_preview_knows_the_inputs_only(run: Run, name: str) -> None:
-    """`pulumi preview` of a new stack ended in a KeyError for values that the cluster chooses."""
+def test_a_preview_works_without_the_clusters_values(run: Run, name: str) -> None:
+    """A preview of a new stack once raised KeyError for values that the cluster chooses."""
     _, exported = run(name)
     assert exported
 
@@ -177,11 +177,11 @@ def test_a_preview_knows_the_inputs_only(run: Run, name: str) -> None:
         ("rollout", {"deployment": "web", "version": "1", "image": "nginx:1.26"}),
     ],
 )
-def test_exports(run: Run, name: str, expected: Object) -> None:
+def test_a_program_exports_its_values(run: Run, name: str, expected: Object) -> None:
     assert plain(run(name, live=True)[1]) == expected
 
 
-def test_another_message_changes_the_pods_and_nothing_else(run: Run) -> None:
+def test_another_message_changes_only_the_pods(run: Run) -> None:
     first = by_name(run("deployment")[0])
     second = by_name(run("deployment", message="Hello Kubernetes! I am updated!!")[0])
     key = ("Deployment", "deployment", "hello-deployment")
@@ -203,7 +203,7 @@ def test_another_message_changes_the_pods_and_nothing_else(run: Run) -> None:
         ("strategy", "Recreate", "strategy", {"type": "Recreate"}),
     ],
 )
-def test_settings_of_a_rollout(
+def test_settings_change_the_rollout(
     run: Run, key: str, value: str, place: str, expected: object
 ) -> None:
     found = by_name(run("rollout", **{key: value})[0])[("Deployment", "rollout", "web")]["spec"]
@@ -216,7 +216,7 @@ def test_every_exercise_has_a_program_and_the_cluster_too() -> None:
     assert set(entry.programs()) == {"cluster", *(e.name for e in catalogue.discover(ROOT))}
 
 
-def test_a_stack_without_a_program_is_told_which_there_are() -> None:
+def test_an_unknown_stack_is_rejected_with_the_known_ones() -> None:
     with pytest.raises(pulumi.RunError) as caught:
         entry.deploy("nginx")
     message = str(caught.value)
@@ -289,17 +289,17 @@ BUSY = "[+]ping ok\n[-]etcd-readiness failed: reason withheld\nreadyz check fail
 @pytest.mark.parametrize(
     ("slowness", "said", "questions"), [("1", REFUSED, 1), ("1", BUSY, 3), ("6", REFUSED, 3)]
 )
-def test_a_busy_cluster_is_asked_again(
+def test_a_busy_cluster_is_retried(
     monkeypatch: pytest.MonkeyPatch, slowness: str, said: str, questions: int
 ) -> None:
-    """It answers the third question; only a usual one that refuses is believed at once."""
+    """It answers the third request. A refused connection fails at once, unless it is slow."""
     asked = answers(monkeypatch, slowness, said, fails=2)
     with pytest.raises(pulumi.RunError) if questions == 1 else nullcontext():
         entry.need_cluster()
     assert len(asked) == questions
 
 
-def test_a_cluster_that_stays_busy_is_given_up_with_its_reason(
+def test_a_cluster_that_stays_busy_times_out_with_its_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked = answers(monkeypatch, "1", BUSY, fails=100)
@@ -309,7 +309,7 @@ def test_a_cluster_that_stays_busy_is_given_up_with_its_reason(
 
 
 def answers(monkeypatch: pytest.MonkeyPatch, slowness: str, said: str, fails: int) -> list[str]:
-    """A cluster that `fails` so often with kubectl's words `said`; each question takes 10 s."""
+    """A cluster whose first `fails` requests fail with kubectl's error `said`, after 10 s each."""
     for name, value in {
         "KUBECONFIG": "k",
         "LAB_API_ADDRESS": "a",

@@ -1,4 +1,4 @@
-"""What the checks of exercise `rollout` reckon: strategies, states, and the client's lines."""
+"""The pure functions in the checks of exercise `rollout`: strategies, states and records."""
 
 from __future__ import annotations
 
@@ -28,16 +28,18 @@ LATE = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExc
         (4, 1, 0, 4),
         (4, 2, 1, 3),
         (4, "25%", "25%", 3),
-        # Rounded in favour of those who ask: up for more pods, down for fewer.
+        # Kubernetes rounds maxSurge up and maxUnavailable down.
         (4, "1%", "24%", 4),
         (4, "100%", "100%", 0),
         (4, 1, 9, 0),
-        # Nothing could move: the controller then takes one away after all.
+        # Nothing could proceed, so the controller removes one pod.
         (4, "0%", "24%", 3),
         (5, 0, 1, 4),
     ],
 )
-def test_guaranteed(replicas: int, surge: int | str, unavailable: int | str, expected: int) -> None:
+def test_the_pods_that_a_strategy_guarantees(
+    replicas: int, surge: int | str, unavailable: int | str, expected: int
+) -> None:
     rolling = {"maxSurge": surge, "maxUnavailable": unavailable}
     strategy = {"type": "RollingUpdate", "rollingUpdate": rolling}
     assert guaranteed({"replicas": replicas, "strategy": strategy}) == expected
@@ -54,16 +56,16 @@ def test_recreate_guarantees_nothing() -> None:
         ({"updatedReplicas": 3}, ""),
         ({"replicas": 6}, ""),
         ({"availableReplicas": 3, "conditions": [LATE]}, "stalled"),
-        # What it says is of the generation before.
+        # The status describes the generation before.
         ({"observedGeneration": 1}, ""),
     ],
 )
-def test_state(change: dict[str, Any], expected: str) -> None:
+def test_the_state_of_a_rollout(change: dict[str, Any], expected: str) -> None:
     deployment = {"metadata": {"generation": 2}, "spec": {"replicas": 4}}
     assert state({**deployment, "status": {**COMPLETE, **change}}) == expected
 
 
-def test_the_clients_lines() -> None:
+def test_the_clients_lines_are_parsed() -> None:
     log = (
         "wget: bad address\n"
         "12:00:01 asked 17 answered 15 lost 2 by 1-x7k2p 2-b9d4f\n"
@@ -88,13 +90,15 @@ OLD, NEW = frozenset({"x7k2p"}), frozenset({"b9d4f"})
         (Record(90, 88, 2, frozenset()), False),
     ],
 )
-def test_lossless(after: Record, expected: bool) -> None:
+def test_a_lossless_record_has_enough_requests_and_new_pods(after: Record, expected: bool) -> None:
     assert lossless(Record(10, 8, 2, OLD), after, NEW) is expected
 
 
 class Counted(Cluster):
-    """A Deployment with a rollout at 12:00:10, and a client that counts since `began`; `keeper` is
-    the ReplicaSet of the pod that answers."""
+    """A Deployment with a rollout at 12:00:10, and a client that counts since second `began`.
+
+    `keeper` is the ReplicaSet of the pod that answers.
+    """
 
     def __init__(self, revision: str, began: str, lost: int = 0, keeper: str = "web-7d") -> None:
         super().__init__("rollout")
@@ -124,7 +128,7 @@ class Counted(Cluster):
     def logs(self, pod: str, container: str = "", lines: int = 0, since: str = "") -> str:
         line = "12:00:{} asked {} answered {} lost {} by 1-b9d4f\n"
         newest = [(20 + n, 180 + 18 * n) for n in range(5)]
-        # The record in which a loss is told first comes seconds after the rollout has begun.
+        # The first record with a loss comes seconds after the start of the rollout.
         told = newest[-lines:] if lines else [(8, 18), (14, 40), *newest]
         assert lines or since == "2026-11-29T12:00:05Z"
         lost = [0 if second == 8 else self.lost for second, _ in told]
@@ -138,23 +142,23 @@ class Counted(Cluster):
     ("cluster", "expected"),
     [
         (Counted("2", "05"), True),
-        # A version before which there was none, and a client that waited for it.
+        # The first version, and a client that waited for it.
         (Counted("1", "14"), True),
-        # The client began anew: nobody knows how the rollout went.
+        # The client restarted, so its record of the rollout is incomplete.
         (Counted("2", "14"), False),
         (Counted("2", "05", lost=1), False),
-        # It is stalled, or held: a pod of the version before answers.
+        # The rollout is stalled or paused, since a pod of the older version answers.
         (Counted("2", "05", keeper="web-6c"), False),
     ],
 )
-def test_the_record_of_the_last_rollout(cluster: Counted, expected: bool) -> None:
+def test_the_last_rollout_lost_nothing_by_its_record(cluster: Counted, expected: bool) -> None:
     assert last_rollout_lost_nothing(cluster, Record(190, 190, 0, NEW)) is expected
 
 
-def test_a_further_pod_is_asked_for_nothing_but_its_readiness(
+def test_the_checks_pod_keeps_only_its_readiness_probe(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A liveness probe that fails says nothing of a readiness probe that never does."""
+    """A failing liveness probe would hide a readiness probe that always succeeds."""
     container = {
         "args": ["serve"],
         "livenessProbe": {"httpGet": {"port": 80}},
@@ -171,7 +175,7 @@ def test_a_further_pod_is_asked_for_nothing_but_its_readiness(
 
 
 class Judged(Cluster):
-    """A further pod whose event `Unhealthy` comes before the status that has its address."""
+    """A pod whose event `Unhealthy` arrives before the status with its address."""
 
     looks = 0
 
@@ -185,7 +189,7 @@ class Judged(Cluster):
     ("endpoints", "right"),
     [({"10.244.1.9": False}, True), ({"10.244.1.9": True}, False), ({}, False)],
 )
-def test_an_event_comes_before_the_pods_address(
+def test_an_event_may_arrive_before_the_pods_address(
     monkeypatch: pytest.MonkeyPatch, endpoints: dict[str, bool], right: bool
 ) -> None:
     monkeypatch.setenv("LAB_PATIENCE", "0.05")
