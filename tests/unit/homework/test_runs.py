@@ -460,9 +460,9 @@ def test_a_wrong_option_is_one_sentence(
 @pytest.mark.parametrize(
     ("saved", "checkpoint", "said"),
     [
-        (3, "/out/c.pt", "epoch 3 is in /out/c.pt: the same command goes on"),
-        (0, "/out/c.pt", "nothing was kept: no epoch was over yet"),
-        (0, None, "nothing was kept; --checkpoint FILE"),
+        (3, "/out/c.pt", "epoch 3 is in /out/c.pt; the same command resumes"),
+        (0, "/out/c.pt", "nothing was saved, since no epoch was complete"),
+        (0, None, "nothing was saved; --checkpoint FILE"),
     ],
 )
 def test_a_stopped_training_names_its_checkpoint(

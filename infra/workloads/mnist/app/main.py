@@ -2,8 +2,8 @@
 
     python3 main.py --epochs 3 --lr 0.5
 
-Change it as you like. With RANK and WORLD_SIZE in its environment several of it train one model
-together, each on its share of every batch.
+Change it as you like. With RANK and WORLD_SIZE in the environment, several processes train one
+model together, each on its share of every batch.
 """
 
 # ruff: noqa: E402
@@ -37,36 +37,36 @@ from torchvision import datasets
 
 IMPORTED = time.time()
 
-# Files of the data set -> how many numbers their headers have beside the first one.
+# Files of the data set -> how many numbers follow the first one in their headers.
 FILES = {
     "train-images-idx3-ubyte": 3,
     "train-labels-idx1-ubyte": 1,
     "t10k-images-idx3-ubyte": 3,
     "t10k-labels-idx1-ubyte": 1,
 }
-# Mean and standard deviation of MNIST's pixels, which are 0 to 1.
+# Mean and standard deviation of MNIST's pixels, from 0 to 1.
 MEAN, DEVIATION = 0.1307, 0.3081
-# Of the hidden layer, how much a training step leaves on.
+# The part of the hidden layer that a training step keeps (dropout).
 KEEP = 0.5
 HIDDEN = 128
-# Options that a checkpoint must have been made with to be gone on from.
+# Options that must equal those of the checkpoint to resume from it.
 FIXED = ("batch_size", "lr", "gamma", "seed", "dry_run")
-# How long workers wait for each other.
+# The time limit for workers that wait for each other.
 PATIENCE = timedelta(seconds=180)
 
 
 class Parser(argparse.ArgumentParser):
-    """Complains in one sentence."""
+    """A parser that reports errors in one sentence."""
 
     def error(self, message: str) -> Any:
-        """Refuse a wrong option."""
+        """Reject an invalid option."""
         raise record.Refused(f"{message}; --help shows the options", 2)
 
 
 def positive(text: str) -> int:
     """A whole number above 0."""
     if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
 
 
@@ -77,12 +77,12 @@ def rate(text: str) -> float:
     except ValueError:
         number = math.nan
     if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return number
 
 
 def options(words: list[str]) -> argparse.Namespace:
-    """The command line. Raises Refused for a wrong one."""
+    """The options of the command line. Raises Refused for invalid ones."""
     parser = Parser(description="Train a network on MNIST.", allow_abbrev=False)
     add = parser.add_argument
     add("--batch-size", type=positive, default=64, help="images in one step of training (64)")
@@ -90,25 +90,25 @@ def options(words: list[str]) -> argparse.Namespace:
     add("--epochs", type=positive, default=14, help="passes over the training images (14)")
     add("--lr", type=rate, default=1.0, help="learning rate (1.0)")
     add("--gamma", type=rate, default=0.7, help="factor on the rate after every epoch (0.7)")
-    add("--no-accel", action="store_true", help="use the processor, whatever else there is")
-    add("--dry-run", action="store_true", help="one step and one test: does it run at all?")
-    add("--seed", type=int, default=1, help="where all randomness begins (1)")
+    add("--no-accel", action="store_true", help="use the processor, even with an accelerator")
+    add("--dry-run", action="store_true", help="run one training step and one test only")
+    add("--seed", type=int, default=1, help="seed of the random numbers (1)")
     add("--log-interval", type=positive, default=10, help="steps between two lines (10)")
-    add("--save-model", action="store_true", help="keep the trained model as mnist_cnn.pt")
+    add("--save-model", action="store_true", help="save the trained model as mnist_cnn.pt")
     add("--data", type=Path, default=Path("../data"), help="folder of the data (../data)")
-    add("--threads", type=int, default=0, help="threads that reckon; 0 is PyTorch's choice")
-    add("--metrics", type=Path, help="write what was measured into this JSON file")
-    add("--checkpoint", type=Path, help="keep every epoch here, and go on from it")
-    add("--progress", choices=("auto", "bar", "plain"), default="auto", help="how it is shown")
+    add("--threads", type=int, default=0, help="computing threads; 0 is PyTorch's choice")
+    add("--metrics", type=Path, help="write the measurements into this JSON file")
+    add("--checkpoint", type=Path, help="save every epoch here, and resume from it")
+    add("--progress", choices=("auto", "bar", "plain"), default="auto", help="form of progress")
     found = parser.parse_args(words)
     for path in filter(None, (found.metrics, found.checkpoint)):
         if not os.access(path.parent, os.W_OK):
-            raise record.Refused(f"{path.parent} is no folder that can be written to", 2)
+            raise record.Refused(f"{path.parent} is not a writable folder", 2)
     return found
 
 
 class Net(nn.Module):
-    """Two layers that look for shapes, two that decide: 28x28 pixels to ten log-probabilities."""
+    """Two convolutions and two linear layers: 28x28 pixels to ten log-probabilities."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ class Net(nn.Module):
         self.digits = nn.Linear(HIDDEN, 10)
 
     def forward(self, images: Any, left_on: Any = None) -> Any:
-        """`left_on` has a 1 for what of the hidden layer counts, and a 0 for what does not."""
+        """The log-probabilities. `left_on` has a 0 for each dropped value of the hidden layer."""
         x = F.max_pool2d(F.relu(self.edges(images)), 2)
         x = F.max_pool2d(F.relu(self.shapes(x)), 2)
         x = F.relu(self.hidden(x.flatten(1)))
@@ -128,7 +128,7 @@ class Net(nn.Module):
 
 
 class Images:
-    """The images and labels of one half of the data set, kept as they are in the file."""
+    """The images and labels of one half of the data set, in the file's format."""
 
     def __init__(self, folder: Path, train: bool, device: Any) -> None:
         found = datasets.MNIST(str(folder), train=train, download=True)
@@ -139,13 +139,13 @@ class Images:
         return len(self.labels)
 
     def batch(self, which: Any) -> tuple[Any, Any]:
-        """Images of these numbers, as the network wants them, and their labels."""
+        """The images with these numbers, normalized for the network, and their labels."""
         pixels = self.pixels[which].unsqueeze(1).float().div_(255)
         return pixels.sub_(MEAN).div_(DEVIATION), self.labels[which]
 
 
 def verify(folder: Path) -> None:
-    """Look whether the files of the data are whole. Raises Refused that names one that is not."""
+    """Check the data files against their digests. Raises Refused with the name of a damaged one."""
     sums = {}
     if (folder / "SHA256SUMS").exists():
         lines = (folder / "SHA256SUMS").read_text().splitlines()
@@ -170,7 +170,7 @@ def verify(folder: Path) -> None:
 def load(folder: Path, device: Any) -> tuple[str, Images, Images]:
     """The data's name, its training images and its test images.
 
-    Raises Refused when they are damaged, or neither there nor to be downloaded.
+    Raises Refused for damaged data, and if they are missing and cannot be downloaded.
     """
     raw = folder / "MNIST" / "raw"
     verify(raw)
@@ -178,32 +178,34 @@ def load(folder: Path, device: Any) -> tuple[str, Images, Images]:
         train, test = Images(folder, True, device), Images(folder, False, device)
     except (OSError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise record.Refused(f"no MNIST in {folder}, and none to be had: {reason}", 2) from error
+        raise record.Refused(
+            f"no MNIST in {folder}, and the download failed: {reason}", 2
+        ) from error
     named = raw / "NAME"
     name = named.read_text().strip() if named.exists() else "MNIST"
     return name, train, test
 
 
 class Team:
-    """Those who train one model together; alone, a team of one."""
+    """The workers that train one model together; a single process is a team of one."""
 
     def __init__(self) -> None:
         self.rank = int(os.environ.get("RANK", "0"))
         self.size = int(os.environ.get("WORLD_SIZE", "1"))
         if self.size > 1:
             wait_for(os.environ["MASTER_ADDR"])
-            # Debian's PyTorch has no libuv, by which workers would meet otherwise.
+            # Debian's PyTorch lacks libuv, which is the default for the rendezvous.
             os.environ.setdefault("USE_LIBUV", "0")
             distributed.init_process_group("gloo", timeout=PATIENCE)
 
     def share(self, items: Any) -> Any:
-        """Every so-many-th of a batch: this worker's part of it."""
+        """This worker's part of a batch."""
         return items[self.rank :: self.size]
 
     def add_up(self, parts: list[Any]) -> None:
-        """Put the sum over all workers in the place of each of these numbers.
+        """Replace each of these tensors by its sum over all workers.
 
-        All of them travel together, since every journey costs time, however short the message.
+        One message contains all of them, since every message takes time, however short.
         """
         if self.size == 1:
             return
@@ -214,7 +216,7 @@ class Team:
             part.copy_(total.view_as(part))
 
     def tell(self, item: Any) -> Any:
-        """What the first worker has, for all of them."""
+        """The first worker's item, sent to all workers."""
         if self.size == 1:
             return item
         box = [item]
@@ -222,16 +224,16 @@ class Team:
         return box[0]
 
     def leave(self) -> None:
-        """Say good-bye, so that nobody takes it for a failure."""
+        """Leave the team together, so that the other workers see no failure."""
         if self.size > 1:
             distributed.barrier()
             distributed.destroy_process_group()
 
 
 def wait_for(host: str) -> None:
-    """Wait until a name is known: the first worker's pod may be later than this one.
+    """Wait until a name resolves, since the first worker's pod may start later than this one.
 
-    Raises Refused when that takes too long.
+    Raises Refused after the time limit.
     """
     end = time.monotonic() + PATIENCE.total_seconds()
     while True:
@@ -240,12 +242,14 @@ def wait_for(host: str) -> None:
             return
         except OSError as error:
             if time.monotonic() > end:
-                raise record.Refused(f"nobody is called {host}: {error.strerror}") from error
+                raise record.Refused(
+                    f"the name {host} does not resolve: {error.strerror}"
+                ) from error
         time.sleep(0.5)
 
 
 class Training:
-    """One training: the model, what is known of it so far, and where both are kept."""
+    """One training: the model, its results so far, and their files."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
@@ -261,7 +265,7 @@ class Training:
         self.schedule = StepLR(self.optimizer, step_size=1, gamma=args.gamma)
         self.epochs: list[dict[str, Any]] = []
         self.steps: list[tuple[int, float]] = []
-        # Epochs that an earlier process did, and those that the checkpoint has.
+        # Epochs of earlier processes, and epochs in the checkpoint.
         self.resumed = self.saved = 0
         self.resume()
         self.ready = time.time()
@@ -304,10 +308,10 @@ class Training:
         self.team.leave()
 
     def train(self, epoch: int) -> tuple[float, int]:
-        """Train for one epoch; the mean loss, and the images seen.
+        """Train for one epoch; return the mean loss, and the number of images.
 
-        Chance depends on seed and epoch alone: who goes on from a checkpoint, and who trains with
-        others, sees the same images in the same order.
+        Random numbers depend only on seed and epoch. So a resumed training and a team use the same
+        images in the same order.
         """
         self.model.train()
         chance = torch.Generator().manual_seed(self.args.seed * 1_000_003 + epoch)
@@ -318,7 +322,7 @@ class Training:
             images, labels = self.train_set.batch(self.team.share(batch))
             self.optimizer.zero_grad()
             output = self.model(images, self.team.share(left_on).to(self.device))
-            # The mean over the whole batch, of which others may have the rest.
+            # The mean over the whole batch, whose other parts other workers may have.
             loss = F.nll_loss(output, labels, reduction="sum") / len(batch)
             loss.backward()
             mean = loss.detach()
@@ -335,7 +339,7 @@ class Training:
         return sum_of_losses / seen, seen
 
     def test(self) -> tuple[float, float]:
-        """Loss and accuracy (0 to 1) on images that were never trained on."""
+        """Loss and accuracy (0 to 1) on the test images."""
         self.model.eval()
         found = torch.zeros(3, dtype=torch.float64)
         batches = torch.arange(len(self.test_set)).split(self.args.test_batch_size)
@@ -351,16 +355,16 @@ class Training:
         return loss / tested, right / tested
 
     def say(self, text: str) -> None:
-        """A line, by one of the team."""
+        """Print a line, in the first worker only."""
         if self.team.rank == 0:
             self.progress.say(text)
 
     def fixed(self) -> dict[str, Any]:
-        """What a checkpoint must agree with to be gone on from."""
+        """The settings that must equal the checkpoint's to resume from it."""
         return {"data": self.name, **{name: getattr(self.args, name) for name in FIXED}}
 
     def keep(self, epoch: int) -> None:
-        """Write the checkpoint, if one was asked for. Raises Refused; the last one stays then."""
+        """Write the checkpoint if requested. Raises Refused and keeps the last one on failure."""
         if self.args.checkpoint and self.team.rank == 0:
             state = {
                 "fixed": self.fixed(),
@@ -375,7 +379,7 @@ class Training:
             self.saved = epoch
 
     def resume(self) -> None:
-        """Take over what the checkpoint has. Raises Refused for one of another training."""
+        """Load the checkpoint if there is one. Raises Refused for another training's one."""
         path = self.args.checkpoint
         if not path:
             return
@@ -385,12 +389,12 @@ class Training:
                 state = torch.load(path, map_location="cpu", weights_only=True)
                 made = state["fixed"]
             except Exception as error:
-                reason = f"{path} is no checkpoint of this program; delete it to begin anew"
+                reason = f"{path} is not a checkpoint of this program; delete it to start again"
                 raise record.Refused(reason, 2) from error
             if wrong := [name for name, value in self.fixed().items() if made[name] != value]:
                 then = ", ".join(f"{name} {made[name]}" for name in wrong)
                 raise record.Refused(
-                    f"{path} is of a training with {then}; delete it to begin anew", 2
+                    f"{path} is from a training with {then}; delete it to start again", 2
                 )
         state = self.team.tell(state)
         if state:
@@ -402,13 +406,13 @@ class Training:
             self.steps = [tuple(step) for step in state["steps"]]
 
     def save(self) -> None:
-        """Write the trained model beside the metrics, if it is to be kept. Raises Refused."""
+        """Write the trained model next to the metrics if requested. Raises Refused."""
         if self.args.save_model and self.team.rank == 0:
             folder = self.args.metrics.parent if self.args.metrics else Path()
             record.write(folder / "mnist_cnn.pt", packed(self.model.state_dict()))
 
     def note(self, complete: bool) -> None:
-        """Write the metrics, if they were asked for. Raises Refused."""
+        """Write the metrics if requested. Raises Refused."""
         if not self.args.metrics or self.team.rank:
             return
         document = {
@@ -442,7 +446,7 @@ class Training:
 
 
 def device(args: argparse.Namespace, team: Team) -> Any:
-    """What reckons: an accelerator where there is one, the processor for a team."""
+    """The computing device: an accelerator if there is one, but the processor for a team."""
     if args.no_accel or team.size > 1 or not torch.accelerator.is_available():
         return torch.device("cpu")
     return torch.accelerator.current_accelerator()
@@ -456,17 +460,17 @@ def packed(state: Any) -> bytes:
 
 
 def kept(training: Training | None) -> str:
-    """What a training that ends early leaves behind, as the end of a sentence."""
+    """What a training that stops early has saved, as the end of a sentence."""
     if training and training.saved:
         place = f"epoch {training.saved} is in {training.args.checkpoint}"
-        return f"the checkpoint of {place}: the same command goes on from it"
+        return f"the checkpoint of {place}; the same command resumes from it"
     if training and training.args.checkpoint:
-        return "nothing was kept: no epoch was over yet"
-    return "nothing was kept; --checkpoint FILE keeps every epoch"
+        return "nothing was saved, since no epoch was complete"
+    return "nothing was saved; --checkpoint FILE saves every epoch"
 
 
 def main(words: list[str]) -> int:
-    """Train; 0, or the exit code of what went wrong, which is told in one sentence."""
+    """Train; return 0, or the exit code of an error, which is reported in one sentence."""
     training = None
     try:
         training = Training(options(words))
@@ -489,7 +493,7 @@ def main(words: list[str]) -> int:
 
 if __name__ == "__main__":
     code = main(sys.argv[1:])
-    # Not by sys.exit: threads of a team that fell apart would be waited for.
+    # sys.exit would wait for the threads of a failed team.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -1,6 +1,6 @@
-"""What main.py notes beside the training: the clock, where it runs, how far it is, and its files.
+"""main.py's records next to the training: clock, environment, progress and files.
 
-Only Python's own library is used, so that the notes cost no time.
+The module uses only Python's standard library, so that its import takes little time.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from typing import Any
 
 PROC = Path("/proc")
 CGROUPS = Path("/sys/fs/cgroup")
-# Seconds between two looks of the bar.
+# Seconds between redraws of the progress bar.
 BLINK = 0.1
-# What ends a training -> its exit code, which is 128 and the signal's number.
+# A signal that stops a training -> its exit code, which is 128 plus the signal's number.
 STOPPED = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
 class Refused(Exception):
-    """The program cannot go on: one sentence for the user, and the exit code."""
+    """The program cannot continue: one sentence for the user, and the exit code."""
 
     def __init__(self, message: str, code: int = 1) -> None:
         super().__init__(message)
@@ -36,7 +36,7 @@ class Refused(Exception):
 
 
 class Stopped(BaseException):
-    """Somebody ended the training: Ctrl-C (SIGINT), or Docker and Kubernetes (SIGTERM)."""
+    """A signal stopped the training: SIGINT (Ctrl-C) or SIGTERM (Docker and Kubernetes)."""
 
     def __init__(self, sign: int) -> None:
         super().__init__(sign)
@@ -47,7 +47,7 @@ class Stopped(BaseException):
 def stop_on_signals() -> None:
     """Make SIGINT and SIGTERM raise Stopped, once.
 
-    The first process of a container is deaf to both unless it asks for them.
+    The first process of a container ignores both unless it handles them.
     """
 
     def stop(sign: int, _: FrameType | None) -> None:
@@ -61,7 +61,7 @@ def stop_on_signals() -> None:
 
 
 def told(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Tell what nobody has caught: a stop while PyTorch is still imported is no traceback."""
+    """Report an uncaught exception. A stop during the import of PyTorch prints no traceback."""
     if not isinstance(error, Stopped):
         sys.__excepthook__(kind, error, trace)
         return
@@ -70,24 +70,24 @@ def told(kind: type[BaseException], error: BaseException, trace: TracebackType |
 
 
 def process_start() -> float:
-    """When this process began, in unix seconds; the kernel counts in steps of 10 ms."""
-    # The name of the program stands in brackets and may have blanks in it.
+    """The start of this process in Unix seconds; the kernel counts in steps of 10 ms."""
+    # The program's name stands in brackets and may contain blanks.
     fields = (PROC / "self/stat").read_text().rpartition(")")[2].split()
     age = time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
     return time.time() - age
 
 
 def peak_memory() -> int:
-    """The most memory that this process ever had, in bytes."""
+    """The peak memory of this process in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A place to write beside `path`, which it becomes when all is well; else nothing is left.
+    """A temporary file next to `path`, which replaces it after a successful block.
 
-    So whoever is killed in the middle leaves the file that was there before. Raises Refused when
-    it cannot be written, a full volume for instance.
+    A killed process leaves the old file in place. Raises Refused if the file cannot be written, for
+    instance on a full volume.
     """
     aside = path.with_name(f".{path.name}.part")
     try:
@@ -103,18 +103,18 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all; raises like `written_whole`."""
+    """Write a file completely or not at all. Raises as `written_whole`."""
     with written_whole(path) as aside:
         aside.write_bytes(content)
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Write a JSON document whole or not at all; raises like `written_whole`."""
+    """Write a JSON document completely or not at all. Raises as `written_whole`."""
     write(path, json.dumps(document, indent=1).encode() + b"\n")
 
 
 def status(name: str) -> str:
-    """A line of /proc/self/status, such as Seccomp; empty where the kernel has no such line."""
+    """A value of /proc/self/status, such as Seccomp; empty if the kernel has no such line."""
     for line in (PROC / "self/status").read_text().splitlines():
         key, _, value = line.partition(":")
         if key == name:
@@ -123,7 +123,7 @@ def status(name: str) -> str:
 
 
 def mounts() -> list[tuple[str, str]]:
-    """Every mount as this process sees it, in order: place and kind of file system."""
+    """This process' mounts in order: mount point and type of file system."""
     found = []
     for line in (PROC / "self/mountinfo").read_text().splitlines():
         before, _, after = line.partition(" - ")
@@ -132,9 +132,9 @@ def mounts() -> list[tuple[str, str]]:
 
 
 def image_mount(found: list[tuple[str, str]]) -> tuple[str, str]:
-    """The kind of file system of /, and the kind that the image is mounted as.
+    """The type of the file system at /, and the type of the image's mount.
 
-    Apptainer mounts the SIF file somewhere and lays / over it: then a squashfs is in the list.
+    Apptainer mounts the SIF elsewhere and / on top of it. Then the list contains a squashfs.
     """
     root = [kind for place, kind in found if place == "/"]
     packed = [kind for _, kind in found if "squash" in kind]
@@ -143,16 +143,16 @@ def image_mount(found: list[tuple[str, str]]) -> tuple[str, str]:
 
 
 def cgroup_files(name: str, controller: str) -> Iterator[str]:
-    """The contents of a setting of our cgroup and those above it.
+    """The contents of a setting of this process' cgroup and its parents.
 
-    `controller` is the tree of cgroup v1 where it is; empty means v2.
+    `controller` is the setting's tree in cgroup v1; empty means v2.
     """
     for line in (PROC / "self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers.split(",") != [""] and controller not in controllers.split(","):
             continue
         top = CGROUPS / controller if controllers else CGROUPS
-        # In a container the path may be the host's, while the folder shows our part alone.
+        # In a container, the path may be the host's, while the folder is the container's part.
         for place in (top / path.lstrip("/"), *(top / path.lstrip("/")).parents, top):
             if top in (place, *place.parents):
                 with contextlib.suppress(OSError):
@@ -160,7 +160,7 @@ def cgroup_files(name: str, controller: str) -> Iterator[str]:
 
 
 def cpu_limit() -> float | None:
-    """How many cores the cgroup allows, None when it sets no limit."""
+    """The cgroup's limit in cores; None without a limit."""
     limits = []
     for quota, period in zip(
         cgroup_files("cpu.cfs_quota_us", "cpu"),
@@ -177,7 +177,7 @@ def cpu_limit() -> float | None:
 
 
 def memory_limit() -> int | None:
-    """How many bytes the cgroup allows, None when it sets no limit."""
+    """The cgroup's limit of memory in bytes; None without a limit."""
     files = (
         *cgroup_files("memory.limit_in_bytes", "memory"),
         *cgroup_files("memory.max", ""),
@@ -188,7 +188,7 @@ def memory_limit() -> int | None:
 
 
 def blas() -> str:
-    """The library that multiplies matrices: what is really loaded, not what was asked for."""
+    """The loaded library for matrix multiplication, which may differ from the configured one."""
     loaded = {
         Path(line.split()[-1]).name
         for line in (PROC / "self/maps").read_text().splitlines()
@@ -198,7 +198,7 @@ def blas() -> str:
 
 
 def surroundings(torch_version: str) -> dict[str, Any]:
-    """Where this process runs: all that can make it slower or faster, and who it is."""
+    """The environment of this process: its user, and what can make it slower or faster."""
     root, mount = image_mount(mounts())
     return {
         "kernel": platform.release(),
@@ -219,7 +219,7 @@ def surroundings(torch_version: str) -> dict[str, Any]:
 
 
 class Progress:
-    """How far the training is: a bar that is drawn anew on a terminal, plain lines elsewhere."""
+    """The progress of a training: a bar on a terminal, plain lines elsewhere."""
 
     def __init__(self, kind: str, epochs: int) -> None:
         self.bar = kind == "bar" or (kind == "auto" and on_terminal())
@@ -229,13 +229,13 @@ class Progress:
         self.seen = 0
 
     def say(self, text: str) -> None:
-        """One line that stays."""
+        """Print one permanent line."""
         print(f"\r\x1b[K{text}" if self.bar else text, flush=True)
 
     def step(self, epoch: int, seen: int, total: int, batch: int, loss: float, log: bool) -> None:
-        """Say after a batch how far an epoch is: `seen` of `total` images; `log` asks for a line.
+        """Show after a batch that `seen` of `total` images are trained; `log` requests a line.
 
-        Time left is of what is still to be trained, at the speed so far.
+        The time left is an estimate from the speed so far.
         """
         self.seen += batch
         now = time.monotonic()
@@ -254,10 +254,9 @@ class Progress:
 
 
 def on_terminal() -> bool:
-    """Whether somebody sees a bar.
+    """Whether the output is a terminal that can show a bar.
 
-    `docker run -it ... | tee FILE` gives a terminal that has no columns: what goes into a file
-    should be lines.
+    `docker run -it ... | tee FILE` gives a terminal without columns. A file should contain lines.
     """
     try:
         return sys.stdout.isatty() and os.get_terminal_size(sys.stdout.fileno()).columns > 0
