@@ -1,1 +1,1 @@
-"""What goes on in a lab: status, logs, the time line of a Deployment."""
+"""Observe a lab: its status, its logs, and the time line of a Deployment."""

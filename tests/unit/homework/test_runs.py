@@ -241,7 +241,7 @@ def test_processors_are_counted(cpus: str, expected: int) -> None:
     ("code", "reason", "output", "kind", "said"),
     [
         (1, "", "epoch 1\nerror: cannot write x: No space left", ResourceError, "No space left"),
-        (2, "", "\nerror: 'x' is no number\n", ConfigError, "code 2: 'x' is no number"),
+        (2, "", "\nerror: 'x' is not a number\n", ConfigError, "code 2: 'x' is not a number"),
         (137, "OOMKilled", "epoch 1", ResourceError, "memory limit"),
         (137, "", "", ResourceError, "it printed nothing"),
         (137, job.DELETED, "epoch 1", ResourceError, "was deleted"),
