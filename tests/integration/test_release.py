@@ -309,7 +309,8 @@ def test_another_source_is_told_before_it_is_taken(
     tools = Toolchain(ROOT, tmp_path / "cache", status, "auto", platform="linux-amd64")
     url = tools.items["etcd"].release[0].url
     assert tools.ensure(["etcd"])["etcd"].source == "modules"
-    told, made = story.getvalue().splitlines()
+    failed, told, made = story.getvalue().splitlines()
+    assert failed.startswith("  ✗ etcd ") and "from release" in failed
     assert told.startswith(f"  etcd: {url} cannot be used: the server answered 404")
     assert told.endswith("; the next source is modules")
     assert "etcd" in made and "built from Go modules" in made
