@@ -43,11 +43,13 @@ PYTHON: tuple[str, ...] = (
     "lab/cluster",
     "lab/exercises",
     "lab/lifecycle",
+    "lab/lint",
     "lab/machines",
     "lab/progress.py",
     "lab/toolchain/forecast.py",
     "tasks.py",
     "tests/unit/exercises",
+    "tests/unit/lint",
     "tests/unit/test_docs.py",
     "tests/unit/test_prose.py",
 )
