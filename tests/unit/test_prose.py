@@ -47,12 +47,13 @@ PYTHON: tuple[str, ...] = (
     "lab/lint",
     "lab/machines",
     "lab/progress.py",
-    "lab/toolchain/forecast.py",
+    "lab/toolchain",
     "tasks.py",
     "tests/unit/exercises",
     "tests/unit/host",
     "tests/unit/lint",
     "tests/unit/test_docs.py",
+    "tests/unit/toolchain",
     "tests/unit/test_prose.py",
 )
 SHELL: tuple[str, ...] = (
