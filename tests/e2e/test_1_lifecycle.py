@@ -118,8 +118,10 @@ def test_a_corrupted_tool_is_refused_and_made_again(invoke: Invoke) -> None:
     damaged.replace(tool)
     preview = invoke("exercise-preview", "pod")
     # Labs beside this one use it as well, and may have refused it first.
-    made_by_another = f"waiting: {tool.parent.name.rpartition('-')[0]} is being made already"
-    assert f"{tool} is not what was stored" in preview.err or made_by_another in preview.err
+    made_by_another = f"waiting: another task already makes {tool.parent.name.rpartition('-')[0]}"
+    assert (
+        f"{tool} has changed since it was stored" in preview.err or made_by_another in preview.err
+    )
     assert "myapp-pod" in preview.out
     assert tool.read_bytes() == whole
 

@@ -83,7 +83,7 @@ def test_a_manifest_is_read_as_it_was_written(folder: Path) -> None:
 def test_no_file_of_a_mirror_lies_outside(folder: Path, path: str) -> None:
     text = (folder / "manifest.toml").read_text().replace("images/node.tar", path)
     (folder / "manifest.toml").write_text(text)
-    with pytest.raises(ConfigError, match="is no file of a mirror"):
+    with pytest.raises(ConfigError, match="is not a file of a mirror"):
         mirror.read(str(folder), this_platform())
 
 
@@ -91,14 +91,14 @@ def test_no_file_of_a_mirror_lies_outside(folder: Path, path: str) -> None:
 def test_no_file_is_put_elsewhere(folder: Path, name: str) -> None:
     text = (folder / "manifest.toml").read_text().replace('"demo" = {', f'"{name}" = {{')
     (folder / "manifest.toml").write_text(text)
-    with pytest.raises(ConfigError, match="is no name of a file"):
+    with pytest.raises(ConfigError, match="is not a file name"):
         mirror.read(str(folder), this_platform())
 
 
 def test_another_way_of_packing_is_refused(folder: Path) -> None:
     text = (folder / "manifest.toml").read_text().replace('packed = "zstd"', 'packed = "arj"')
     (folder / "manifest.toml").write_text(text)
-    with pytest.raises(ConfigError, match="is no file of a mirror"):
+    with pytest.raises(ConfigError, match="is not a file of a mirror"):
         mirror.read(str(folder), this_platform())
 
 
@@ -252,7 +252,7 @@ def test_no_bundle_to_verify(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["[demo", "demo = 1", '[demo]\nversion = "1"\nlinux-amd64 = 2'])
 def test_a_torn_manifest(tmp_path: Path, text: str) -> None:
     (tmp_path / "manifest.toml").write_text(text)
-    with pytest.raises(ConfigError, match="is no manifest of a bundle"):
+    with pytest.raises(ConfigError, match="is not a manifest of a bundle"):
         bundle.verify(tmp_path, Status(io.StringIO()))
 
 
