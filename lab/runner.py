@@ -19,8 +19,8 @@ from pathlib import Path
 from lab import wait
 from lab.errors import CommandError, DeadlineExceeded, PrerequisiteError, tail
 
-# Variables that would change the behaviour of a tool: another passphrase, another format of
-# checkpoints, another Vagrantfile, the files of another Go, another encoding than UTF-8.
+# Variables that would change the behaviour of a tool. They set another passphrase, format of
+# checkpoints, Vagrantfile or Go, or another encoding than UTF-8.
 MISLEADING = {
     "PYTHONIOENCODING",
     "PULUMI_CONFIG_PASSPHRASE",
@@ -69,8 +69,8 @@ def run(
     get more. `ok` are the expected exit codes. `on_line` gets each line of both outputs at once. If
     it raises an error, `run` raises that error after the child's exit.
 
-    Raises CommandError for an unexpected exit code, PrerequisiteError for a missing program, and
-    DeadlineExceeded after the timeout, when the whole process group of the child has ended.
+    Raises CommandError for an unexpected exit code, and PrerequisiteError for a missing program.
+    After the timeout, ends the child's whole process group and raises DeadlineExceeded.
     """
     words = [str(word) for word in argv]
     longest = wait.limit(timeout)

@@ -117,7 +117,7 @@ def removed_api(given: Given) -> Iterator[Found]:
 
 @rule(
     ERROR,
-    "Kubernetes does not know this kind",
+    "An unknown kind",
     concept="apiVersion and kind together name the type of an object. Each kind is in one group, "
     "such as `apps`, and in the versions of the group that this Kubernetes serves.",
     fix="look up the pair with `kubectl api-resources`",
@@ -158,7 +158,7 @@ def unknown_kind(given: Given) -> Iterator[Found]:
 
 @rule(
     ERROR,
-    "A field that does not exist here",
+    "An unknown field",
     concept="Every kind has its own fields, each in its own place. The API server refuses an "
     "unknown field, or drops it with a warning. Either way the field has no effect.",
     fix="look up the fields with `kubectl explain`",
@@ -286,7 +286,7 @@ def wrong_type(given: Given) -> Iterator[Found]:
 
 @rule(
     ERROR,
-    "A field is missing",
+    "A missing field",
     concept="Some fields have no default. For example, Kubernetes cannot create an object without "
     "a name, or a pod without containers.",
     fix="add the field",

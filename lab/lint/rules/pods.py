@@ -94,7 +94,7 @@ def unpinned_image(given: Given) -> Iterator[Found]:
 
 @rule(
     WARNING,
-    "Nothing is requested",
+    "A container without requests",
     concept="The scheduler places a pod by the requests of its containers. A pod without requests "
     "may run on any node, and the kubelet evicts it first if the node runs out of memory. Requests "
     "of the pod itself count for all its containers.",

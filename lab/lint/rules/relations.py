@@ -157,7 +157,7 @@ def service_port(given: Given) -> Iterator[Found]:
 
 @rule(
     ERROR,
-    "A port's name that no container has",
+    "A port name that no container declares",
     concept="`targetPort` may be the name of a container's port. If no container has a port of "
     "that name, the Service has no endpoints.",
     fix="give the container's port that name, or write the number",
@@ -169,7 +169,7 @@ def service_port_name(given: Given) -> Iterator[Found]:
         if not target.isdigit() and target not in {name for _, name in ports}:
             known = ", ".join(sorted({f"`{name}`" for _, name in ports if name}))
             fix = f"the pods name {known}" if known else ""
-            message = f"{service.title} sends to port `{target}`, a name that no container has"
+            message = f"{service.title} sends to port `{target}`, a name that no container declares"
             yield Found(service.file, node.start, message, fix)
 
 

@@ -28,7 +28,7 @@ CONTROLS = {"\x85": "NEXT LINE"}
 
 @rule(
     ERROR,
-    "The file is refused",
+    "A file that exceeds a limit",
     concept="A manifest is a few pages of text. A file that is much larger, or that grows when its "
     "aliases are expanded, can crash the program that reads it. The API server has limits as well.",
     fix="split the file, or write its values without aliases",
@@ -40,7 +40,7 @@ def limit(given: Given) -> Iterator[Found]:
 
 @rule(
     ERROR,
-    "The file is not text",
+    "A file that is not text",
     concept="YAML is text in UTF-8. Programs, archives and text in another encoding are not YAML.",
     fix="save the file as UTF-8",
     bad="kind: Pod\x01\n",
@@ -64,10 +64,10 @@ def language_tag(given: Given) -> Iterator[Found]:
 
 @rule(
     ERROR,
-    "This is not YAML",
-    concept="YAML has few signs: a colon and a space between name and value, a dash before each "
-    "item of a list, and quotes around text that contains such signs. Lint cannot check the fields "
-    "before you correct this.",
+    "Invalid YAML",
+    concept="YAML has a colon and a space between name and value, and a dash before each item of a "
+    "list. Text that contains such signs needs quotes. Lint cannot check the fields before you "
+    "correct this.",
     fix="check this line and the line above it",
     bad="kind: Pod: mine\n",
     good='kind: "Pod: mine"\n',

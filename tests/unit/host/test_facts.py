@@ -49,8 +49,8 @@ def test_the_first_version_in_an_output(text: str | None, expected: str | None) 
     assert facts.parse_version(text) == expected
 
 
-# A host in 192.168.0.0/16 with a VPN. The VPN's networks have their own table (52), two halves of
-# the default route lead into it, and one route of type THROW returns to the main table.
+# A host in 192.168.0.0/16 with a VPN. The VPN's networks have their own table (52). Two halves of
+# the default route lead into the VPN. One route of type THROW returns to the main table.
 TRIE = """Id 52:
   |-- 192.168.58.0
      /24 link UNICAST
