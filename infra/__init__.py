@@ -4,5 +4,5 @@ import os
 
 
 def slowness() -> float:
-    """How many times slower than usual the lab's machines are, as `lab-env` tells; 1 where not."""
+    """How many times slower than usual the lab's machines are, from `lab-env`; 1 by default."""
     return float(os.environ.get("LAB_SLOWNESS", "1"))

@@ -1,4 +1,4 @@
-"""Pulumi's entry point: the stack's name picks the program."""
+"""Pulumi's entry point: the stack's name selects the program."""
 
 import importlib
 import os
@@ -16,7 +16,7 @@ from infra import slowness  # noqa: E402
 
 
 def programs() -> dict[str, str]:
-    """Stack name -> module of its program."""
+    """A mapping from stack names to the modules of their programs."""
     found = {"cluster": "infra.cluster.program"}
     for path in sorted(HERE.glob("workloads/*/program.py")):
         found[path.parent.name.replace("_", "-")] = f"infra.workloads.{path.parent.name}.program"
@@ -24,24 +24,24 @@ def programs() -> dict[str, str]:
 
 
 def deploy(stack: str) -> None:
-    """Run the program of a stack. Raises RunError for a name that has none."""
+    """Run the program of a stack. Raises RunError for a name without a program."""
     known = programs()
     if stack not in known:
-        raise pulumi.RunError(f"no program for stack `{stack}`; there are: {', '.join(known)}")
+        raise pulumi.RunError(f"no program for stack `{stack}`; choose one of {', '.join(known)}")
     importlib.import_module(known[stack]).deploy()
 
 
 def need_cluster() -> None:
-    """Raises RunError, in one sentence, when there is no cluster to deploy to.
+    """Raise RunError, in one sentence, if no cluster answers.
 
-    A refused connection is believed at once, on slow machines after minutes; whatever else is
-    said may be different a moment later.
+    A refused connection fails at once, but on slow machines only after the time limit. Other errors
+    may be temporary and are retried.
     """
     if not {"KUBECONFIG", "LAB_API_ADDRESS"} <= os.environ.keys():
-        raise pulumi.RunError('this shell means no lab; next: eval "$(invoke lab-env)"')
+        raise pulumi.RunError('this shell has no lab selected; next: eval "$(invoke lab-env)"')
     slow = slowness()
     question = ["kubectl", "get", "--raw", "/readyz", "--request-timeout", f"{5 * slow:.0f}s"]
-    # Where much goes on, etcd misses the two seconds that the API server gives it.
+    # On a busy machine etcd may miss the API server's limit of two seconds.
     deadline = time.monotonic() + 30 * slow
     while True:
         answer = subprocess.run(
@@ -60,8 +60,8 @@ def need_cluster() -> None:
 
 
 def reason(said: str) -> str:
-    """What of kubectl's complaint tells why: the failed checks of /readyz, or its last line."""
-    lines = said.strip().splitlines() or ["without a word"]
+    """The reason in kubectl's error output: the failed checks of /readyz, or the last line."""
+    lines = said.strip().splitlines() or ["no error message"]
     return ", ".join(line for line in lines if line.startswith("[-]")) or lines[-1]
 
 

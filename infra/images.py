@@ -1,6 +1,6 @@
-"""The images that exercises run: the lecture's names, at versions that every lab has."""
+"""The images of the exercises: the lecture's names, at versions that every lab has."""
 
 BUSYBOX = "busybox:1.37"
 NGINX = "nginx:1.26"
-# Made by `invoke mnist-up`.
+# Built by `invoke mnist-up`.
 MNIST = "registry.lab:5000/mnist"

@@ -14,7 +14,7 @@ SKIP_AWAIT = {"pulumi.com/skipAwait": "true"}
 
 
 def documents(path: Path, values: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The documents of a YAML file, with every @NAME@ replaced by its value."""
+    """The documents of a YAML file, after replacing every @NAME@ by its value."""
     text = path.read_text()
     for name, value in values.items():
         text = text.replace(f"@{name}@", value)
@@ -30,12 +30,12 @@ def token(document: Mapping[str, Any]) -> str:
 def deploy(
     path: Path, values: Mapping[str, str] | None = None, needs: Sequence[pulumi.Resource] = ()
 ) -> list[pulumi.Resource]:
-    """Register every document of a file: after `needs`, and its namespace before all others."""
+    """Register every document of a file after `needs`, and after its namespace."""
     first: list[pulumi.Resource] = list(needs)
     resources: list[pulumi.Resource] = []
     for document in documents(path, values or {}):
         metadata = document["metadata"]
-        # The lab waits for its add-ons itself, all at once; Pulumi would wait for each in turn.
+        # The lab waits for all add-ons at the same time; Pulumi would wait for one after the other.
         metadata["annotations"] = {**metadata.get("annotations", {}), **SKIP_AWAIT}
         name = "/".join(
             filter(None, (document["kind"], metadata.get("namespace"), metadata["name"]))

@@ -1,1 +1,1 @@
-"""The exercises: a folder each, with program, text, manifests and checks."""
+"""The exercises: one folder each, with program, text, manifests and checks."""

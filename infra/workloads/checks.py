@@ -1,4 +1,4 @@
-"""What checks are made of: a view of the live cluster, and waiting with a limit."""
+"""The parts of checks: a view of the live cluster, and waiting with a time limit."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from infra.workloads.api import CannotCheck, server
 
 T = TypeVar("T")
 Object = dict[str, Any]
-# GET an address from the host: status code and body; code 0 and the reason when nobody answers.
+# GET an address from the host: status code and body; code 0 and the reason without an answer.
 Fetch = Callable[[str], tuple[int, str]]
-# Who writes endpoints by the Service's selector, as their label says; others write by hand.
+# The label of endpoints that a controller made from the Service's selector.
 ENDPOINTS_BY_SELECTOR = "endpointslice-controller.k8s.io"
 MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 REVISION = "deployment.kubernetes.io/revision"
-# In bytes.
+# The limit of a log in bytes.
 MOST_OF_A_LOG = 100_000
 UNREACHABLE = ("was refused", "Unable to connect", "i/o timeout", "no such host", "TLS handshake")
 
@@ -37,7 +37,10 @@ class Cluster:
         self.namespace = namespace
 
     def kubectl(self, *words: str, stdin: str = "", timeout: float = 20) -> tuple[int, str]:
-        """Exit code and output (both streams) of one kubectl call; of the namespace, by default."""
+        """Exit code and output (both streams) of a kubectl command in the namespace.
+
+        `timeout` is in seconds. Raises CannotCheck without kubectl or without a cluster.
+        """
         try:
             done = subprocess.run(
                 ["kubectl", "--namespace", self.namespace, *words],
@@ -54,18 +57,18 @@ class Cluster:
         return done.returncode, output
 
     def look(self, words: str) -> str:
-        """The line of a message that says which command shows more."""
-        # What stands behind `--` is for the program in the pod.
+        """The last line of a message: the command that shows more."""
+        # Words after `--` are the command in the pod.
         command, dashes, inside = words.partition(" -- ")
         return f"look: kubectl {command} -n {self.namespace}{dashes}{inside}"
 
     def read(self, kind: str, name: str = "", selector: str = "") -> tuple[int, Any]:
-        """HTTP status and document of one object, or of all of a kind; as `Api.read` raises."""
+        """HTTP status and document of one object, or of all of a kind. Raises as `Api.read`."""
         api = server()
         return api.read(api.path(kind, self.namespace, name, selector))
 
     def get(self, kind: str, name: str) -> Object:
-        """One object; fails the check when it does not exist."""
+        """One object. Fails the check if it does not exist."""
         if found := self.find(kind, name):
             return found
         pytest.fail(
@@ -75,7 +78,7 @@ class Cluster:
         )
 
     def find(self, kind: str, name: str) -> Object | None:
-        """One object, or None where there is none of this name."""
+        """One object, or None if there is none of this name."""
         status, answer = self.read(kind, name)
         if status == http.HTTPStatus.NOT_FOUND:
             return None
@@ -85,7 +88,7 @@ class Cluster:
         return found
 
     def list(self, kind: str, selector: str = "") -> list[Object]:
-        """All objects of a kind, those being deleted left out."""
+        """All objects of a kind, without those being deleted."""
         status, answer = self.read(kind, selector=selector)
         if status != http.HTTPStatus.OK:
             raise CannotCheck(str(answer["message"]))
@@ -93,9 +96,11 @@ class Cluster:
         return [item for item in items if "deletionTimestamp" not in item["metadata"]]
 
     def logs(self, pod: str, container: str = "", lines: int = 0, since: str = "") -> str:
-        """What a pod's container (the first, by default) printed: at most 100 kB of it, its last
-        `lines` where their number is given, nothing where it never ran. `since` is a time as the
-        API writes it, in UTC: what was printed before is left out."""
+        """The log of a pod's container, by default of the first; empty if it never ran.
+
+        It has at most 100 kB, and the last `lines` if their number is given. `since` is a UTC time
+        in the API's format, which leaves out earlier lines.
+        """
         container = container or self.first_container(pod)
         if not container:
             return ""
@@ -107,10 +112,11 @@ class Cluster:
         return text if status == http.HTTPStatus.OK else ""
 
     def delete(self, kind: str, name: str, now: bool = False) -> None:
-        """Have an object deleted, at once (`now`) or with the notice that it asks for.
+        """Delete an object, at once (`now`) or with its grace period.
 
-        It may be gone already. Does not wait for its end, and with `now` the API server forgets it
-        before its kubelet has ended it. Raises CannotCheck when the cluster refuses.
+        A missing object is no error. The call does not wait for the object's end. With `now`, the
+        API server removes a pod before the kubelet has stopped it. Raises CannotCheck if the API
+        server rejects the request.
         """
         api = server()
         wishes: Object = {"propagationPolicy": "Background"}
@@ -121,29 +127,29 @@ class Cluster:
             raise CannotCheck(str(answer["message"]))
 
     def create(self, kind: str, item: Object) -> None:
-        """Have an object made. Raises CannotCheck when the cluster refuses."""
+        """Create an object. Raises CannotCheck if the API server rejects it."""
         api = server()
         status, answer = api.read(api.path(kind, self.namespace), "POST", item)
         if status >= http.HTTPStatus.BAD_REQUEST:
             raise CannotCheck(str(answer["message"]))
 
     def run_in(self, pod: str, *command: str, container: str = "") -> tuple[int, str]:
-        """Run a command in a pod's container, the first by default; exit code and output."""
+        """Run a command in a pod's container, by default the first; return exit code and output."""
         container = container or self.first_container(pod)
         if not container:
             return 1, f"there is no pod `{pod}`"
         return server().execute(self.namespace, pod, container, command)
 
     def first_container(self, pod: str) -> str:
-        """Its name; empty where there is no such pod."""
+        """The name of a pod's first container; empty without such a pod."""
         found = self.find("pod", pod)
         return str(found["spec"]["containers"][0]["name"]) if found else ""
 
     def expect_image(self, pod: Object, image: str) -> None:
-        """Fail the check unless a pod's first container runs this image, e.g. `busybox`: it is the
-        one that is asked and listened to, whatever runs beside it.
+        """Fail the check unless a pod's first container runs this image, e.g. `busybox`.
 
-        The name is the one by which the node's runtime knows what really runs.
+        Checks use the first container, and others may run next to it. The node's runtime reports
+        the image's name, which may differ from the pod's spec.
         """
         name = pod["metadata"]["name"]
         first = pod["spec"]["containers"][0]["name"]
@@ -157,16 +163,18 @@ class Cluster:
         if seen != image:
             pytest.fail(
                 f"expected the image `{image}` in container `{first}` of pod `{name}`, "
-                f"saw {seen or 'nothing that runs'}\n"
+                f"saw {seen or 'no running container'}\n"
                 f"{self.look(f'describe pod {name}')}",
                 pytrace=False,
             )
 
 
 def short(image: str) -> str:
-    """An image's name as in the lecture: without Docker Hub's host, tag and digest, and without
-    the folder of an official image, which other registries have a copy of as `docker/library`; to
-    the lab's own everybody can push."""
+    """An image's name as in the lecture, without Docker Hub's host, tag and digest.
+
+    The folder of official images is removed, too. Other registries mirror it as `docker/library`.
+    In the lab's own registry that folder stays, since every student can push to it.
+    """
     folder, slash, last = image.partition("@")[0].removeprefix("docker.io/").rpartition("/")
     host, _, place = folder.partition("/")
     if folder == "library" or (place == "docker/library" and not host.startswith("registry.lab")):
@@ -175,28 +183,32 @@ def short(image: str) -> str:
 
 
 def text_of(cluster: Cluster, secret: Object, key: str) -> str:
-    """What a Secret has under a key, without space around it; fails the check where that is no
-    text: who writes text under `data` gets other bytes, because that is base64."""
+    """A Secret's text under a key, without space around it.
+
+    Fails the check for other bytes. They appear if a student writes text under `data`, which takes
+    base64.
+    """
     found = base64.b64decode(secret.get("data", {}).get(key, ""))
     try:
         return found.decode().strip()
     except UnicodeDecodeError:
         name = secret["metadata"]["name"]
         pytest.fail(
-            f"expected text under `{key}` in the Secret `{name}`, saw bytes that are none: `data` "
-            f"takes base64, `stringData` takes text\n{cluster.look(f'get secret {name} -o yaml')}",
+            f"expected text under `{key}` in the Secret `{name}`, saw bytes that are not text "
+            "(`data` takes base64, `stringData` takes text)\n"
+            f"{cluster.look(f'get secret {name} -o yaml')}",
             pytrace=False,
         )
 
 
 def mounts_of(container: Object) -> dict[str, str]:
-    """Path in a container, without a slash at its end -> the volume that is mounted there."""
+    """A mapping from a container's mount paths, without a final slash, to their volumes."""
     mounts = container.get("volumeMounts", [])
     return {mount["mountPath"].rstrip("/"): mount["name"] for mount in mounts}
 
 
 def sources_of(volume: Object) -> set[tuple[str, str]]:
-    """The ConfigMaps and Secrets that a volume shows: `configMap` or `secret`, and the name."""
+    """The ConfigMaps and Secrets in a volume: `configMap` or `secret`, and the name."""
     found = {
         (kind, source[kind].get("name") or source[kind].get("secretName"))
         for source in (volume, *volume.get("projected", {}).get("sources", []))
@@ -207,19 +219,19 @@ def sources_of(volume: Object) -> set[tuple[str, str]]:
 
 
 def owned_by(item: Object, owner: Object) -> bool:
-    """Whether an object was made by another one, and is kept by it."""
+    """Whether `owner` is the controller of an object."""
     wanted = owner["metadata"]["uid"]
     owners = item["metadata"].get("ownerReferences") or []
     return any(one["uid"] == wanted and one.get("controller") for one in owners)
 
 
 def ready_pods(cluster: Cluster, kind: str, name: str) -> list[Object]:
-    """The Ready ones of `kept_pods`."""
+    """The Ready pods of a controller, as in `kept_pods`."""
     return [pod for pod in kept_pods(cluster, kind, name) if ready(pod)]
 
 
 def kept_pods(cluster: Cluster, kind: str, name: str) -> list[Object]:
-    """The pods that a controller keeps, a Deployment through its ReplicaSets."""
+    """The pods of a controller. A Deployment owns them through its ReplicaSets."""
     owner = cluster.get(kind, name)
     keepers = replicasets_of(cluster, owner) if kind == "deployment" else [owner]
     pods = cluster.list("pods")
@@ -227,7 +239,7 @@ def kept_pods(cluster: Cluster, kind: str, name: str) -> list[Object]:
 
 
 def replicasets_of(cluster: Cluster, deployment: Object) -> list[Object]:
-    """The ReplicaSets that a Deployment keeps, of every revision."""
+    """The ReplicaSets of a Deployment, of every revision."""
     return [item for item in cluster.list("replicasets") if owned_by(item, deployment)]
 
 
@@ -238,7 +250,7 @@ def successor(cluster: Cluster, deployment: str, old: str) -> str | None:
 
 
 def present_replicaset(cluster: Cluster, name: str) -> Object | None:
-    """The ReplicaSet of a Deployment's present revision."""
+    """The ReplicaSet of a Deployment's current revision; None if there is none yet."""
     deployment = cluster.get("deployment", name)
     revision = deployment["metadata"].get("annotations", {}).get(REVISION)
     for item in replicasets_of(cluster, deployment):
@@ -248,10 +260,10 @@ def present_replicaset(cluster: Cluster, name: str) -> Object | None:
 
 
 def ports_of(service: Object, containers: Iterable[Object]) -> list[tuple[int, int]]:
-    """Port and target of each port of a Service's spec.
+    """Port and target port of each port of a Service's spec.
 
-    A target may be the name of a port of these containers, 0 where none has it; left out, it is the
-    port itself.
+    A target may be the name of a container's port, and is 0 if no container has that name. The
+    default of a target is the port itself.
     """
     named = {
         port["name"]: port["containerPort"]
@@ -267,8 +279,11 @@ def ports_of(service: Object, containers: Iterable[Object]) -> list[tuple[int, i
 
 
 def selected(cluster: Cluster, service: str, pods: Iterable[Object]) -> bool:
-    """Whether a Service's ready endpoints are these pods, found by its selector and not written
-    down; what is written down need not say that it is ready."""
+    """Whether a Service's ready endpoints are these pods, found by its selector.
+
+    Endpoints that a student wrote by hand do not count. They may lack the condition `ready`, which
+    means that they are ready.
+    """
     found = {
         (address, piece["metadata"].get("labels", {}).get(MANAGED_BY))
         for piece in slices_of(cluster, service)
@@ -285,7 +300,7 @@ def slices_of(cluster: Cluster, service: str) -> list[Object]:
 
 
 def endpoints_of(cluster: Cluster, service: str) -> dict[str, Object]:
-    """The addresses behind a Service, each with its conditions."""
+    """A mapping from the addresses of a Service's endpoints to their conditions."""
     return {
         address: endpoint.get("conditions", {})
         for piece in slices_of(cluster, service)
@@ -295,14 +310,17 @@ def endpoints_of(cluster: Cluster, service: str) -> dict[str, Object]:
 
 
 def events_of(cluster: Cluster, uid: str) -> list[Object]:
-    """The events of one object; another one may have had the same name."""
+    """The events of one object by its uid, since an older object may have had the same name."""
     return [one for one in cluster.list("events") if one["involvedObject"].get("uid") == uid]
 
 
 @contextmanager
 def made_for_a_moment(cluster: Cluster, pod: Object) -> Iterator[str]:
-    """The name of a pod that is there while the block lasts, in place of one left by a check that
-    was cut off. Raises CannotCheck when it cannot be made."""
+    """Create a pod while the block runs; return its name.
+
+    A pod of this name from an interrupted check is removed first. Raises CannotCheck if the API
+    server rejects the pod.
+    """
     name: str = pod["metadata"]["name"]
     gone(cluster, "pod", name)
     cluster.create("pod", pod)
@@ -313,19 +331,19 @@ def made_for_a_moment(cluster: Cluster, pod: Object) -> Iterator[str]:
 
 
 def gone(cluster: Cluster, kind: str, name: str) -> None:
-    """Take an object away that a check left behind, and wait for its end."""
+    """Remove an object that an interrupted check left behind, and wait for its end."""
     if cluster.find(kind, name):
         cluster.delete(kind, name, now=True)
         eventually(lambda: cluster.find(kind, name) is None)
 
 
 def answer_of(machine: Any, command: str) -> str:
-    """What a command prints on a machine."""
+    """The output of a command on a machine."""
     return str(machine.run(command).stdout)
 
 
 def paths_of(ingress: Object) -> dict[str, str | None]:
-    """URL path, without a slash at its end -> the Service that an Ingress sends it to."""
+    """A mapping from an Ingress's URL paths, without a final slash, to their Services."""
     return {
         path.get("path", "").rstrip("/"): path["backend"].get("service", {}).get("name")
         for rule in ingress["spec"].get("rules", [])
@@ -342,16 +360,16 @@ def ready(pod: Object) -> bool:
 def patience() -> float:
     """How many times longer than usual checks wait.
 
-    By itself as much as the lab's machines are slower; LAB_PATIENCE overrides that, to make it
-    shorter where many wrong answers are tried.
+    The default is the slowness of the lab's machines. LAB_PATIENCE overrides it, so that tests with
+    many wrong answers take less time.
     """
     return float(os.environ.get("LAB_PATIENCE", slowness()))
 
 
 def eventually(probe: Callable[[], T | None], seconds: float = 20) -> T | None:
-    """The first answer of `probe` that is true, or its last one when the time is over.
+    """The first true answer of `probe`, or its last answer after the time limit.
 
-    The pause between two looks grows from 0.1 to 0.5 s.
+    The pause between two calls grows from 0.1 to 0.5 s.
     """
     deadline = time.monotonic() + seconds * patience()
     pause = 0.1
@@ -364,7 +382,7 @@ def eventually(probe: Callable[[], T | None], seconds: float = 20) -> T | None:
 
 
 def lasts(probe: Callable[[], Any], seconds: float = 2) -> bool:
-    """Whether `probe` is true at every look for so long: what starts and ends again is not."""
+    """Whether `probe` is true at every call for this many seconds."""
     deadline = time.monotonic() + seconds
     while probe():
         if time.monotonic() > deadline:
@@ -374,6 +392,6 @@ def lasts(probe: Callable[[], Any], seconds: float = 2) -> bool:
 
 
 def answering(fetch: Fetch, url: str) -> tuple[int, str] | None:
-    """The answer from an address when it is a good one."""
+    """The answer from an address if its status is 200, else None."""
     found = fetch(url)
     return found if found[0] == 200 else None

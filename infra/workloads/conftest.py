@@ -1,8 +1,8 @@
 """Fixtures of the checks: the cluster's live state, the machines, and the host's own view.
 
-Everything comes from the environment that `invoke lab-env` prints, so the checks of one exercise
-also run by hand with plain pytest. A check that cannot run (no API server, no kubectl) is an error
-raised by a fixture or by CannotCheck, never a lost point.
+The settings come from the environment that `invoke lab-env` prints. So plain pytest also runs the
+checks of one exercise. A check that cannot run, e.g. without an API server or kubectl, is an error
+from a fixture or from CannotCheck. It costs no points.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from infra.workloads.checks import Cluster, Fetch, eventually
 
 @pytest.fixture(scope="session")
 def api() -> None:
-    """An error when the cluster that KUBECONFIG names does not answer."""
-    # Not /readyz: where much goes on, that says for a moment that etcd is too slow.
+    """Raise CannotCheck if the cluster that KUBECONFIG names does not answer."""
+    # Not /readyz, which on a busy machine sometimes reports that etcd is too slow.
     status, body = server().ask("/version")
     if status != http.HTTPStatus.OK:
         raise CannotCheck(f"the cluster does not answer: {body.strip()}")
@@ -34,26 +34,29 @@ def api() -> None:
 
 @pytest.fixture(scope="module")
 def cluster(api: None, request: pytest.FixtureRequest) -> Cluster:
-    """The exercise's namespace: named like the exercise, or what LAB_NAMESPACE says."""
+    """The exercise's namespace. LAB_NAMESPACE overrides its name."""
     exercise = request.path.parent.name.replace("_", "-")
     return Cluster(os.environ.get("LAB_NAMESPACE") or exercise)
 
 
 @pytest.fixture(scope="session")
 def machines() -> list[Any]:
-    """testinfra hosts of the lab's machines, the control plane first, over the lab's ssh-config."""
+    """testinfra hosts of the lab's machines by the lab's SSH configuration, control plane first."""
     names = [name for name in os.environ.get("LAB_MACHINES", "").split(",") if name]
     if not names:
-        raise CannotCheck("LAB_MACHINES is not set: run `invoke check`, or use `invoke lab-env`")
+        raise CannotCheck(
+            'LAB_MACHINES is not set: run `invoke check`, or first `eval "$(invoke lab-env)"`'
+        )
     config = os.environ["LAB_SSH_CONFIG"]
     return [testinfra.get_host(f"paramiko://{name}", ssh_config=config) for name in names]
 
 
 @pytest.fixture(scope="session")
 def fetch() -> Fetch:
-    """GET from the host itself, past any proxy.
+    """GET from the host itself, without a proxy.
 
-    With LAB_NAMESPACE the site of that name is meant: several namespaces share one Ingress.
+    With LAB_NAMESPACE, requests are for the site of that name, since several namespaces share one
+    Ingress.
     """
     namespace = os.environ.get("LAB_NAMESPACE")
     headers = {"Host": f"{namespace}.localhost"} if namespace else {}
@@ -68,7 +71,7 @@ def fetch() -> Fetch:
             return error.code, ""
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
-            # A backend that is away is Traefik's to tell; this is Traefik itself, or its port.
+            # Traefik answers for a missing backend. Here Traefik itself or its port is unreachable.
             if isinstance(reason, ConnectionError) and url.startswith(f"{way_in}/"):
                 raise CannotCheck(
                     f"the lab's Ingress does not answer at {way_in}: {error}"
@@ -80,10 +83,12 @@ def fetch() -> Fetch:
 
 @pytest.fixture(scope="session")
 def http_address(fetch: Fetch) -> str:
-    """Where the host reaches the cluster's Ingress, which may have to start yet."""
+    """The host's address of the cluster's Ingress. Waits until it answers."""
     port = os.environ.get("LAB_HTTP_PORT")
     if not port:
-        raise CannotCheck("LAB_HTTP_PORT is not set: run `invoke check`, or use `invoke lab-env`")
+        raise CannotCheck(
+            'LAB_HTTP_PORT is not set: run `invoke check`, or first `eval "$(invoke lab-env)"`'
+        )
     address = f"http://127.0.0.1:{port}"
 
     def answers() -> bool:
@@ -101,7 +106,7 @@ def http_address(fetch: Fetch) -> str:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Note with every report what the grader needs: points, title, status and message."""
+    """Add the grader's data to every report: points, title, hints, status and message."""
     report = yield
     if report.when == "call" or report.failed:
         marker = item.get_closest_marker("points")
@@ -120,7 +125,7 @@ def pytest_runtest_makereport(
 
 
 def title(item: pytest.Item) -> str:
-    """The first line of a check's text, with its parameters."""
+    """The first line of a check's docstring, with its parameters."""
     text = (getattr(item, "function", None).__doc__ or item.name).strip().splitlines()[0]
     parameters = item.name.partition("[")[2].rstrip("]")
     return f"{text} ({parameters})" if parameters else text

@@ -1,1 +1,1 @@
-"""What is broken on purpose: components stopped, networks cut."""
+"""Deliberate faults: stopped components and cut networks."""

@@ -1,7 +1,7 @@
-"""The bench on which experiments are made: a namespace, the machines, and what was found.
+"""The bench for experiments: a namespace, the machines, and the findings.
 
-Whatever happens to this process, the machine puts back what was taken away: `vagrant/experiment.sh`
-arms a dead man's switch before it stops anything, and the bench holds it while it lives.
+A machine restores a stopped component even if this process is killed. `vagrant/experiment.sh` arms
+a dead man's switch before it stops anything, and the bench resets it until the experiment ends.
 """
 
 from __future__ import annotations
@@ -25,15 +25,18 @@ from lab.parallel import each
 
 NAMESPACE = "machinery-experiment"
 SCRIPT = "/usr/local/lib/lab/experiment.sh"
-# Seconds after which a machine puts back what nobody holds any more, and how often it is held.
+# Seconds without a reset after which a machine restores the component, and between two resets.
 SWITCH = 20
 HOLD = 3
 
 
 @dataclass(frozen=True)
 class Part:
-    """A component that can be stopped alone: where its health is asked for on its machine, whether
-    that machine is a worker, and in words how it is stopped."""
+    """A component that can be stopped alone.
+
+    `health` is the address of its health check on its machine, `worker` whether that machine is a
+    worker. `how` describes how it is stopped.
+    """
 
     program: str
     health: str
@@ -43,7 +46,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was expected, what was seen, and after how many seconds."""
+    """An expectation, what was seen, and after how many seconds."""
 
     expected: str
     seen: str
@@ -52,7 +55,7 @@ class Finding:
 
 
 class Bench:
-    """Where an experiment is made: a namespace, the machines, and the list of what was found."""
+    """The place of an experiment: a namespace, the machines, and the list of findings."""
 
     def __init__(self, opened: Opened, status: Status, part: Part, machine: Machine) -> None:
         self.lab = opened.lab
@@ -65,24 +68,24 @@ class Bench:
         self._slipped = ""
 
     def close(self) -> None:
-        """End the connections."""
+        """Close the connections."""
         for remote in self._remotes.values():
             remote.close()
 
     # The cluster.
 
     def kubectl(self, *words: str, timeout: float = 15) -> str:
-        """kubectl in the experiment's namespace."""
+        """Run kubectl in the experiment's namespace; `timeout` is in seconds."""
         place = ("--namespace", NAMESPACE)
         return self.cluster.kubectl(*place, *words, timeout=timeout)
 
     def get(self, *words: str) -> list[Object]:
-        """Objects of the experiment's namespace, those being deleted left out."""
+        """Objects of the experiment's namespace, without those being deleted."""
         found = self.cluster.get("--namespace", NAMESPACE, *words)
         return [item for item in found if "deletionTimestamp" not in item["metadata"]]
 
     def one(self, kind: str, name: str) -> Object:
-        """One object. Raises CommandError where it is not there."""
+        """One object. Raises CommandError if it does not exist."""
         return self.get(kind, name)[0]
 
     def pods(self) -> list[Object]:
@@ -90,11 +93,11 @@ class Bench:
         return self.get("pods", "--selector", "app=web")
 
     def apply(self, *objects: Object) -> None:
-        """Make objects."""
+        """Apply objects."""
         self.cluster.apply(objects, NAMESPACE)
 
     def prepare(self, replicas: int, node: str = "") -> None:
-        """The namespace, new, and `web` in it, ready."""
+        """Create the namespace again, deploy `web`, and wait until it is ready."""
         with self._status.step(f"namespace {NAMESPACE}, with a Deployment and a Service"):
             self.clear(wait_for_it=True)
             self.cluster.create_namespace(NAMESPACE)
@@ -106,27 +109,27 @@ class Bench:
             )
 
     def clear(self, *, wait_for_it: bool = False) -> None:
-        """Take the namespace away."""
+        """Remove the namespace."""
         self.cluster.remove_namespace(NAMESPACE, wait=wait_for_it)
 
     # The machines.
 
     def run(self, machine: str, *argv: str) -> str:
-        """What a command prints on a machine, whatever code it ends with."""
+        """The output of a command on a machine, with any exit code."""
         return self._remotes[machine].run(argv, sudo=True, ok=range(256), timeout=30)
 
     def fetched(self, machine: str, address: str) -> str | None:
-        """What answers at an address, seen from a machine; None when nobody does."""
+        """The answer to a request from a machine to an address; None without an answer."""
         answer = self.run(machine, "curl", "-s", "--max-time", "2", f"http://{address}").strip()
         return f"`{answer}` answers" if answer else None
 
     def healthy(self) -> str | None:
-        """Whether the component says that it is well."""
+        """Words if the component's health check succeeds, else None."""
         code = self._health()
         return "it answers" if code == "200" else None
 
     def silent(self) -> str | None:
-        """Whether the component does not answer any more."""
+        """Words if the component does not answer, else None."""
         return "no answer" if self._health() == "000" else None
 
     def _health(self) -> str:
@@ -134,20 +137,20 @@ class Bench:
         return self.run(self.machine.name, "curl", *words, self.part.health)
 
     def put_back(self) -> None:
-        """Put back what an experiment that was cut off has left on any machine."""
+        """Restore components that an interrupted experiment left stopped on any machine."""
         path = self.lab.root / "vagrant" / "experiment.sh"
         each(self._remotes.values(), lambda remote: remote.script(path, "back"))
 
     @contextmanager
     def away(self, what: str) -> Iterator[None]:
-        """The component is away while the block runs, and put back after it whatever happens.
+        """Stop the component while the block runs; restore it afterwards, also after an error.
 
-        `what` is the script's name for it. That it does not answer, and that it does again, are
-        found by the way.
+        `what` is the script's name for it. Two findings record that it does not answer, and that it
+        answers again.
         """
         remote, program = self._remotes[self.machine.name], self.part.program
         self._status.say(f"stop {program} on {self.machine.name}: {self.part.how}")
-        self._status.say(f"the machine puts it back itself {SWITCH} s after nobody holds it")
+        self._status.say(f"if this task is killed, the machine restores it after {SWITCH} s")
         over = threading.Event()
         try:
             begin = time.monotonic()
@@ -160,14 +163,14 @@ class Bench:
         finally:
             over.set()
             begin = time.monotonic()
-            with self._status.step(f"put {program} back"):
+            with self._status.step(f"restore {program}"):
                 remote.run([SCRIPT, "back"], sudo=True)
         self.see(f"{program} answers again", self.healthy, 90, begin)
 
     def _hold(self, over: threading.Event) -> None:
-        """Tell the machine again and again that somebody is still there.
+        """Reset the machine's switch regularly until `over` is set.
 
-        On a connection of its own: whatever the experiment waits for, it does not let go.
+        A separate connection does this, so that the experiment can wait for other commands.
         """
         remote = Remote(self.machine.name, ssh_config(self.lab))
         while not over.wait(HOLD):
@@ -179,12 +182,12 @@ class Bench:
                 break
         remote.close()
 
-    # What is found.
+    # Findings.
 
     def see(
         self, expected: str, probe: Callable[[], str | None], within: float, begin: float = 0
     ) -> None:
-        """Find that something comes to be within so many seconds, counted from `begin` or now."""
+        """Record whether `probe` succeeds within this many seconds from `begin` or now."""
         begin = begin or time.monotonic()
         try:
             seen, right = wait.until(probe, what=expected, timeout=within, interval=0.2), True
@@ -193,7 +196,7 @@ class Bench:
         self._find(Finding(expected, seen, time.monotonic() - begin, right))
 
     def stays(self, expected: str, probe: Callable[[], str | None], seconds: float) -> None:
-        """Find that something is so, and goes on to be so for so many seconds."""
+        """Record whether `probe` succeeds at once and for this many seconds."""
         begin = time.monotonic()
         last = ""
 
@@ -214,6 +217,6 @@ class Bench:
         self._status.say(f"{mark} {finding.expected}: {finding.seen}  {finding.seconds:.1f} s")
 
     def settle(self) -> None:
-        """Wait until the cluster is as healthy as before."""
+        """Wait until the component and the cluster are healthy."""
         wait.until(self.healthy, what=f"an answer of {self.part.program}", timeout=120)
         health.wait_ready(self.lab, self.cluster)

@@ -1,4 +1,4 @@
-"""Experiments: one component of Kubernetes is stopped, and what goes on without it is looked at."""
+"""Experiments: stop one component of Kubernetes, and observe what works without it."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ PARTS: Mapping[str, Part] = {
         "kube-proxy",
         "http://127.0.0.1:10256/healthz",
         True,
-        "its process is frozen (SIGSTOP), and killed (SIGKILL) in the end",
+        "its process is frozen (SIGSTOP), and killed (SIGKILL) at the end",
     ),
 }
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an experiment has shown."""
+    """The result of an experiment."""
 
     name: str
     part: Part
@@ -53,7 +53,7 @@ class Outcome:
 
     @property
     def right(self) -> bool:
-        """Whether everything that was expected was seen."""
+        """Whether every expectation was met."""
         return all(finding.right for finding in self.findings)
 
     def data(self) -> dict[str, Any]:
@@ -70,7 +70,7 @@ class Outcome:
         }
 
     def text(self) -> str:
-        """The outcome for people: a row for everything that was expected."""
+        """The outcome for a terminal: a row for every expectation."""
         rows = [
             ("✓" if one.right else "✗", one.expected, one.seen, f"{one.seconds:.1f}")
             for one in self.findings
@@ -83,117 +83,117 @@ class Outcome:
         )
 
     def raise_for_status(self) -> None:
-        """Raises ChecksFailed when something else was seen than what was expected."""
+        """Raise ChecksFailed if an expectation was not met."""
         if wrong := [finding for finding in self.findings if not finding.right]:
-            message = f"{len(wrong)} of {len(self.findings)} things were not as expected"
+            message = f"{len(wrong)} of {len(self.findings)} expectations were not met"
             raise answered(ChecksFailed(message))
 
 
 def plan(lab: Lab, name: str) -> tuple[Part, Machine]:
-    """The component of an experiment, as this lab runs it, and the machine it is stopped on.
+    """The component of an experiment in this lab, and the machine on which it is stopped.
 
-    Raises NotFoundError for an unknown name, and PrerequisiteError where the lab has no such
-    component or no worker.
+    Raises NotFoundError for an unknown name, and PrerequisiteError if the lab has no such component
+    or no worker.
     """
     if name not in PARTS:
-        raise NotFoundError(f"there is no experiment `{name}`; there are: {', '.join(PARTS)}")
+        raise NotFoundError(f"unknown experiment `{name}`; choose one of {', '.join(PARTS)}")
     part = PARTS[name]
     if distribution(lab).one_process:
         if name != "kubelet":
             raise PrerequisiteError(
-                f"{part.program} cannot be stopped alone: {lab.distribution} runs it in one "
-                "process with others",
+                f"{part.program} cannot be stopped alone: {lab.distribution} runs it in the same "
+                "process as other components",
                 hint="invoke lab-up --lab second --distribution kubeadm",
             )
         unit = distribution(lab).units["worker"]
         part = Part(unit, part.health, True, f"systemctl stop {unit}")
     if lab.control_planes > 1 and not part.worker:
         raise PrerequisiteError(
-            f"another control plane takes over from {part.program}: there is nothing to see",
-            hint="invoke lab-up --lab second, with control_planes = 1",
+            f"another control plane takes over from {part.program}, so its absence has no effect",
+            hint="set control_planes = 1 and run: invoke lab-up --lab second",
         )
     machines = [machine for machine in lab.machines if (machine.role == "worker") == part.worker]
     if not machines:
         raise PrerequisiteError(
-            f"{part.program} is stopped on a worker, and the lab has none",
+            f"the experiment stops {part.program} on a worker, and the lab has none",
             hint="invoke lab-up --workers 1",
         )
-    # The control plane's first machine; of the workers the last, which has no part in anything.
+    # The first control plane, or the last worker, on which the fewest other things depend.
     return part, machines[-1] if part.worker else machines[0]
 
 
-# What a probe says of an object: words for what was looked for, None while it is not so.
+# Probes return words if an object has the expected state, and None otherwise.
 
 
 def waiting(pod: Object) -> str | None:
-    """Of a pod that no scheduler has looked at."""
+    """Probe for a pod that no scheduler has handled."""
     phase, node = pod["status"].get("phase"), pod["spec"].get("nodeName")
     return None if node or phase != "Pending" else "Pending, on no node"
 
 
 def running(pod: Object) -> str | None:
-    """Of a pod that is Ready."""
+    """Probe for a Ready pod."""
     if objects.conditions(pod).get("Ready") != "True":
         return None
     return f"Running on {pod['spec']['nodeName']}"
 
 
 def lost(node: Object) -> str | None:
-    """Of a node that is not heard of."""
+    """Probe for a node that is not Ready."""
     state = objects.conditions(node).get("Ready")
     return None if state == "True" else f"Ready is {state}"
 
 
 def counted(deployment: Object, pods: Sequence[Object]) -> str | None:
-    """Of a Deployment whose status counts more pods than there are."""
+    """Probe for a Deployment whose status counts more pods than exist."""
     said, there = deployment["status"].get("readyReplicas", 0), len(pods)
-    return f"{there} pod(s), and the status says {said}" if there < said else None
+    return f"{there} pod(s), but the status says {said}" if there < said else None
 
 
 def replaced(pods: Sequence[Object], wanted: int) -> str | None:
-    """Of a Deployment that has all of its pods, Ready."""
+    """Probe for a Deployment whose pods are all Ready."""
     ready = [pod for pod in pods if running(pod)]
     return f"{len(ready)} pods ready" if len(ready) == wanted else None
 
 
 def addresses(slices: Sequence[Object]) -> set[str]:
-    """The addresses that a Service sends to."""
+    """The addresses that receive a Service's traffic."""
     return {address for item in slices for address, is_ready in endpoints(item).items() if is_ready}
 
 
 def without_scheduler(bench: Bench) -> None:
-    """Nobody chooses nodes; what has one goes on."""
+    """Pods without a node stay Pending; pods with a node start and run."""
     bench.prepare(1)
     with bench.away("static/kube-scheduler"):
         bench.apply(sleeper("late"))
         bench.stays("a new pod stays Pending", lambda: waiting(bench.one("pod", "late")), 5)
         bench.apply(sleeper("bound", bench.machine.name))
         bench.see(
-            "a pod that names its node itself runs",
+            "a pod that names its own node runs",
             lambda: running(bench.one("pod", "bound")),
             30,
         )
-    bench.see("the pod that waited runs", lambda: running(bench.one("pod", "late")), 60)
+    bench.see("the Pending pod runs", lambda: running(bench.one("pod", "late")), 60)
 
 
 def without_controllers(bench: Bench) -> None:
-    """Nobody compares what is wanted with what is there; the scheduler and kubelets go on."""
+    """No controller replaces pods or updates status. The scheduler and the kubelets still work."""
     bench.prepare(2)
     with bench.away("static/kube-controller-manager"):
         victim = bench.pods()[0]["metadata"]["name"]
         bench.kubectl("delete", "pod", victim, "--now", timeout=30)
         bench.stays(
-            "a deleted pod is not replaced, and not even missed",
+            "a deleted pod is not replaced, and the status still counts it",
             lambda: counted(bench.one("deployment", "web"), bench.pods()),
             6,
         )
         bench.apply(sleeper("late"))
-        bench.see("a pod that is made by hand runs", lambda: running(bench.one("pod", "late")), 30)
+        bench.see("a pod created by hand runs", lambda: running(bench.one("pod", "late")), 30)
     bench.see("the pod is replaced", lambda: replaced(bench.pods(), 2), 90)
 
 
 def without_kubelet(bench: Bench) -> None:
-    """Nobody reports of the node; its containers do not even notice."""
+    """The node becomes NotReady, while its containers continue to run."""
     here, other = bench.machine.name, bench.lab.machines[0].name
     bench.prepare(1, here)
     address = bench.pods()[0]["status"]["podIP"]
@@ -206,10 +206,10 @@ def without_kubelet(bench: Bench) -> None:
         return bench.fetched(other, f"{address}:{PORT}")
 
     with bench.away(f"unit/{bench.part.program}"):
-        bench.see("its container goes on answering", answers, 10)
-        bench.see("the node is no more Ready", lambda: lost(bench.one("node", here)), 120)
+        bench.see("its container answers", answers, 10)
+        bench.see("the node is NotReady", lambda: lost(bench.one("node", here)), 120)
         bench.see(
-            "the pod is taken out of its Service",
+            "the pod is removed from its Service",
             lambda: None if served() else "no address left",
             30,
         )
@@ -220,12 +220,12 @@ def without_kubelet(bench: Bench) -> None:
         60,
     )
     bench.see(
-        "the pod is back in its Service", lambda: f"{address} is there" if served() else None, 60
+        "the pod is back in its Service", lambda: f"lists {address}" if served() else None, 60
     )
 
 
 def without_proxy(bench: Bench) -> None:
-    """Nobody writes rules on this machine; those that are written go on working."""
+    """A new Service gets no rules on this machine; existing rules still work."""
     here, other = bench.machine.name, bench.lab.machines[0].name
     bench.prepare(2)
     (before,) = proxies(bench)
@@ -251,7 +251,7 @@ def without_proxy(bench: Bench) -> None:
 
     bench.see("the Service answers on this machine", lambda: answers(here, "web"), 20)
     with bench.away(f"task/{state['containerID'].rpartition('/')[2]}"):
-        bench.stays("the Service goes on answering", lambda: answers(here, "web"), 3)
+        bench.stays("the Service still answers", lambda: answers(here, "web"), 3)
         bench.apply(service("late"))
         bench.see("a new Service answers on another machine", lambda: answers(other, "late"), 20)
         bench.stays("the new Service has no rules on this machine", unknown, 3)
@@ -275,22 +275,22 @@ PROCEDURES: Mapping[str, Callable[[Bench], None]] = {
 
 
 def run(settings: Settings, name: str, status: Status) -> Outcome:
-    """Make an experiment; when this returns or raises, the cluster is as healthy as before.
+    """Run an experiment, and wait until the cluster is healthy again, also after an error.
 
-    Raises what `plan` raises, and DeadlineExceeded where something does not come back.
+    Raises what `plan` raises, and DeadlineExceeded if a component does not recover.
     """
     found = opened.opened(settings)
     part, machine = plan(found.lab, name)
     with locked(found.lab, f"experiment {name}", status):
         bench = Bench(found, status, part, machine)
         try:
-            with status.step("everything is healthy"):
+            with status.step("wait until the cluster is healthy"):
                 bench.put_back()
                 bench.settle()
             try:
                 PROCEDURES[name](bench)
             finally:
-                with status.step("everything is healthy again"):
+                with status.step("wait until the cluster is healthy again"):
                     bench.settle()
                     with suppress(LabError):
                         bench.clear()

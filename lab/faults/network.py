@@ -1,8 +1,8 @@
-"""A machine that is gone for a while: off the lab's network, and back in any case.
+"""Cut a machine off the lab's network for a while.
 
-Cutting the network takes from a machine what its death would take from all others, and nothing has
-to be started again afterwards; it is the same for virtual machines and containers. The machine
-itself undoes it when its time is over, whatever has become of the task that asked for it.
+To the other machines a cut network looks like a crash, and no process has to be restarted
+afterwards. Virtual machines and containers behave alike. The machine restores its network itself
+after a time limit, even if the task was killed.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ from contextlib import contextmanager
 from lab.errors import LabError
 from lab.machines.ssh import Remote
 
-# Seconds after which the machine comes back by itself.
+# Seconds after which the machine restores its network itself.
 LIMIT = 150
 
 
 @contextmanager
 def away(machine: Remote, script: str, limit: int = LIMIT) -> Iterator[None]:
-    """Keep a machine off the network while the block runs; `script` is where its away.sh lies."""
+    """Cut a machine off the network while the block runs.
+
+    `script` is the path of away.sh on the machine, `limit` a time limit in seconds.
+    """
     try:
         machine.run(["sh", script, str(limit)], sudo=True)
         yield
@@ -29,6 +32,6 @@ def away(machine: Remote, script: str, limit: int = LIMIT) -> Iterator[None]:
 
 
 def back(machine: Remote, script: str) -> None:
-    """Plug a machine in again; one that is there stays as it is."""
+    """Restore a machine's network. A connected machine stays unchanged."""
     with contextlib.suppress(LabError):
         machine.run(["sh", script, "back"], sudo=True)

@@ -1,4 +1,5 @@
 """The MNIST homework: the same training by Docker, by Singularity and as a Job, and what it took.
 
-`data` and `image` make what is run, `runs` runs it, `metrics` is what a run writes down.
+`data` and `image` make the data set and the images, `runs` starts a training, `metrics` reads the
+document that a training writes.
 """

@@ -1,4 +1,4 @@
-"""What is asked of a run: which options, which program, how much of the machine."""
+"""What a student requests of a run: options, program, processors and memory."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ WAYS = ("docker", "singularity", "job", "bare")
 
 @dataclass(frozen=True)
 class Ask:
-    """What is asked of a run.
+    """The request for one run.
 
-    `options` are main.py's; `program` is another one to run in its place; `cpus` is a list of
-    processors such as 0,1 (all by default); `memory` a limit in MiB (Docker and Job have one).
-    With `resume` a training that was cut off is gone on with, where its options are the same.
+    `options` are those of main.py. `program` replaces main.py. `cpus` is a list of processors such
+    as 0,1 (all by default). `memory` is a limit in MiB, which only Docker and Job support.
+    `resume` continues an interrupted training if its options are the same.
     """
 
     options: tuple[str, ...] = ()
@@ -30,9 +30,9 @@ class Ask:
 
     @property
     def own(self) -> bool:
-        """Whether the program has the options of ours for results, seen in its text.
+        """Whether the program knows main.py's options for results. Its text is searched for them.
 
-        Raises ConfigError for a program that cannot be read.
+        Raises ConfigError for an unreadable program.
         """
         if not self.program:
             return True
@@ -51,9 +51,9 @@ def ask(
     cpus: str = "",
     memory: str = "",
 ) -> Ask:
-    """What the flags of a task ask for; `more` are options as one would type them.
+    """The request that a task's flags describe; `more` are options as a student types them.
 
-    Options whose value is empty or False are left out. Raises ConfigError for what cannot be.
+    Options whose value is empty or False are left out. Raises ConfigError for invalid values.
     """
     options = []
     for name, value in given.items():
@@ -64,11 +64,11 @@ def ask(
     for words in more:
         options += shlex.split(words)
     if program and not Path(program).is_file():
-        raise ConfigError(f"there is no program {program}")
+        raise ConfigError(f"the program {program} does not exist")
     if cpus and not re.fullmatch(r"\d+([,-]\d+)*", cpus):
-        raise ConfigError(f"`{cpus}` is no list of processors such as 0,1 or 0-3")
+        raise ConfigError(f"`{cpus}` is not a list of processors such as 0,1 or 0-3")
     if memory and not re.fullmatch(r"[1-9]\d*", memory):
-        raise ConfigError(f"`{memory}` is no number of MiB")
+        raise ConfigError(f"`{memory}` is not a number of MiB")
     return Ask(
         options=tuple(options),
         program=Path(program) if program else None,

@@ -1,4 +1,4 @@
-"""`invoke mnist-submit`: the homework's files in a folder and a zip, and what of it is missing."""
+"""`invoke mnist-submit`: the homework's files in a folder and a zip, and what is missing."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from lab.state import write_aside
 APP = Path("infra/workloads/mnist/app")
 COMPARISON = "comparison.json"
 OUTPUTS = (rubric.DOCKER_OUTPUT, rubric.SINGULARITY_OUTPUT)
-# On the machine, as deep below the home folder as this, the outputs of runs by hand are looked for.
+# Search the machine's home folder to this depth for outputs of runs by hand.
 DEPTH = 3
-# A zip file has a date for everything in it. The earliest that it can have makes the same of the
-# same.
+# A zip file stores a date for each entry. A fixed one, the earliest possible, makes equal files
+# give equal archives.
 DATE = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """What was put together: its folder, its zip, and how it stands to the rubric."""
+    """A submission: its folder, its zip, and the rubric's items."""
 
     folder: Path
     archive: Path
@@ -39,11 +39,11 @@ class Bundle:
 
     @property
     def missing(self) -> list[Item]:
-        """What the lecture asks for and is not there."""
+        """The items that the lecture requires and the bundle lacks."""
         return [item for item in self.items if item.missing]
 
     def text(self) -> str:
-        """For people: everything that is asked for, by its part of the rubric."""
+        """A table for a terminal: every required item, by its part of the rubric."""
         rows = [
             (
                 f"{item.part} ({rubric.PARTS[item.part]})",
@@ -83,9 +83,9 @@ class Bundle:
         if self.missing:
             raise answered(
                 ChecksFailed(
-                    f"{len(self.missing)} of {len(self.items)} things are missing",
-                    hint="each has its next step above; your own words belong into "
-                    f"{self.folder / rubric.REPORT}; then invoke mnist-submit again",
+                    f"{len(self.missing)} of {len(self.items)} required items are missing",
+                    hint="the table above lists the next step for each; write your own words into "
+                    f"{self.folder / rubric.REPORT}, then run invoke mnist-submit again",
                 )
             )
 
@@ -99,11 +99,11 @@ def submit(
     program: Path | None = None,
     student: str = "",
 ) -> Bundle:
-    """Put the bundle together in a folder and beside it as a zip.
+    """Write the bundle into a folder, and a zip of it next to the folder.
 
-    `app` is the folder of the student's Dockerfile and mnist.def, `program` their main.py where it
-    lies elsewhere. What a student has written in the folder's report stays as it is. Raises
-    ConfigError for a folder or a program that is not there.
+    `app` is the folder of the student's Dockerfile and mnist.def, `program` a main.py outside of
+    it. The student's text in the folder's report stays unchanged. Raises ConfigError for a missing
+    folder or program.
     """
     source = app or settings.root / APP
     for path in filter(None, (source, program)):
@@ -111,7 +111,7 @@ def submit(
             raise ConfigError(f"{path} does not exist")
     files = gathered(settings, status, source, program)
     measured = compare.last(settings)
-    # `.` has no name, which the zip is to have.
+    # The zip takes the folder's name, and `.` has none.
     output = output.absolute()
     report = output / rubric.REPORT
     written = report.read_text() if report.exists() else rubric.skeleton(student)
@@ -120,7 +120,7 @@ def submit(
         files["comparison.html"] = page.page(measured)
         written = rubric.with_measured(written, markdown.markdown(measured, level=3))
     files[rubric.REPORT] = written
-    # An output that a student put there by hand, and nobody has a newer one of.
+    # Keep an output that a student copied into the folder, unless a newer one was found.
     for name in OUTPUTS:
         if name not in files and (output / name).exists():
             files[name] = (output / name).read_text()
@@ -134,10 +134,10 @@ def submit(
 def gathered(
     settings: Settings, status: Status, source: Path, program: Path | None
 ) -> dict[str, str]:
-    """The files of the bundle by name, as far as there are any, without the report.
+    """The existing files of the bundle by name, without the report.
 
-    What may be on the host and on the machine is taken from where the student has changed it,
-    and of two changed ones the newer.
+    A file may exist on the host and on the machine. The copy that the student changed wins, and
+    the newer one if both were changed.
     """
     main = program or source / rubric.PROGRAM
     places = {
@@ -152,14 +152,14 @@ def gathered(
             if name != rubric.PROGRAM or not program:
                 found.setdefault(name, []).append(copy)
     except LabError as error:
-        status.say(f"left out, files on the machine: {error.message}")
+        status.say(f"files on the machine are left out: {error.message}")
     files = {name: best(name, copies).text for name, copies in found.items()}
     if (settings.root / rubric.VAGRANTFILE).exists():
         files[rubric.VAGRANTFILE] = (settings.root / rubric.VAGRANTFILE).read_text()
     if rubric.PROGRAM in files and not rubric.changed(rubric.PROGRAM, files[rubric.PROGRAM]):
         del files[rubric.PROGRAM]
     elif rubric.PROGRAM in files:
-        # What a changed program may still import of the example's.
+        # A changed program may still import modules of the example.
         for path in sorted(main.parent.glob("*.py")):
             if path != main:
                 files.setdefault(path.name, path.read_text())
@@ -168,7 +168,7 @@ def gathered(
 
 @dataclass(frozen=True)
 class Copy:
-    """A file as it is somewhere: when it was changed, in unix seconds, and its content."""
+    """One copy of a file: when it was changed, in Unix seconds, and its content."""
 
     changed: float
     text: str
@@ -180,14 +180,17 @@ class Copy:
 
 
 def best(name: str, copies: Sequence[Copy]) -> Copy:
-    """Of several copies of a file one that the student has changed, the newest of those."""
+    """The newest copy that the student changed; the newest of all if none was changed."""
     mine = [one for one in copies if name in rubric.SHIPPED and rubric.changed(name, one.text)]
     return max(mine or copies, key=lambda one: one.changed)
 
 
 def on_machine(lab: Settings) -> list[tuple[str, Copy]]:
-    """Files in the home folder on the machine by name: those that mnist-up put there, which may
-    be edited there, and outputs of runs by hand. Raises what `Remote.run` raises."""
+    """Files in the machine's home folder by name.
+
+    These are the files that mnist-up put there, which a student may have edited, and outputs of
+    runs by hand. Raises what `Remote.run` raises.
+    """
     if not ssh_config(lab).exists():
         return []
     paths = [f"-path ./{Path(HOME).name}/{name}" for name in rubric.SHIPPED]
@@ -204,7 +207,7 @@ def on_machine(lab: Settings) -> list[tuple[str, Copy]]:
 
 
 def pack(name: str, files: Mapping[str, str], archive: Path) -> None:
-    """Write files into a zip, below a folder of this name; the same files make the same zip."""
+    """Write files into a zip, below a folder of this name. Equal files give an equal zip."""
     aside = archive.with_name(f".{archive.name}.part")
     with zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED) as packed:
         for file in sorted(files):

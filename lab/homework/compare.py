@@ -1,4 +1,4 @@
-"""`invoke mnist-compare`: the same training in every way, again and again, in turns."""
+"""`invoke mnist-compare`: run the same training in every way, repeatedly and in turns."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from lab.machines.vagrantfile import place
 from lab.output import Status, document
 from lab.state import write_aside
 
-# Fewer repetitions have no spread, more than these cost an hour.
+# More repetitions than these take over an hour.
 FEWEST, MOST = 1, 20
-# Below the lab's state: the last comparison, and the runs of one that goes on or was cut off.
+# Below the lab's state: the last comparison, and the runs of a current or interrupted one.
 KEPT, UNFINISHED = f"{FOLDER}/comparison.json", f"{FOLDER}/comparison.part.json"
 FORMS = ("comparison.json", "comparison.md", "comparison.html")
-# What main.py is told where nobody tells it anything else.
+# Options of main.py unless the student gives others.
 DEFAULTS: Mapping[str, str] = {"--epochs": "3", "--seed": "1"}
-NOT_ALLOWED = "the machine does not allow to empty it"
-NOT_ASKED = "it was not asked for"
+NOT_ALLOWED = "the machine does not permit clearing it"
+NOT_ASKED = "it was not requested"
 
 
 def compare(
@@ -44,12 +44,12 @@ def compare(
     repetitions: int = 5,
     cold: bool = True,
 ) -> Comparison:
-    """Run every way so often, in turns, and keep what was measured.
+    """Run every way `repetitions` times, in turns, and keep the measurements.
 
-    `options` are main.py's; threads and processors are the same for all. `cold` asks for runs with
-    an empty page cache as well, which is the whole kernel's: others feel it, too. Raises
-    ConfigError for a number of repetitions that makes no sense, ResourceError for a run that
-    failed, and what `runs.opened` raises.
+    `options` are those of main.py. Threads and processors are the same for all runs. `cold` adds
+    runs with an empty page cache. The whole kernel shares that cache, so clearing it slows down
+    other programs, too. Raises ConfigError for too few or too many repetitions, ResourceError for
+    a failed run, and what `runs.opened` raises.
     """
     refuse(repetitions)
     with opened(settings, "mnist-compare", status) as runs:
@@ -81,17 +81,17 @@ def compare(
             )
         except BaseException:
             if keep.number:
-                status.say(f"the {keep.number} runs so far are in {unfinished}")
+                status.say(f"the {keep.number} runs so far are saved in {unfinished}")
             raise
         found = build(notes)
         unfinished.unlink(missing_ok=True)
         write_aside(runs.lab.state / KEPT, document(found.data()) + "\n", mode=0o644)
-        # What is told is what was written down, to the last digit.
+        # Return the numbers as they were written, with the same rounding.
         return read(found.data())
 
 
 def write(found: Comparison, folder: Path) -> list[Path]:
-    """Write the comparison as JSON, as Markdown and as a page into a folder; the files."""
+    """Write the comparison as JSON, Markdown and HTML into a folder; return the files."""
     texts = (document(found.data()) + "\n", markdown.markdown(found), page.page(found))
     for name, text in zip(FORMS, texts, strict=True):
         write_aside(folder / name, text, mode=0o644)
@@ -105,7 +105,7 @@ def last(settings: Settings) -> Comparison | None:
 
 
 def with_defaults(options: Sequence[str], cpus: int) -> tuple[str, ...]:
-    """Options of main.py, with those that make runs alike where they are not given."""
+    """Options of main.py, with defaults for those that make runs comparable."""
     given = {option.partition("=")[0] for option in options}
     added = {**DEFAULTS, "--threads": str(cpus)}
     pairs = [pair for pair in added.items() if pair[0] not in given]
@@ -113,7 +113,7 @@ def with_defaults(options: Sequence[str], cpus: int) -> tuple[str, ...]:
 
 
 def parts(made: image.Made) -> tuple[Part, ...]:
-    """What mnist-up made, as rows of a table."""
+    """The images that mnist-up made, as rows of a table."""
     return (
         Part("PyTorch's image", None, made.base_seconds, "Debian's packages, once, on the host"),
         Part("Docker image", made.image, made.build_seconds, "docker build, on PyTorch's image"),
@@ -123,9 +123,9 @@ def parts(made: image.Made) -> tuple[Part, ...]:
 
 
 def mounts(runs: Runs) -> dict[str, str]:
-    """How the machine has mounted what two of the ways have as their /, which they cannot see.
+    """The mount below / for `bare` and `singularity`, which their trainings cannot see.
 
-    The SIF is mounted before /, and is under it; a folder that was entered is no mount at all.
+    Singularity mounts the SIF first and / on top of it. `bare` enters a folder, which is no mount.
     """
     runs.unpack_root()
     lines = (
@@ -138,7 +138,7 @@ def mounts(runs: Runs) -> dict[str, str]:
 
 
 def mode(seen: str) -> str:
-    """How a SIF is mounted, by the machine's processes and mounts while it is used."""
+    """How a SIF is mounted; `seen` lists the machine's processes or mounts while it is in use."""
     if found := re.search(r"squashfuse\w*", seen):
         return f"{found[0]} (FUSE)"
     return "squashfs (kernel)" if "squashfs" in seen else "unpacked"
@@ -147,7 +147,7 @@ def mode(seen: str) -> str:
 def seen_outside(
     environments: Mapping[str, Environment], outside: Mapping[str, str]
 ) -> dict[str, Environment]:
-    """Environments, with the mounts that only the machine can see."""
+    """Environments completed by the mounts that only the machine can see."""
     found = {}
     for way, known in environments.items():
         mount = outside.get(way, known.mount)
@@ -158,13 +158,13 @@ def seen_outside(
 
 @dataclass
 class Starter:
-    """Starts the runs of a comparison, all with the same options and on the same processors."""
+    """Starts the runs of a comparison with the same options and on the same processors."""
 
     runs: Runs
     options: tuple[str, ...]
 
     def __call__(self, way: str, cold: bool) -> Run:
-        """One run; a cold one does one step of training only. Raises what `Runs.run` raises."""
+        """Run one training; a cold run does one step only. Raises what `Runs.run` raises."""
         if cold:
             self.runs.drop_caches()
         cpus = ",".join(map(str, range(self.runs.lab.cpus)))
@@ -173,28 +173,28 @@ class Starter:
 
 @dataclass
 class Keeper:
-    """Writes down after each run what is known so far; `number` of them."""
+    """Saves the comparison after each run; `number` counts the saved runs."""
 
     path: Path
     build: Callable[[Notes], Comparison]
     number: int = 0
 
     def __call__(self, notes: Notes) -> None:
-        """One run more."""
+        """Save the comparison with the new run."""
         self.number = len(notes.samples)
         write_aside(self.path, document(self.build(notes).data()) + "\n", mode=0o644)
 
 
 @dataclass
 class Notes:
-    """What the runs so far have shown."""
+    """The results of the runs so far."""
 
     samples: list[Sample] = field(default_factory=list)
     metrics: dict[str, Metrics] = field(default_factory=dict)
     curves: list[Curve] = field(default_factory=list)
 
     def add(self, way: str, repetition: int, run: Run, *, cold: bool = False) -> None:
-        """Note a run. Raises ResourceError for one that failed, or that measured nothing."""
+        """Add a run. Raises ResourceError for a failed run and for a run without metrics."""
         known = run.metrics
         if run.code or known is None or not known.complete:
             why = f"ended with code {run.code}" if run.code else "wrote no metrics"
@@ -202,7 +202,10 @@ class Notes:
                 f"training by {way} {why}{tail(run.output)}", hint=f"invoke mnist-run {way}"
             )
         if known.resumed:
-            raise ResourceError(f"training by {way} went on from a checkpoint: not a whole run")
+            raise ResourceError(
+                f"training by {way} resumed from a checkpoint, so it is not a whole run",
+                hint="invoke mnist-compare",
+            )
         self.samples.append(
             reduce(way, repetition, asked=run.asked, seconds=run.seconds, metrics=known, cold=cold)
         )
@@ -212,11 +215,11 @@ class Notes:
 
     @property
     def environments(self) -> Mapping[str, Environment]:
-        """Where the first run of each way was."""
+        """The environment of each way's first run."""
         return {way: known.environment for way, known in self.metrics.items()}
 
     def told(self) -> dict[str, Any]:
-        """What a `Comparison` has of the runs, by its names of it; of one run at least."""
+        """The fields of a `Comparison` that come from the runs. There must be at least one run."""
         first = next(iter(self.metrics.values()))
         return {
             "dataset": first.data,
@@ -229,9 +232,9 @@ class Notes:
 
 
 def turns(ways: Sequence[str], repetitions: int) -> Iterator[tuple[int, str]]:
-    """Repetition and way of every run, in order.
+    """Repetition (from 1) and way of every run, in order.
 
-    Every repetition begins with another way: who goes first, and after whom, is nobody's for good.
+    Each repetition starts with a different way, so no way always runs first.
     """
     for number in range(repetitions):
         at = number % len(ways)
@@ -248,10 +251,10 @@ def repeat(
     cold: bool,
     after: Callable[[Notes], None] = lambda _: None,
 ) -> Notes:
-    """Run every way so often, in turns, after one run of each that does not count.
+    """Run every way `repetitions` times, in turns, after one uncounted run of each.
 
-    `start` runs a way, warm or cold (then only its start matters). `after` is told what is known
-    after each run.
+    `start` runs a way, warm or cold; only the start of a cold run matters. `after` gets the notes
+    after each run. Raises what `start` and `Notes.add` raise.
     """
     notes = Notes()
     for way in ways:
@@ -267,6 +270,6 @@ def repeat(
 
 
 def refuse(repetitions: int) -> None:
-    """Raises ConfigError for a number of repetitions that makes no sense."""
+    """Raise ConfigError for too few or too many repetitions."""
     if not FEWEST <= repetitions <= MOST:
         raise ConfigError(f"repetitions: {repetitions} is not between {FEWEST} and {MOST}")

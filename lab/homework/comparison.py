@@ -1,4 +1,4 @@
-"""The comparison as data: what is kept of every run, and what can be asked of all of them.
+"""The comparison as data: the values kept of every run, and the quantities computed from them.
 
 Times are in seconds, sizes and memory in bytes.
 """
@@ -13,10 +13,10 @@ from lab.homework.asked import WAYS as KNOWN
 from lab.homework.metrics import Data, Environment, Metrics
 from lab.homework.spread import Difference, difference
 
-# In the order in which they are told; the others are held against the first.
+# In the order of the tables. All other ways are compared with the first.
 BASE = "bare"
 WAYS = (BASE, *(way for way in KNOWN if way != BASE))
-# Numbers are kept with so many decimals.
+# Numbers are rounded to this many decimals.
 DECIMALS = 5
 
 Curve = tuple[tuple[int, float], ...]
@@ -24,19 +24,20 @@ Curve = tuple[tuple[int, float], ...]
 
 @dataclass(frozen=True)
 class Sample:
-    """One run: its way, its repetition (from 1), and where its time went.
+    """One run: its way, its repetition (from 1), and its phases in seconds.
 
-    setup     from the command to the process: the container is made
-    python    from the process to the first line of main.py
-    imports   torch and torchvision
-    loading   data read, model made
-    training  all epochs, training alone
-    testing   the rest until main.py's end: tests, checkpoints, metrics
-    ending    from there until the command was over: the container is taken away
+    - setup: from the command to the process: the container is created
+    - python: from the process to the first line of main.py
+    - imports: torch and torchvision
+    - loading: data read, model made
+    - training: all epochs, training alone
+    - testing: the rest until main.py's end: tests, checkpoints, metrics
+    - ending: from there until the command returns: the container is removed
 
-    `cold` is one with an empty page cache, of which only the start counts. `images_per_second` and
-    `processor`, the seconds of processor time of all threads together, are of training alone,
-    `accuracy` (0 to 1) and `test_loss` of the end; `memory` is the largest.
+    A `cold` run starts with an empty page cache, and only its start counts. `processor` is the
+    processor time of all threads together, in seconds. `processor` and `images_per_second` cover
+    training alone. `accuracy` (0 to 1) and `test_loss` are of the last epoch. `memory` is the peak
+    in bytes.
     """
 
     way: str
@@ -68,13 +69,13 @@ class Sample:
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of a run's time: the name of its field, and what it is called."""
+    """A part of a run's time: the name of its field, and its title."""
 
     key: str
     title: str
 
 
-# In the order in which they pass; the start of a run is the first four.
+# In the order of time. The first four are the start of a run.
 PHASES = (
     Phase("setup", "container made"),
     Phase("python", "Python started"),
@@ -89,9 +90,9 @@ START = PHASES[:4]
 
 @dataclass(frozen=True)
 class Part:
-    """Something that had to be made before a run: how large it is, and how long that took.
+    """An image that a run needs: its size in bytes, and the seconds that it took to make.
 
-    None where it is not known; `words` say how it was measured.
+    None stands for an unknown value. `words` say how it was made.
     """
 
     name: str
@@ -102,13 +103,13 @@ class Part:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All runs of one comparison, and what they were runs of.
+    """All runs of one comparison, and their common settings.
 
-    `epochs` and `threads` are those of every run, `options` what else was asked of main.py, as it
-    was typed. `curves` are the loss curves of the ways, images seen and loss, of their first
-    repetitions; `apart` is the largest difference of any run's curve from the first one's, None
-    where they are not curves of the same training.
-    `no_cold` says why there are no runs with an empty page cache.
+    `seconds` is how long all of it took. `epochs` and `threads` are those of every run, `options`
+    the options of main.py. `curves` are the loss curves of each way's first repetition, as pairs of
+    images seen and loss. `apart` is the largest difference of any run's curve from the first run's,
+    None if they are not curves of the same training. `no_cold` says why there are no runs with an
+    empty page cache.
     """
 
     date: str
@@ -127,13 +128,13 @@ class Comparison:
 
     @property
     def ways(self) -> list[str]:
-        """The ways that were run, in the usual order."""
+        """The ways that have runs, in the order of `WAYS`."""
         found = {sample.way for sample in self.samples}
         return [way for way in WAYS if way in found]
 
     @property
     def repetitions(self) -> int:
-        """How often every way was run."""
+        """The number of repetitions of every way."""
         return max((sample.repetition for sample in self.samples if not sample.cold), default=0)
 
     def of(self, way: str, *, cold: bool = False) -> list[Sample]:
@@ -148,10 +149,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Quantity:
-    """Something that every run has a value of.
+    """A quantity that every run has a value of.
 
-    `unit` is s, bytes, rate or part; `more` and `less` say in words what a larger and a smaller
-    value is. `cold` runs have it only where only the start matters.
+    `unit` is s, bytes, rate or part. `more` and `less` are the words for a larger and a smaller
+    value. `cold` selects the runs with an empty page cache.
     """
 
     title: str
@@ -162,7 +163,7 @@ class Quantity:
     cold: bool = False
 
 
-# What others take of the machine makes a training longer, and hardly its processor time.
+# Other programs on the machine make a training longer, but hardly change its processor time.
 PROCESSOR = Quantity("processor time of training", "s", "more", "less", lambda s: s.processor)
 QUANTITIES = (
     Quantity("command to first line of Python", "s", "longer", "shorter", lambda s: s.first_line),
@@ -191,12 +192,12 @@ FIRST_LINE = QUANTITIES[0]
 
 
 def values(found: Comparison, quantity: Quantity, way: str) -> list[float]:
-    """What every run of a way has of a quantity, in the order of the repetitions."""
+    """The values of a quantity for a way's runs, in the order of the repetitions."""
     return [quantity.value(sample) for sample in found.of(way, cold=quantity.cold)]
 
 
 def differ(found: Comparison, quantity: Quantity, base: str, other: str) -> Difference | None:
-    """One way held against another; None where one of them was not measured."""
+    """The difference of `other` from `base`; None if one of them was not measured."""
     left, right = values(found, quantity, base), values(found, quantity, other)
     return difference(left, right) if left and right else None
 
@@ -204,10 +205,9 @@ def differ(found: Comparison, quantity: Quantity, base: str, other: str) -> Diff
 def reduce(
     way: str, repetition: int, *, asked: float, seconds: float, metrics: Metrics, cold: bool = False
 ) -> Sample:
-    """What is kept of a run that began at `asked` (unix seconds) and took `seconds`.
+    """The sample of a run that began at `asked` (Unix seconds) and took `seconds`.
 
-    A process' start is known in steps of 10 ms only: what it was too early or too late goes to the
-    neighbouring part.
+    Process start times have a resolution of 10 ms. The neighbouring phase absorbs the error.
     """
     clock = metrics.clock
     started = min(max(clock.started, asked), clock.first_line)
@@ -234,9 +234,9 @@ def reduce(
 
 
 def apart(curves: Sequence[Curve]) -> float | None:
-    """The largest difference of a loss from that of the first curve at the same place.
+    """The largest difference of a loss from the first curve's loss after the same images.
 
-    None where the places are not the same: those are not curves of the same training.
+    None if the curves have different points: then they do not show the same training.
     """
     if not curves:
         return 0.0
@@ -247,7 +247,7 @@ def apart(curves: Sequence[Curve]) -> float | None:
 
 
 def rounded(value: Any) -> Any:
-    """Numbers of a document without the digits that nobody has measured."""
+    """A document whose numbers are rounded to the digits that a measurement supports."""
     if isinstance(value, float):
         return round(value, DECIMALS)
     if isinstance(value, dict):
@@ -258,7 +258,7 @@ def rounded(value: Any) -> Any:
 
 
 def read(data: Mapping[str, Any]) -> Comparison:
-    """The comparison that `data` wrote; keys that it does not know are left alone."""
+    """The comparison that `data` wrote. Unknown keys are ignored."""
     known = {field.name: data[field.name] for field in fields(Comparison)}
     return Comparison(
         **{

@@ -1,7 +1,7 @@
-"""The data set in MNIST's files: the real one where it can be had, else handwritten digits.
+"""The data set in MNIST's files: the real MNIST if available, else other handwritten digits.
 
-Both are 28x28 pixels of ten kinds, in files that torchvision takes for MNIST, so that programs need
-not know. `NAME` beside them says which it is, and SHA256SUMS what the files must be.
+Both have 28x28 pixels and ten classes, in MNIST's file format. So a program needs no change for
+either. The file `NAME` says which one it is, and SHA256SUMS has the files' digests.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from lab.toolchain import Toolchain
 
 RAW = "MNIST/raw"
 DIGITS = "digits (not MNIST)"
-# File -> (magic number, whether it has images).
+# File -> (magic number, whether it contains images).
 FILES = {
     "train-images-idx3-ubyte": (0x803, True),
     "train-labels-idx1-ubyte": (0x801, False),
     "t10k-images-idx3-ubyte": (0x803, True),
     "t10k-labels-idx1-ubyte": (0x801, False),
 }
-# The item and the version that a mirror has the real one under.
+# Item and version of the real MNIST in a mirror.
 MIRRORED = ("mnist", "1998")
-# Pixels of a side: of an image, of the digit in it, and of a digit as it was scanned.
+# Pixels of a side: of an image, of the digit in it, and of a scanned digit.
 SIDE, INNER, SCANNED = 28, 20, 8
-# A scanned pixel is 0 to this.
+# A scanned pixel has a value from 0 to this.
 BRIGHTEST = 16
-# Images kept for testing: the last ones, which other hands wrote.
+# Images for testing. The last lines of the table come from other writers than the rest.
 TESTS = 297
-# Every training image is there so often, moved by so many pixels right and down.
+# Every training image appears once per move, shifted by these pixels right and down.
 MOVES = tuple(itertools.product((0, -2, 2), repeat=2))
-# Where the base image has the digits.
+# The digits' path in the base image.
 SCANS = "/usr/share/digits/digits.csv.gz"
-# The real one, by torchvision, which knows where it is and what it must be.
+# torchvision knows the addresses and digests of the real MNIST.
 DOWNLOAD = """
 import socket
 from torchvision import datasets
@@ -53,21 +53,21 @@ Pixels = tuple[int, ...]
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set on the host: its name, and the folder with MNIST/raw in it."""
+    """A data set on the host: its name, and the folder that contains MNIST/raw."""
 
     name: str
     folder: Path
 
     @property
     def files(self) -> list[Path]:
-        """Its files, NAME and SHA256SUMS among them."""
+        """Its files, including NAME and SHA256SUMS."""
         return sorted(path for path in (self.folder / RAW).iterdir() if path.is_file())
 
 
 def obtain(cache: Path, base: str, status: Status, toolchain: Toolchain | None = None) -> DataSet:
-    """The real MNIST, from the toolchain's mirror or downloaded, once; else the digits.
+    """The real MNIST from the cache, the toolchain's mirror or a download, else the digits.
 
-    `base` is an image with torchvision. Raises CommandError when Docker cannot run it.
+    `base` is an image with torchvision. Raises CommandError if Docker cannot run it.
     """
     real = cache / "mnist" / "MNIST"
     if whole(real) or (toolchain and _take(real, toolchain)):
@@ -75,7 +75,7 @@ def obtain(cache: Path, base: str, status: Status, toolchain: Toolchain | None =
     status.note("MNIST by torchvision")
     if found := download(real, base):
         return found
-    status.say("MNIST cannot be downloaded here: handwritten digits in its place")
+    status.say("MNIST cannot be downloaded here; other handwritten digits replace it")
     made = cache / "mnist" / f"digits-{len(MOVES)}"
     if not whole(made):
         with status.step(f"data ({DIGITS})"):
@@ -92,9 +92,9 @@ def _take(folder: Path, toolchain: Toolchain) -> bool:
 
 
 def download(folder: Path, base: str) -> DataSet | None:
-    """The real MNIST in `folder`, or None where it cannot be had."""
+    """Download the real MNIST into `folder`; None if the download fails."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # As this user, who has to be able to take away what the container leaves.
+    # Run as this user, so that the user can remove the container's files.
     options = ["--rm", "--interactive", "--entrypoint", "python3"]
     options += ["--user", f"{os.getuid()}:{os.getgid()}", "--env", "HOME=/tmp"]
     with tempfile.TemporaryDirectory(dir=folder.parent) as aside:
@@ -109,7 +109,7 @@ def download(folder: Path, base: str) -> DataSet | None:
 
 
 def write(folder: Path, name: str, files: Mapping[str, bytes]) -> None:
-    """Write a data set; its sums come last, so that one that was cut off is not `whole`."""
+    """Write a data set. Its digests come last, so an interrupted one is not `whole`."""
     raw = folder / RAW
     raw.mkdir(parents=True, exist_ok=True)
     for file, content in files.items():
@@ -120,7 +120,7 @@ def write(folder: Path, name: str, files: Mapping[str, bytes]) -> None:
 
 
 def whole(folder: Path) -> bool:
-    """Whether a data set is there and its files are what they were."""
+    """Whether a data set exists and its files match their digests."""
     try:
         lines = (folder / RAW / "SHA256SUMS").read_text().splitlines()
         sums = {name: total for total, name in (line.split() for line in lines)}
@@ -131,14 +131,14 @@ def whole(folder: Path) -> bool:
 
 
 def digits(table: str) -> dict[str, bytes]:
-    """MNIST's four files out of a table of scanned digits: a line has 64 pixels and the digit.
+    """MNIST's four files from a table of scanned digits. A line has 64 pixels and the digit.
 
-    The last `TESTS` lines are for testing. Of each other line there are several images, moved a
-    little, in no order that a training could profit from. Raises ResourceError for another table.
+    The last `TESTS` lines are for testing. Each other line gives several images, slightly shifted,
+    in an order that does not help a training. Raises ResourceError for an invalid table.
     """
     scans = [read(line) for line in table.split()]
     if len(scans) <= TESTS:
-        raise ResourceError(f"the table of digits has {len(scans)} lines only")
+        raise ResourceError(f"the table of digits has only {len(scans)} lines")
     enlarged = [(enlarge(pixels), digit) for pixels, digit in scans]
     train = [(moved(pixels, *move), digit) for move in MOVES for pixels, digit in enlarged[:-TESTS]]
     test = [(moved(pixels, 0, 0), digit) for pixels, digit in enlarged[-TESTS:]]
@@ -147,18 +147,18 @@ def digits(table: str) -> dict[str, bytes]:
 
 
 def read(line: str) -> tuple[Pixels, int]:
-    """The pixels of a scan, 0 to 16, and the digit. Raises ResourceError for another line."""
+    """The pixels of a scan, 0 to 16, and the digit. Raises ResourceError for an invalid line."""
     try:
         *pixels, digit = (int(float(word)) for word in line.split(","))
     except ValueError as error:
-        raise ResourceError(f"no line of the table of digits: {line[:60]}") from error
+        raise ResourceError(f"invalid line in the table of digits: {line[:60]}") from error
     if len(pixels) != SCANNED**2 or not 0 <= digit <= 9 or min(pixels) < 0:
-        raise ResourceError(f"no line of the table of digits: {line[:60]}")
+        raise ResourceError(f"invalid line in the table of digits: {line[:60]}")
     return tuple(pixels), digit
 
 
 def enlarge(pixels: Sequence[int]) -> Pixels:
-    """A scan of 8x8 pixels as 20x20 pixels, 0 to 255: between two pixels is their mixture."""
+    """Scale a scan of 8x8 pixels to 20x20 pixels, 0 to 255, by bilinear interpolation."""
     wide = [stretch(pixels[at : at + SCANNED]) for at in range(0, SCANNED**2, SCANNED)]
     columns = [stretch(column) for column in zip(*wide, strict=True)]
     bright = 255 / BRIGHTEST
@@ -168,12 +168,12 @@ def enlarge(pixels: Sequence[int]) -> Pixels:
 
 
 def stretch(values: Sequence[float]) -> list[float]:
-    """Eight values drawn out to twenty."""
+    """Twenty values, interpolated linearly from eight."""
     return [values[left] * (1 - part) + values[left + 1] * part for left, part in _places()]
 
 
 def _places() -> Iterable[tuple[int, float]]:
-    """Of each of the twenty: the value to its left, and how far the way is to the next one."""
+    """For each of the twenty: the index of the value to its left, and the next value's weight."""
     step = (SCANNED - 1) / (INNER - 1)
     for number in range(INNER):
         left = min(int(number * step), SCANNED - 2)
@@ -181,7 +181,7 @@ def _places() -> Iterable[tuple[int, float]]:
 
 
 def moved(pixels: Pixels, right: int, down: int) -> bytes:
-    """A digit of 20x20 pixels in the middle of 28x28, or moved from there."""
+    """A digit of 20x20 pixels in the middle of 28x28, shifted by pixels right and down."""
     margin = (SIDE - INNER) // 2
     image = bytearray(SIDE * SIDE)
     for row in range(INNER):
@@ -191,7 +191,7 @@ def moved(pixels: Pixels, right: int, down: int) -> bytes:
 
 
 def idx(items: Sequence[tuple[bytes, int]], magic: int, images: bool) -> bytes:
-    """An IDX file of the images, or of the labels: numbers of four bytes, then bytes."""
+    """An IDX file of the images or of the labels: a header of 4-byte numbers, then bytes."""
     head = [magic, len(items), *((SIDE, SIDE) if images else ())]
     body = itertools.chain.from_iterable(image for image, _ in items)
     labels = (label for _, label in items)

@@ -1,9 +1,9 @@
-"""The homework's image: its base made on the host, itself built on the machine, and its SIF.
+"""The homework's image: its base, built on the host, and the image and its SIF on the machine.
 
     Debian -> pytorch (host) -> lab's registry -> mnist (docker build on the first machine)
            -> lab's registry -> mnist.sif (singularity build), and the cluster's nodes
 
-Everything that is there already and is the same is left alone.
+A step whose result exists and is up to date is skipped.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ from lab.toolchain import Toolchain
 
 BASE = f"{REGISTRY}/pytorch"
 IMAGE = f"{REGISTRY}/mnist"
-# On the first machine: the build's context, the SIF, and a folder for every run.
+# On the first machine: the build context, the SIF, and a folder for every run.
 USER = "vagrant"
 HOME = "/home/vagrant/mnist"
 SIF = f"{HOME}/mnist.sif"
-# What students read and change.
+# The files that students read and change.
 APP = ("main.py", "record.py", "Dockerfile", ".dockerignore", "mnist.def")
-# A file that was edited on the machine is kept under this name beside the new one.
+# The suffix under which an edited file on the machine is kept next to the new one.
 EDITED = "before"
-# Four times as fast as what Apptainer does by itself, and three percent larger.
+# Four times as fast as Apptainer's default, and the SIF is three percent larger.
 SQUASHFS = "-comp zstd -Xcompression-level 3"
-# Apptainer refuses to build in a /tmp without programs; a tmpfs would be too small as well.
+# Apptainer refuses to build in a /tmp mounted with noexec. A tmpfs would be too small as well.
 SINGULARITY = {"APPTAINER_TMPDIR": "/var/tmp", "APPTAINER_CACHEDIR": "/var/tmp/apptainer"}
 
 
 @dataclass(frozen=True)
 class Made:
-    """What `invoke mnist-up` made: sizes in bytes, times in seconds, None what it found made.
+    """The results of `invoke mnist-up`: sizes in bytes, times in seconds, None for skipped steps.
 
-    `image` and `sif` are sizes on the machine, `layers` is the image's size in the registry, where
-    it is compressed; `digest` is the image that the SIF was made of.
+    `image` and `sif` are sizes on the machine. `layers` is the size of the compressed image in the
+    registry. `digest` is the image that the SIF was made of.
     """
 
     data: str
@@ -73,12 +73,12 @@ def sources(lab: Lab) -> Path:
 
 
 def base_tag(lab: Lab, platform: str) -> str:
-    """What the image of PyTorch on Debian is called on the host."""
+    """The host's tag of the image with PyTorch on Debian."""
     return f"{catalogue.REPOSITORY}/pytorch:{docker.digest(sources(lab) / 'base', platform)}"
 
 
 def make_base(lab: Lab, toolchain: Toolchain, status: Status) -> str:
-    """That image, loaded from the mirror or built where the host has it not yet; its tag."""
+    """Load the image with PyTorch from the mirror or build it, unless it exists; return its tag."""
     platform = toolchain.platform
     tag = base_tag(lab, platform)
     if not (docker.exists(tag) or docker.load(tag, toolchain)):
@@ -88,9 +88,9 @@ def make_base(lab: Lab, toolchain: Toolchain, status: Status) -> str:
 
 
 def up(settings: Settings, status: Status, base: str = "") -> Made:
-    """Make everything that a run needs; `base` is another image to begin with than the lab's own.
+    """Make everything that a run needs; `base` replaces the lab's image with PyTorch.
 
-    Raises what `practice.running` raises, and CommandError with the end of a build's log.
+    Raises what `running` raises, and CommandError with the end of a build's log.
     """
     resolved = running(settings).lab
     with locked(resolved, "mnist-up", status):
@@ -101,20 +101,20 @@ def up(settings: Settings, status: Status, base: str = "") -> Made:
         finally:
             machine.close()
     remember(resolved, made)
-    status.say(f"ready in {time.monotonic() - begin:.0f} s; next: invoke mnist-run docker")
+    status.say(f"ready in {time.monotonic() - begin:.0f} s; next command: invoke mnist-run docker")
     return made
 
 
 def made(settings: Settings) -> Made:
-    """What the last `up` made. Raises NotFoundError before the first."""
+    """The results of the last `up`. Raises NotFoundError before the first."""
     path = settings.state / "mnist.json"
     if not path.exists():
-        raise NotFoundError("the homework's image was not made yet", hint="invoke mnist-up")
+        raise NotFoundError("the homework's image does not exist yet", hint="invoke mnist-up")
     return Made(**json.loads(path.read_text()))
 
 
 def remember(lab: Lab, new: Made) -> None:
-    """Keep what was made; a time that was not needed again stays the last one."""
+    """Save the results. A skipped step keeps its last time."""
     try:
         old = asdict(made(lab))
     except NotFoundError:
@@ -124,7 +124,7 @@ def remember(lab: Lab, new: Made) -> None:
 
 
 class _Making:
-    """One `mnist-up`."""
+    """The steps of one `mnist-up`."""
 
     def __init__(self, lab: Lab, machine: Remote, status: Status) -> None:
         self.lab = lab
@@ -134,7 +134,7 @@ class _Making:
         self.times: dict[str, float] = {}
 
     def all(self, base: str) -> Made:
-        """Every step, in order."""
+        """Run every step, in order."""
         host_base = self.base()
         found = data.obtain(cache_folder(), host_base, self.status, self.toolchain)
         if not base:
@@ -155,7 +155,7 @@ class _Making:
         )
 
     def base(self) -> str:
-        """PyTorch on Debian, on the host."""
+        """Build the image with PyTorch on the host; return its tag."""
         tag = base_tag(self.lab, self.toolchain.platform)
         if docker.exists(tag):
             return tag
@@ -163,7 +163,7 @@ class _Making:
             return make_base(self.lab, self.toolchain, self.status)
 
     def publish(self, base: str) -> None:
-        """Into the lab's registry, by the port of the host that leads there, and to the machine."""
+        """Push the base to the lab's registry by its host port, and pull it on the machine."""
         key = base.rpartition(":")[2]
         if not registry.digest(self.lab, BASE, key):
             with self.step("push `pytorch` to the lab's registry", "base_push_seconds"):
@@ -181,7 +181,7 @@ class _Making:
                 self.ask("docker", "tag", f"{BASE}:{key}", BASE)
 
     def put(self, found: data.DataSet) -> None:
-        """The build's context on the machine; what was edited there is kept beside it."""
+        """Copy the build context to the machine; keep edited files next to the new ones."""
         files = {name: sources(self.lab) / "app" / name for name in APP}
         files |= {f"data/{data.RAW}/{path.name}": path for path in found.files}
         content = {name: path.read_bytes() for name, path in files.items()}
@@ -199,7 +199,7 @@ class _Making:
             self.machine.run(["chown", "-R", f"{USER}:{USER}", HOME], sudo=True)
 
     def sums(self) -> Mapping[str, str]:
-        """The SHA-256 of every file of the context that the machine has."""
+        """The SHA-256 of every file of the build context on the machine, by its path."""
         script = (
             f"mkdir -p {HOME} && cd {HOME} && "
             f"find {' '.join(APP)} data -type f -exec sha256sum {{}} + 2>/dev/null || :"
@@ -208,7 +208,7 @@ class _Making:
         return {name: total for total, name in (line.split(maxsplit=1) for line in lines)}
 
     def build(self, base: str) -> None:
-        """`docker build`, as the homework says, and push."""
+        """Run `docker build` as the homework describes it, and push the image."""
         words = ["docker", "build", "--tag", "mnist", "--tag", IMAGE, "--build-arg", f"BASE={base}"]
         with self.step("docker build", "build_seconds"):
             self.ask("env", "DOCKER_BUILDKIT=0", *words, HOME, timeout=600)
@@ -219,7 +219,7 @@ class _Making:
                 self.ask("docker", "push", "--quiet", IMAGE, timeout=600)
 
     def convert(self, digest: str) -> None:
-        """The SIF, unless the one that is there was made of this very image."""
+        """Build the SIF, unless the existing one was made of the image with this digest."""
         script = f"cat {SIF}.digest 2>/dev/null; test -s {SIF} && echo whole"
         if self.machine.run(["sh", "-c", script], ok=(0, 1)).split() == [digest, "whole"]:
             return
@@ -229,12 +229,12 @@ class _Making:
             build += ["--mksquashfs-args", SQUASHFS, f"{SIF}.new"]
             self.machine.run(["env", "-C", HOME, *settings, *build, "mnist.def"], timeout=900)
             self.ask("mv", f"{SIF}.new", SIF)
-            # Layers that Apptainer has downloaded: as large as the image.
+            # The layers in Apptainer's cache are as large as the image.
             self.ask("rm", "-rf", SINGULARITY["APPTAINER_CACHEDIR"])
             self.machine.put(f"{digest}\n", f"{SIF}.digest", owner=USER)
 
     def pull_into_cluster(self) -> None:
-        """Into the first node's store, so that a Job need not wait for it."""
+        """Pull the image into the first node's containerd, so that a Job need not wait for it."""
         ctr = [*distribution(self.lab).ctr, "--namespace", "k8s.io", "images"]
         name = f"{IMAGE}:latest"
         with self.status.step("pull it into the cluster"):
@@ -243,20 +243,20 @@ class _Making:
 
     @contextmanager
     def step(self, name: str, key: str) -> Iterator[None]:
-        """A step of the story whose time is kept."""
+        """Report a step, and keep its time in seconds as `key`."""
         begin = time.monotonic()
         with self.status.step(name):
             yield
         self.times[key] = round(time.monotonic() - begin, 2)
 
     def ask(self, *words: str, timeout: int = 60) -> str:
-        """What a command on the machine prints, without the end of its last line."""
+        """The output of a command on the machine, stripped."""
         return self.machine.run(list(words), timeout=timeout).strip()
 
 
 def refuse_without(lab: Lab) -> Made:
-    """What was made, and is still there. Raises NotFoundError without a registry."""
+    """The results of the last `up`. Raises NotFoundError if the registry lacks the image."""
     found = made(lab)
     if not registry.digest(lab, IMAGE):
-        raise NotFoundError(f"the lab's registry has no {IMAGE}", hint="invoke mnist-up")
+        raise NotFoundError(f"the lab's registry has no image {IMAGE}", hint="invoke mnist-up")
     return found

@@ -1,4 +1,4 @@
-"""A training as a Kubernetes Job: deployed, heard, and taken away again."""
+"""A training as a Kubernetes Job: deploy it, follow its log, and remove it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lab.homework.listener import Listener
 from lab.homework.ways import NAME, SILENCE
 
 PLACE = ("--namespace", NAME)
-# Exit code of what was killed, and the reason where nobody can be asked any more.
+# The exit code of a killed container, and the reason for a pod that no longer exists.
 KILLED = 137
 DELETED = "Deleted"
 DAY = 24 * 3600
@@ -25,7 +25,7 @@ DAY = 24 * 3600
 
 @dataclass(frozen=True)
 class Ending:
-    """How a Job ended: when (unix seconds), by which exit code, and what the runtime says of it."""
+    """The end of a Job: its time in Unix seconds, its exit code, and the runtime's reason."""
 
     at: float
     code: int
@@ -34,32 +34,33 @@ class Ending:
 
 @dataclass
 class Job:
-    """The one Job of a run. `clock` asks the machine for unix seconds."""
+    """The Job of a run. `clock` asks the machine for Unix seconds, `halt` raises an interrupt."""
 
     cluster: Cluster
     clock: Callable[[], float]
     halt: Callable[[], None]
-    # Set when the namespace is being taken away: what follows the Job must not wait for more of it.
+    # Set before the namespace is removed, so that the log's follower waits for no further pod.
     away: threading.Event = field(default_factory=threading.Event)
 
     def run(
         self, objects: Sequence[dict[str, Any]], heard: Listener, limit: float
     ) -> tuple[float, Ending]:
-        """Deploy a namespace and its Job, wait for its end; when it was asked for, and its end.
+        """Deploy a namespace and its Job, and wait for the Job's end.
 
-        Whatever happens, the namespace is gone afterwards.
+        `limit` is in seconds. Returns the time of the request in Unix seconds, and the end. The
+        namespace is removed afterwards, also after an error. Raises DeadlineExceeded after `limit`.
         """
         pool = ThreadPoolExecutor(1)
         try:
             self.cluster.apply(objects[:1])
             asked = self.clock()
             self.cluster.apply(objects[1:])
-            # Behind a thread, since an interrupt has to be noticed while a log is heard.
+            # Follow the log in a thread, so that this one can react to an interrupt.
             future = pool.submit(self.follow, heard)
             wait.until(lambda: self._over(future), what="the Job's end", timeout=limit, longest=0.2)
             ended = asked, future.result()
         except BaseException:
-            # Of a cluster that is gone nothing can be taken away; the next run does that first.
+            # An unreachable cluster cannot remove the namespace; the next run does it first.
             with contextlib.suppress(LabError):
                 self._end(pool)
             raise
@@ -67,7 +68,7 @@ class Job:
         return ended
 
     def _end(self, pool: ThreadPoolExecutor) -> None:
-        """Take the namespace away, and let go what followed the Job."""
+        """Remove the namespace, and stop the log's follower."""
         self.away.set()
         try:
             self.remove()
@@ -75,11 +76,11 @@ class Job:
             pool.shutdown()
 
     def remove(self) -> None:
-        """The namespace, with everything in it."""
+        """Remove the namespace and everything in it."""
         self.cluster.remove_namespace(NAME, timeout=120)
 
     def follow(self, heard: Listener) -> Ending:
-        """Hear one pod of the Job after the other until it is over, or out of memory."""
+        """Follow the Job's pods one after the other until the Job ends or runs out of memory."""
         followed: set[str] = set()
         code, reason = KILLED, DELETED
         while True:
@@ -94,21 +95,21 @@ class Job:
                 code, reason = wait.until(
                     lambda pod=pod: self.ending(pod),  # type: ignore[misc]
                     what=f"the end of pod {pod}",
-                    # A log may break off while the training goes on.
+                    # A log may break off while the training continues.
                     timeout=DAY,
                     silence=SILENCE,
-                    hint="invoke lab-up; then the same goes on: invoke mnist-run job",
+                    hint="invoke lab-up, then resume the training: invoke mnist-run job",
                 )
-            # More of the same is in vain.
+            # A retry would run out of memory again.
             if not pod or reason == "OOMKilled":
-                # A pod whose Job was deleted may have been seen to end by SIGTERM before it went.
+                # The pod of a deleted Job may have reported SIGTERM before it vanished.
                 deleted = code and not self._jobs()
                 return Ending(self.clock(), code, DELETED if deleted else reason)
 
     def next_pod(self, followed: set[str]) -> str | None:
-        """A pod of the Job that has begun and was not heard yet; empty when there is no more Job.
+        """A started pod of the Job that was not followed yet; empty if the Job is over.
 
-        Raises ResourceError that says why there is none yet.
+        Raises ResourceError with the reason why no pod has started yet.
         """
         if self.away.is_set():
             return ""
@@ -146,7 +147,7 @@ class Job:
 
 
 def waiting(pod: dict[str, Any]) -> str:
-    """Why a pod has not begun."""
+    """Why a pod has not started."""
     for state in pod["status"].get("containerStatuses", []):
         if why := state["state"].get("waiting"):
             return f"{why.get('reason', '')} {why.get('message', '')}".strip()

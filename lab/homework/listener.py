@@ -1,4 +1,4 @@
-"""Hears what a training prints, and tells it."""
+"""Collect a training's output, and report its lines."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Callable
 from lab.output import Status
 
 OnLine = Callable[[str], None]
-# A line that is soon followed by a newer one of its kind.
+# A progress line, which the next one replaces.
 STEP = re.compile(r"\bimages/s\b.*\bleft$")
 
 
 class Listener:
-    """Collects a program's output, and passes whole lines on."""
+    """Collects a program's output, and passes whole lines to `on_line`."""
 
     def __init__(self, on_line: OnLine | None) -> None:
         self._on_line = on_line
@@ -22,7 +22,7 @@ class Listener:
         self.bytes = 0
 
     def hear(self, text: str) -> None:
-        """More of the output."""
+        """Add a piece of the output."""
         self.text += text
         self.bytes += len(text.encode())
         *lines, self._rest = (self._rest + text).split("\n")
@@ -32,7 +32,7 @@ class Listener:
 
 
 def teller(status: Status) -> OnLine:
-    """Tells a training's lines: on a terminal those of single steps replace each other."""
+    """A function that reports lines. On a terminal, progress lines replace each other."""
 
     def tell(line: str) -> None:
         shown = seen(line)
@@ -45,5 +45,5 @@ def teller(status: Status) -> OnLine:
 
 
 def seen(line: str) -> str:
-    """A line as a terminal shows it in the end: what was drawn over is gone."""
+    """A line as a terminal finally shows it, without the overwritten text."""
     return line.rpartition("\r")[2].removeprefix("\x1b[K")

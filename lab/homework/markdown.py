@@ -1,6 +1,6 @@
 """The comparison in words and tables: for a terminal, for the documentation, for a report.
 
-Every sentence here is made of what was measured. What it means is for whoever writes the report.
+Every sentence here comes from measurements. Students interpret them in their reports.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ TITLES = {
     "singularity": "Singularity",
     "job": "Kubernetes Job",
 }
-# Throughput in a container is asked to be as near as this to that of bare Python.
+# Throughput in a container counts as equal to that of bare Python within this part.
 NEAR = 0.05
-# A ratio is told in times from here on, and in percent below.
+# Larger ratios are written as times, smaller ones in percent.
 TIMES = 2.0
 NOTHING = "-"
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table with a heading of its own, and what there is to say about it."""
+    """A table with its own heading, and a note below it."""
 
     title: str
     header: tuple[str, ...]
@@ -47,14 +47,14 @@ class Table:
 
 
 def text(found: Comparison) -> str:
-    """For a terminal."""
+    """The comparison for a terminal."""
     blocks = [f"{one.title}\n{table(one.header, one.rows)}" for one in tables(found)]
     lines = [f"- {finding}" for finding in findings(found)]
     return "\n\n".join([*blocks, "\n".join(lines), caption(found)])
 
 
 def markdown(found: Comparison, level: int = 2) -> str:
-    """For a document, in which its headings have this level."""
+    """The comparison for a document whose headings have this level."""
     mark = "#" * level
     blocks = [f"{mark} What was seen", *(f"- {finding}" for finding in findings(found)), ""]
     for one in tables(found):
@@ -71,7 +71,7 @@ def _lines(one: Table) -> Iterable[str]:
 
 
 def tables(found: Comparison) -> list[Table]:
-    """Every table of the comparison, in the order in which they are told."""
+    """Every table of the comparison, in the order of the report."""
     return [
         _measured(found),
         _against(found),
@@ -82,7 +82,7 @@ def tables(found: Comparison) -> list[Table]:
 
 
 def titles(found: Comparison) -> tuple[str, ...]:
-    """What the ways are called that were run."""
+    """The titles of the ways that have runs."""
     return tuple(TITLES[way] for way in found.ways)
 
 
@@ -91,7 +91,7 @@ def listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
-# What was measured.
+# Measurements.
 
 
 def _measured(found: Comparison) -> Table:
@@ -102,7 +102,7 @@ def _measured(found: Comparison) -> Table:
     )
     note = "Medians; the smallest and the largest value in brackets."
     if found.no_cold:
-        note += f" Nothing was measured with an empty page cache: {found.no_cold}."
+        note += f" There are no runs with an empty page cache: {found.no_cold}."
     return Table("Measured", ("", *titles(found)), rows, note)
 
 
@@ -121,7 +121,7 @@ def _against(found: Comparison) -> Table:
 
 NOISE = (
     "*No difference seen*: the middle halves of the two groups of runs overlap. A difference is "
-    "named where every run of one lies beyond every run of the other; *perhaps* is what is between."
+    "given if every run of one lies beyond every run of the other. *Perhaps* is between the two."
 )
 
 
@@ -131,7 +131,7 @@ def _said(found: Comparison, quantity: Quantity, base: str, other: str) -> str:
 
 
 def words(known: Difference, quantity: Quantity) -> str:
-    """A difference in honest words, e.g. `3.1 % slower` or `no difference seen`."""
+    """A difference in words, e.g. `3.1 % slower` or `no difference seen`."""
     if known.word in ("same", "few", "none"):
         return {
             "same": "the same",
@@ -161,7 +161,7 @@ def cell(found: Sequence[float], unit: str) -> str:
 
 
 def _scale(value: float, unit: str) -> tuple[float, int, str]:
-    """How a value is written: divided by what, with how many decimals, and its unit."""
+    """The format of a value: its divisor, its number of decimals, and its unit."""
     if unit == "s":
         if value < 1:
             return 0.001, 0, " ms"
@@ -173,7 +173,7 @@ def _scale(value: float, unit: str) -> tuple[float, int, str]:
     return 1, 0, ""
 
 
-# What had to be there before.
+# Images made beforehand.
 
 
 def _made(found: Comparison) -> Table:
@@ -189,7 +189,7 @@ def _made(found: Comparison) -> Table:
     return Table("Made beforehand", ("", "size", "time", "how"), rows)
 
 
-# Where the runs were.
+# The environments of the runs.
 
 
 EVEN = ("kernel", "processors allowed", "Python, torch, BLAS")
@@ -216,9 +216,9 @@ def _environment(found: Comparison) -> Table:
         for title, value in ENVIRONMENT.items()
     )
     note = (
-        "These change the answer on other machines: an old kernel slows down what a seccomp filter "
-        "guards, a limit of processors stretches training, and a mount by FUSE slows down imports. "
-        "Limits are listed only if the container can see them."
+        "These change the answer on other machines. An old kernel slows down processes with a "
+        "seccomp filter. A limit of processors lengthens training, and a mount by FUSE slows down "
+        "imports. Limits are listed only if the container can see them."
     )
     return Table("Where it ran", ("", *(TITLES[way] for way in ways)), rows, note)
 
@@ -233,7 +233,7 @@ def _user(place: Environment) -> str:
     return "root (0)" if place.uid == 0 else f"ordinary ({place.uid})"
 
 
-# What the lecture calls what was seen.
+# The lecture's concepts for the observations.
 
 
 def _concepts(found: Comparison) -> Table:
@@ -257,17 +257,17 @@ FORMATS = {
     "job": "layers, by containerd",
 }
 ROOTS = {
-    "bare": "whoever calls chroot",
+    "bare": "the caller of chroot",
     "docker": "the daemon dockerd",
     "job": "kubelet and containerd",
 }
 
 
 def _root(way: str, place: Environment) -> str:
-    """Only root may have the kernel mount a file; FUSE and a folder are for everybody."""
+    """Only root may have the kernel mount a file. Every user may use FUSE or a folder."""
     if way != "singularity":
         return ROOTS[way]
-    return "the starter, for the mount" if "kernel" in place.mount else "nobody while it runs"
+    return "the starter, for the mount" if "kernel" in place.mount else "no process while it runs"
 
 
 def _name(place: Environment, host: Environment | None) -> str:
@@ -278,11 +278,11 @@ def _name(place: Environment, host: Environment | None) -> str:
     return f"a host name of its own: `{place.hostname}`"
 
 
-# What can be said in a sentence.
+# Findings in sentences.
 
 
 def findings(found: Comparison) -> list[str]:
-    """What was seen, a sentence for each thing."""
+    """The findings, one sentence each."""
     others = [way for way in found.ways if way != BASE]
     lines = [f"Data: {data_words(found.dataset)}."]
     if BASE in found.ways:
@@ -295,7 +295,7 @@ def findings(found: Comparison) -> list[str]:
 
 
 def data_words(dataset: Data) -> str:
-    """What was trained on. That it is not MNIST is said wherever it is not."""
+    """The data set in words, which say so if it is not MNIST."""
     honest = dataset.name if "MNIST" in dataset.name else f"{dataset.name} (not MNIST)"
     return f"{honest}, {dataset.train} images for training and {dataset.test} for the test"
 
@@ -311,13 +311,13 @@ def _against_base(found: Comparison, way: str, quantity: Quantity, subject: str)
 
 
 def near(known: Difference) -> str:
-    """Whether a ratio is near to 1, as far as the runs tell."""
+    """Whether a ratio is near to 1, as far as the runs show it."""
     part = f"{NEAR:.0%}".replace("%", " %")
     if max(abs(known.low - 1), abs(known.high - 1)) <= NEAR:
         return f"within {part}"
     if known.word == "seen" and not known.within(NEAR):
         return f"not within {part}"
-    return f"whether within {part} cannot be told: the runs are too unlike each other"
+    return f"unclear whether within {part}, since the runs vary too much"
 
 
 def _starts(found: Comparison) -> list[str]:
@@ -333,7 +333,7 @@ def _starts(found: Comparison) -> list[str]:
 
 
 def _uneven(found: Comparison) -> list[str]:
-    """What should be the same for all ways and is not: differences may be of that."""
+    """Properties that should be the same for all ways and differ; they may explain differences."""
     lines = []
     for title in EVEN:
         seen = {way: ENVIRONMENT[title](place) for way, place in found.environments.items()}
@@ -345,14 +345,14 @@ def _uneven(found: Comparison) -> list[str]:
 
 def _same(found: Comparison) -> str:
     if found.apart is None:
-        return "The runs have not seen the same images: their losses cannot be compared."
+        return "The runs trained on different images, so their losses cannot be compared."
     if found.apart == 0:
         return "The loss curves of all runs are equal, digit by digit."
-    return f"The loss curves of all runs differ by {found.apart:.2g} at most."
+    return f"The loss curves of all runs differ by at most {found.apart:.2g}."
 
 
 def caption(found: Comparison) -> str:
-    """Of when, where and what the numbers are."""
+    """When, where and of what the numbers were measured."""
     return (
         f"Measured on {found.date} in {found.seconds:.0f} s: {found.place}. "
         f"{count(found.repetitions, 'repetition')} of {listed(titles(found))}, "
@@ -362,13 +362,13 @@ def caption(found: Comparison) -> str:
 
 
 def method(found: Comparison) -> str:
-    """How the numbers came about, and what chance would do to them."""
+    """How the numbers were measured, and how often chance alone separates two groups."""
     number = found.repetitions
     odds = f"{chance(number, number):.1%}".replace("%", " %")
     return (
-        "The ways were run one after the other, in every repetition in another order, after one "
-        "run of each that does not count; so what is slow for a while is slow for all. `bare` is "
-        "the image's own root in a folder, entered by chroot: the same Python and the same "
-        f"libraries without namespaces, cgroup and seccomp. Two groups of {number} runs "
-        f"of the same thing lie apart by chance in {odds} of all comparisons."
+        "The ways ran one after the other, in another order in every repetition, after one "
+        "uncounted run of each. So a temporary slowdown affects all of them. `bare` enters a "
+        "folder with the image's root by chroot. It has the same Python and the same libraries "
+        f"without namespaces, cgroup and seccomp. Two groups of {number} equal runs lie apart by "
+        f"chance in {odds} of all comparisons."
     )

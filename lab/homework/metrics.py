@@ -1,4 +1,4 @@
-"""The metrics document: what main.py writes down of a training, as data."""
+"""The metrics document that main.py writes about a training, as data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Data:
-    """What was trained on: the set's name, and how many images it has of each kind."""
+    """The data set: its name, and its numbers of images for training and for tests."""
 
     name: str
     train: int
@@ -23,11 +23,11 @@ class Data:
 
 @dataclass(frozen=True)
 class Clock:
-    """When things happened, in unix seconds by the clock of the machine.
+    """Times of a training in Unix seconds, by the machine's clock.
 
     `started` is the start of the process (in steps of 10 ms), `first_line` the first statement of
-    main.py, `imported` after its imports, `ready` with data loaded and model made, `ended` the
-    last time that the document was written.
+    main.py, `imported` the end of its imports. `ready` is when data and model are loaded, `ended`
+    when the document was last written.
     """
 
     started: float
@@ -41,9 +41,9 @@ class Clock:
 class Epoch:
     """One pass over the training images.
 
-    `loss` is the mean of training, `accuracy` (0 to 1) and `test_loss` are of the test images;
-    `seconds`, `processor` (seconds of processor time, of all threads together) and
-    `images_per_second` are of training alone.
+    `loss` is the mean of training; `accuracy` (0 to 1) and `test_loss` are of the test images.
+    `processor` is the processor time of all threads together, in seconds. `seconds`, `processor`
+    and `images_per_second` cover training alone.
     """
 
     epoch: int
@@ -57,11 +57,11 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Environment:
-    """Where a training ran: what can make it slower or faster, and who it was.
+    """The environment of a training: its user, and what can make it slower or faster.
 
-    `cpus` may be used, of which `cpu_limit` (cores) and `memory_limit` (bytes) are the cgroup's,
-    None without one. `seccomp` is 0 (off), 1 or 2 (filter), `root` the kind of file system that /
-    is, and `mount` the kind that the image is mounted as.
+    `cpus` counts the usable processors. `cpu_limit` (cores) and `memory_limit` (bytes) are the
+    cgroup's limits, None without one. `seccomp` is 0 (off), 1 (strict) or 2 (filter). `root` is
+    the type of the file system at /, `mount` the type of the image's mount.
     """
 
     kernel: str
@@ -82,10 +82,10 @@ class Environment:
 
 @dataclass(frozen=True)
 class Metrics:
-    """A training as main.py saw it.
+    """A training as main.py measured it.
 
-    `complete` says whether it came to its end, `resumed` how many epochs an earlier process had
-    done, `workers` how many trained together. `steps` is the loss curve: images seen since the
+    `complete` says whether it ran to its end. `resumed` counts the epochs of earlier processes,
+    `workers` the processes that trained together. `steps` is the loss curve: images seen since the
     beginning, and the loss there. `peak_memory` is in bytes.
     """
 
@@ -103,7 +103,7 @@ class Metrics:
 
     @property
     def accuracy(self) -> float | None:
-        """Of the test images, how many were right in the end (0 to 1); None before an epoch."""
+        """The part of test images recognized after the last epoch (0 to 1); None before one."""
         return self.epochs[-1].accuracy if self.epochs else None
 
 
@@ -117,7 +117,7 @@ def parse(text: str) -> Metrics:
     except (ValueError, KeyError, TypeError) as error:
         raise ResourceError(
             f"the metrics file cannot be read: {type(error).__name__}: {error}",
-            hint="it is written by main.py of infra/workloads/mnist/app; run it again",
+            hint="main.py of infra/workloads/mnist/app writes it; run the training again",
         ) from error
 
 

@@ -1,6 +1,6 @@
 """The comparison as one page without scripts: findings, three pictures, and the tables.
 
-The colours are variables of the page, so that a picture is readable in light and in dark.
+The colours are variables of the page, so that a picture is readable in light and dark mode.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lab.homework.markdown import NEAR, TITLES, Table, cell
 from lab.homework.spread import Spread
 from lab.pages import html
 
-# Pixels: a picture's width, the room for names at its left, and a row of it.
+# Pixels: a picture's width, the space for names at its left, and the height of a row.
 WIDE, LEFT, ROW = 860, 190, 34
 PLOT = WIDE - LEFT - 110
 # The height of the plot of curves, and of a line of a legend.
@@ -46,7 +46,7 @@ LOOK = (
 
 
 def page(found: Comparison) -> str:
-    """The page, whole: it needs nothing from elsewhere."""
+    """The whole page. It loads no other files."""
     title = f"The same training by {markdown.listed(markdown.titles(found))}"
     seen = "".join(f"<li>{_marked(finding)}</li>" for finding in markdown.findings(found))
     pictures = "".join(
@@ -63,7 +63,7 @@ def page(found: Comparison) -> str:
 
 
 def _marked(text: str) -> str:
-    """Text with Markdown's two marks that are used here, as HTML."""
+    """Text with Markdown's code and emphasis as HTML."""
     marked = re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(text))
     return re.sub(r"\*([^*]+)\*", r"<em>\1</em>", marked)
 
@@ -81,12 +81,14 @@ def _table(one: Table) -> str:
     )
 
 
-# Where the time until the first image went.
+# The time until the first image.
 
 
 def starts(found: Comparison) -> str:
-    """From the command to the first image, part by part, on one axis; with an empty page cache
-    as well where that was measured."""
+    """Bars of the time from the command to the first image, by phase.
+
+    Runs with an empty page cache have their own bars if there are any.
+    """
     rows = [
         (f"{TITLES[way]}{', cold' if cold else ''}", _medians(found, way, START, cold))
         for cold in (False, True)
@@ -97,7 +99,7 @@ def starts(found: Comparison) -> str:
 
 
 def wholes(found: Comparison) -> str:
-    """From the command to its end, part by part."""
+    """Bars of the time from the command to its end, by phase."""
     rows = [
         (TITLES[way], _medians(found, way, PHASES, False)) for way in found.ways if found.of(way)
     ]
@@ -137,11 +139,11 @@ def _bars(rows: Sequence[tuple[str, Sequence[tuple[str, float]]]], phases: Seque
     return _svg("".join([*drawn, legend]), height + 58 + (LINE if len(phases) > 4 else 0))
 
 
-# How fast it was.
+# Throughput.
 
 
 def throughput(found: Comparison) -> str:
-    """Images per second: every run a dot, the median a line, around the base a band of 5 %."""
+    """Images per second: a dot for each run, a line for the median, a 5 % band around the base."""
     runs = {way: values(found, RATE, way) for way in found.ways}
     base = Spread(tuple(runs.get(BASE) or next(iter(runs.values())))).median
     every = [value for found_ in runs.values() for value in found_]
@@ -181,16 +183,16 @@ def throughput(found: Comparison) -> str:
     return _svg("".join(drawn), height + 30)
 
 
-# What was learned.
+# Losses.
 
 
 def losses(found: Comparison) -> str:
-    """The loss curves of all ways on one axis; wide lines under thin ones, so that one that hides
-    another is seen to do so."""
+    """The loss curves of all ways on one axis. Wide lines lie under thin ones, so equal curves
+    stay visible."""
     curves = {way: found.curves[way] for way in found.ways if found.curves.get(way)}
     points = [point for curve in curves.values() for point in curve]
     if not points:
-        return "<p>No losses were written down.</p>"
+        return "<p>The runs have no losses.</p>"
     last, top = max(seen for seen, _ in points), max(loss for _, loss in points)
     upward = _ticks(0, top)
     bottom, highest = HIGH, max(top, upward[-1])
@@ -235,13 +237,13 @@ PICTURES: Sequence[tuple[str, Callable[[Comparison], str], str]] = (
     (
         "Training, in images per second",
         throughput,
-        "A dot is a run, a line the median; shaded is what lies within 5 % of the base. "
+        "A dot is a run, a line the median. The shaded band lies within 5 % of the base. "
         "The axis does not begin at zero.",
     ),
     (
-        "What was learned",
+        "Losses",
         losses,
-        "Wide lines lie under thin ones: where only one is seen with others around it, they are "
+        "Wide lines lie under thin ones. A thin line inside wide ones means that the losses are "
         "the same.",
     ),
     ("From the command to its end", wholes, "Medians of every part."),
@@ -267,7 +269,7 @@ def _grid(
 
 
 def _legend(entries: Sequence[tuple[str, str]], y: float) -> str:
-    """Squares of a colour and what they stand for, the first line of them at `y`."""
+    """Coloured squares with their titles; `y` is the place of the first line, in pixels."""
     x, drawn = float(LEFT), []
     for colour, title in entries:
         width = 34 + 6.4 * len(title)

@@ -1,6 +1,6 @@
-"""What the lecture asks of the homework, and what of it is there: 35 + 55 + 10 points.
+"""What the lecture requires of the homework, and which items exist: 35 + 55 + 10 points.
 
-What is judged is whether something is there. How good it is, is for whoever grades it.
+These checks look only at whether an item exists. The graders judge how good it is.
 """
 
 from __future__ import annotations
@@ -16,27 +16,29 @@ PARTS: Mapping[str, int] = {"source": 35, "report": 55, "Singularity": 10}
 VAGRANTFILE, DOCKERFILE, PROGRAM = "Vagrantfile", "Dockerfile", "main.py"
 DOCKER_OUTPUT, SINGULARITY_OUTPUT = "docker-run.out", "singularity-run.out"
 DEFINITION, REPORT = "mnist.def", "report.md"
-# The lab's example, by digest: what a student has changed is known by it.
+# The digests of the lab's example. A file with another one was changed by the student.
 SHIPPED: Mapping[str, str] = {
     DOCKERFILE: "dbed5809717b643a34005049a3eefcd04d63c4f8611a9ffb5aa1f9ef64b26904",
     PROGRAM: "21de48225dd8ab7cf8d5648733d86bfbe0cae67697d0174e49e3a6897a6913d5",
     DEFINITION: "963d869d62fe23008c5585c1f67fe2d9a7abad0d7b60b087e570cd86293aef48",
 }
-# What the lab writes of a report lies between these; nothing outside of them is ever touched.
+# The lab writes only between these marks of a report.
 BEGIN = "<!-- measured by the lab: begin; mnist-submit writes this part anew -->"
 END = "<!-- measured by the lab: end -->"
 
 EPOCH = re.compile(r"epoch[^\d\n]{0,4}(\d+)", re.IGNORECASE)
 ACCURACY = re.compile(r"accuracy\D{0,10}(\d[\d.]*(?:/\d+)?\s?%?)", re.IGNORECASE)
 FAILED = re.compile(r"^(Traceback \(most recent call last\)|error: .*)", re.MULTILINE)
-# How a command is told apart from the rest of a Dockerfile.
+# The instructions of a Dockerfile that set its command.
 COMMAND = re.compile(r"^\s*(?:CMD|ENTRYPOINT)\s+(.+)$", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report that only the student can write: its heading, the part of the rubric
-    that it counts for, and what the lecture asks there."""
+    """A section of the report that the student writes.
+
+    `part` is the part of the rubric that it counts for, `asked` is the lecture's question.
+    """
 
     heading: str
     part: str
@@ -44,7 +46,7 @@ class Section:
 
 
 SECTIONS = (
-    Section("Steps", "report", "Every command, in order, so that somebody else gets the same."),
+    Section("Steps", "report", "Every command, in order, so that a reader can repeat your work."),
     Section("Workflow", "report", "What is made of what, by which tool, on which machine?"),
     Section("Observations", "report", "What did you see, exactly: output, numbers, surprises?"),
     Section("Concepts", "report", "Which concepts of the lecture explain what you saw?"),
@@ -56,8 +58,7 @@ SECTIONS = (
 
 @dataclass(frozen=True)
 class Item:
-    """One thing that is asked for: what was found of it, and what is missing, if anything, with
-    the next thing to do."""
+    """A required item: what was found, or what is missing and the next step."""
 
     part: str
     asked: str
@@ -67,7 +68,7 @@ class Item:
 
 
 def judge(files: Mapping[str, str]) -> list[Item]:
-    """Everything that is asked for, held against the files of a bundle, by name."""
+    """Every required item, checked against a bundle's files by name."""
     report = files.get(REPORT, "")
     return [
         _vagrantfile(files),
@@ -96,8 +97,8 @@ def _dockerfile(files: Mapping[str, str]) -> Item:
         return Item(
             "source",
             asked,
-            missing="it is the example's",
-            hint="for instance options of main.py; then invoke mnist-run docker",
+            missing="it is the unchanged example",
+            hint="change, for instance, options of main.py; then run invoke mnist-run docker",
         )
     commands = COMMAND.findall(text)
     return Item("source", asked, f"changed; {commands[-1]}" if commands else "changed")
@@ -106,7 +107,7 @@ def _dockerfile(files: Mapping[str, str]) -> Item:
 def _program(files: Mapping[str, str]) -> Item:
     if PROGRAM in files:
         return Item("source", f"{PROGRAM}, if changed", "changed")
-    return Item("source", f"{PROGRAM}, if changed", "as the example's: not needed")
+    return Item("source", f"{PROGRAM}, if changed", "unchanged, so not needed")
 
 
 def _definition(files: Mapping[str, str]) -> Item:
@@ -125,8 +126,8 @@ def _output(files: Mapping[str, str], name: str, part: str, hint: str) -> Item:
         return Item(part, asked, missing=f"the run failed: {failure[1]}", hint=hint)
     epochs, results = EPOCH.findall(text), ACCURACY.findall(text)
     if not epochs:
-        return Item(part, asked, missing="no epoch of a training is in it", hint=hint)
-    # A part of the output is enough for the lecture, so an accuracy need not be in it.
+        return Item(part, asked, missing="it contains no epoch of a training", hint=hint)
+    # The lecture accepts a part of the output, so it may lack an accuracy.
     result = f", accuracy {results[-1].strip()}" if results else ""
     return Item(part, asked, f"up to epoch {max(map(int, epochs))}{result}")
 
@@ -144,30 +145,30 @@ def _section(report: str, section: Section) -> Item:
 
 
 def _measured(report: str) -> Item:
-    """The lab's tables, which a student may have copied to a place of their own."""
+    """The lab's tables, which a student may have moved within the report."""
     asked = f"{REPORT}: what was measured"
     if any(line.startswith("|") for line in report.splitlines()):
         return Item("report", asked, "there")
     return Item("report", asked, missing="no table", hint="invoke mnist-compare")
 
 
-# What is whose.
+# The student's changes and the lab's text.
 
 
 def changed(name: str, text: str) -> bool:
-    """Whether a file is another than the lab's example, its comments and empty lines aside."""
+    """Whether a file differs from the lab's example in more than comments and empty lines."""
     return fingerprint(text) != SHIPPED[name]
 
 
 def fingerprint(text: str) -> str:
-    """The SHA-256 of a file without comments, empty lines and blanks at the ends of lines."""
+    """The SHA-256 of a file without comments, empty lines and trailing blanks."""
     lines = (line.rstrip() for line in text.splitlines())
     kept = "\n".join(line for line in lines if line and not line.lstrip().startswith("#"))
     return hashlib.sha256(kept.encode()).hexdigest()
 
 
 def skeleton(student: str) -> str:
-    """A report with nothing in it but headings, what is asked below each, and the lab's place."""
+    """An empty report: headings, the lecture's question below each, and the lab's marks."""
     lines = ["# MNIST with Docker and Singularity", "", student, ""]
     for section in SECTIONS:
         lines += [f"## {section.heading}", f"<!-- {section.asked} -->", ""]
@@ -175,7 +176,7 @@ def skeleton(student: str) -> str:
 
 
 def with_measured(report: str, measured: str) -> str:
-    """A report with the lab's part written anew; without its marks, the report as it is."""
+    """A report with the lab's part replaced; unchanged if it lacks the lab's marks."""
     before, begin, rest = report.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
@@ -184,8 +185,10 @@ def with_measured(report: str, measured: str) -> str:
 
 
 def own_words(report: str, heading: str) -> int | None:
-    """How many words stand below a heading, the lab's comments and tables aside; None without
-    such a heading."""
+    """The number of words below a heading, without the lab's comments and tables.
+
+    None if the report lacks the heading.
+    """
     asked = {section.heading.casefold() for section in SECTIONS}
     found: list[str] | None = None
     depth = 0
@@ -201,7 +204,7 @@ def own_words(report: str, heading: str) -> int | None:
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """Lines, and of which level a heading each is; 0 for text, which a `#` within code is too."""
+    """Lines with their heading's level; 0 for text and for a `#` within code."""
     code = False
     for line in text.splitlines():
         code ^= line.lstrip().startswith("```")
@@ -215,7 +218,7 @@ def _without_the_labs(report: str) -> str:
 
 
 def summary(items: Iterable[Item]) -> list[tuple[str, int, list[Item]]]:
-    """The parts of the rubric: their points, and what of each is missing."""
+    """The parts of the rubric, with their points and missing items."""
     known = list(items)
     return [
         (part, points, [item for item in known if item.part == part and item.missing])

@@ -1,7 +1,7 @@
-"""One training, by Docker, by Singularity, as a Kubernetes Job, or bare: in no container at all.
+"""One training by Docker, by Singularity, as a Kubernetes Job, or `bare`, without a container.
 
-All are on the first machine, by its ordinary user, with the same image: Docker and Kubernetes have
-it as layers, Singularity as a SIF, and bare is its root as a folder that is entered by chroot.
+All run on the first machine, as its ordinary user, with the same image. Docker and Kubernetes use
+its layers, Singularity a SIF. `bare` enters a folder with the image's root by chroot.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from lab.output import Status
 from lab.state import write_aside
 
 RUNS = f"{image.HOME}/runs"
-# On the host, below the lab's state: what is kept of the last runs and of their comparison.
+# The folder below the lab's state on the host with the last runs and their comparison.
 KEPT = "mnist"
-# The longest that a training may take, in seconds.
+# The time limit of a training, in seconds.
 LIMIT = 4 * 3600
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training that is over.
+    """A finished training.
 
-    `asked` is when its command was given, in unix seconds by the machine's clock, `seconds` how
-    long that took until all of it was gone, `code` its exit code, and `reason` what the runtime
-    says of its end, OOMKilled for instance. `metrics` is None where the program writes none.
+    `asked` is when its command started, in Unix seconds by the machine's clock. `seconds` is the
+    time until the command ended. `code` is the exit code, `reason` the runtime's reason for the
+    end, for instance OOMKilled. `metrics` is None for a program that writes none.
     """
 
     way: str
@@ -55,36 +55,36 @@ class Run:
     reason: str = ""
 
     def raise_for_status(self) -> None:
-        """Raises ResourceError, or ConfigError for wrong options, that says why it failed."""
+        """Raise ResourceError, or ConfigError for wrong options, if the training failed."""
         if self.code:
             raise failure(self)
 
 
 def failure(run: Run) -> LabError:
-    """What went wrong in a run, in a sentence."""
+    """The error that explains a failed run."""
     again = f"invoke mnist-run {run.way}"
     if run.reason == "OOMKilled":
         return ResourceError(
-            f"the training ({run.way}) was ended because it wanted more memory than it may have "
-            "(OOMKilled): who goes over the limit of its cgroup is killed, without a word",
-            hint=f"give it more: {again} --memory 1024",
+            f"the kernel killed the training ({run.way}) because it exceeded the memory limit of "
+            "its cgroup (OOMKilled)",
+            hint=f"raise the limit: {again} --memory 1024",
         )
     if run.reason == DELETED:
         return ResourceError(
-            f"the training ({run.way}) is gone: somebody deleted its Job or its namespace",
-            hint=f"the same again goes on from its checkpoint: {again}",
+            f"the training ({run.way}) is gone: its Job or its namespace was deleted",
+            hint=f"resume it from its checkpoint: {again}",
         )
     lines = [text for line in run.output.splitlines() if (text := seen(line).strip())]
-    last = lines[-1].removeprefix("error: ") if lines else "it said nothing"
+    last = lines[-1].removeprefix("error: ") if lines else "it printed nothing"
     message = f"the training ({run.way}) ended with code {run.code}: {last}"
     if run.code == ways.WRONG:
-        return ConfigError(message, hint=f"{again}, otherwise")
-    return ResourceError(message, hint=f"the same again goes on from its checkpoint: {again}")
+        return ConfigError(message, hint=f"{again} with other options")
+    return ResourceError(message, hint=f"resume it from its checkpoint: {again}")
 
 
 @dataclass
 class Runs:
-    """Runs on a lab whose image is made. `halt` raises an interrupt that has come meanwhile."""
+    """Runs on a lab whose image exists. `halt` raises a pending interrupt."""
 
     lab: Lab
     cluster: Cluster
@@ -94,13 +94,14 @@ class Runs:
     halt: Callable[[], None] = field(default=lambda: None)
 
     def run(self, way: str, ask: Ask, on_line: OnLine | None = None) -> Run:
-        """One training to its end; `on_line` gets its lines as they come.
+        """Run one training to its end; `on_line` gets its lines as they arrive.
 
-        Whatever ends it, nothing of it goes on running. Raises ConfigError for a way or a program
-        that is none, and what goes wrong around the training; `Run.code` tells of the training.
+        An error or interrupt stops the training, too. Raises ConfigError for an unknown way or an
+        unreadable program, and LabError for failures outside of the training. A failed training
+        raises nothing and has its exit code in `Run.code`.
         """
         if way not in WAYS:
-            raise ConfigError(f"there is no way `{way}`; there are: {', '.join(WAYS)}")
+            raise ConfigError(f"unknown way `{way}`; choose one of {', '.join(WAYS)}")
         options = [*ask.options, *(ways.RESULTS if ask.own else ())]
         self._prepare(way, ask)
         heard = Listener(on_line)
@@ -109,7 +110,7 @@ class Runs:
         return self._on_machine(way, ask, options, heard)
 
     def drop_caches(self) -> bool:
-        """Empty the page cache of the machine's kernel; False where that is not allowed."""
+        """Clear the page cache of the machine's kernel; False if the machine does not permit it."""
         line = "sync && echo 3 >/proc/sys/vm/drop_caches"
         try:
             self._shell(line, sudo=True, timeout=120)
@@ -118,7 +119,7 @@ class Runs:
         return True
 
     def unpack_root(self) -> None:
-        """The image's root as a folder, for the way `bare`, unless it is there."""
+        """Unpack the image's root into the folder of the way `bare`, unless it exists."""
         root = ways.ROOT
         if self._read(f"{root}.digest").strip() == self.made.digest:
             return
@@ -130,10 +131,10 @@ class Runs:
             self._shell(line, sudo=True, timeout=300)
             self.machine.put(f"{self.made.digest}\n", f"{root}.digest")
 
-    # The folder of a run, on the machine: `out` in it is /out for the program.
+    # A run's folder on the machine. The program sees its `out` as /out.
 
     def _prepare(self, way: str, ask: Ask) -> None:
-        """Make the folder, with what an earlier run has left only where that is gone on with."""
+        """Create the folder; keep an earlier run's files only to resume that run."""
         folder = f"{RUNS}/{way}"
         self._sweep(way)
         words = json.dumps({"options": ask.options, "program": str(ask.program or "")})
@@ -144,18 +145,18 @@ class Runs:
         self.machine.run(["mkdir", "-p", f"{folder}/out", f"{folder}/mnist"])
         self.machine.put(words, f"{folder}/wanted", owner=image.USER)
         if ask.program:
-            # It is /mnist/main.py, in a folder that can be written to, beside /data.
+            # The program sees /mnist/main.py in a writable folder, next to /data.
             self.machine.run(["cp", f"{image.HOME}/record.py", f"{folder}/mnist/"])
             content = ask.program.read_bytes()
             self.machine.put(content, f"{folder}/mnist/main.py", owner=image.USER)
 
     def _metrics(self, way: str) -> Metrics | None:
-        """What the program wrote down; None where it did not."""
+        """The program's metrics; None if it wrote none."""
         text = self._read(f"{RUNS}/{way}/out/metrics.json")
         return parse(text) if text else None
 
     def _sweep(self, way: str) -> None:
-        """Nothing of a run goes on, also of one that was cut off."""
+        """Stop and remove what is left of a run, including an interrupted one."""
         if way == "job":
             self._job().remove()
         else:
@@ -180,17 +181,17 @@ class Runs:
                 interval=0.3,
                 longest=0.5,
                 silence=ways.SILENCE,
-                hint=f"invoke lab-up; then the same goes on: invoke mnist-run {way}",
+                hint=f"invoke lab-up, then resume the training: invoke mnist-run {way}",
             )
             asked, ended, code, *reason = self._shell(
                 f"cd {folder} && cat asked ended code; {REASON.get(way, '')}"
             ).split()
         except BaseException:
-            # A machine that is gone has nothing more to be ended.
+            # On an unreachable machine nothing can be stopped; the run's script does it.
             with contextlib.suppress(LabError):
                 self._shell(end, timeout=3 * ways.GRACE)
                 last = lambda: self._poll(folder, heard, halt=False)  # noqa: E731
-                wait.until(last, what="its last words", timeout=ways.GRACE)
+                wait.until(last, what="its last output", timeout=ways.GRACE)
             with contextlib.suppress(LabError):
                 self._sweep(way)
             raise
@@ -200,7 +201,7 @@ class Runs:
         return Run(way, float(asked), seconds, int(code), heard.text, metrics, "".join(reason))
 
     def _poll(self, folder: str, heard: Listener, *, halt: bool = True) -> bool | None:
-        """Hear what was printed since; True when the run is over."""
+        """Read the new output; True once the run is over."""
         if halt:
             self.halt()
         text = self._shell(
@@ -230,11 +231,11 @@ class Runs:
         return self.machine.run(["sh", "-c", lines], sudo=sudo, timeout=timeout)
 
     def _read(self, path: str) -> str:
-        """A file of the machine; empty where there is none."""
+        """The content of a file on the machine; empty if there is none."""
         return self.machine.run(["cat", path], ok=(0, 1))
 
 
-# What asks for the reason of an end.
+# The command that prints why a run ended.
 REASON = {
     "docker": f"docker container inspect {ways.NAME} --format "
     "'{{if .State.OOMKilled}}OOMKilled{{end}}'"
@@ -243,10 +244,10 @@ REASON = {
 
 @contextmanager
 def opened(settings: Settings, task: str, status: Status) -> Iterator[Runs]:
-    """Runs on a lab, which nobody else changes meanwhile.
+    """Runs on a lab that no other task changes meanwhile.
 
-    Interrupts are held back to moments that suit: a run that is interrupted is stopped and taken
-    away. Raises NotFoundError where `invoke mnist-up` is still to come, and as `practice.running`.
+    Interrupts are deferred to a safe point, where an interrupted run is stopped and removed.
+    Raises NotFoundError before the first `invoke mnist-up`, and what `running` raises.
     """
     found = running(settings)
     resolved = found.lab
@@ -260,9 +261,9 @@ def opened(settings: Settings, task: str, status: Status) -> Iterator[Runs]:
 
 
 def one(settings: Settings, way: str, ask: Ask, status: Status) -> Run:
-    """`invoke mnist-run`: one training, told as it goes, its output and metrics kept on the host.
+    """`invoke mnist-run`: run one training, report its lines, keep output and metrics on the host.
 
-    Raises what `Runs.run` raises; how the training itself ended is `Run.code`.
+    Raises what `Runs.run` raises. The exit code of the training is `Run.code`.
     """
     with opened(settings, f"mnist-run {way}", status) as runs:
         status.say(f"{way}: {' '.join(ask.options)}; data: {runs.made.data}")
@@ -272,13 +273,13 @@ def one(settings: Settings, way: str, ask: Ask, status: Status) -> Run:
 
 
 def kept(lab: Lab, way: str) -> tuple[Path, Path]:
-    """Where the last run of a way is kept on the host: its output, and all of it as JSON."""
+    """The host's files of a way's last run: its output, and the whole run as JSON."""
     folder = lab.state / KEPT
     return folder / f"{way}-run.out", folder / f"{way}-run.json"
 
 
 def remember(lab: Lab, run: Run) -> None:
-    """Keep a run on the host, in place of the last one of its way."""
+    """Keep a run on the host. It replaces the last run of its way."""
     output, document = kept(lab, run.way)
     write_aside(output, run.output, mode=0o644)
     write_aside(document, json.dumps(data(run), indent=1), mode=0o644)
@@ -288,7 +289,7 @@ def last(lab: Lab, way: str) -> Run:
     """The last run of a way by `invoke mnist-run`. Raises NotFoundError when there is none."""
     _, document = kept(lab, way)
     if not document.exists():
-        raise NotFoundError(f"there was no run by {way} yet", hint=f"invoke mnist-run {way}")
+        raise NotFoundError(f"there is no run by {way} yet", hint=f"invoke mnist-run {way}")
     found = json.loads(document.read_text())
     metrics = found.pop("metrics")
     return Run(**found, metrics=parse(json.dumps(metrics)) if metrics else None)
@@ -303,7 +304,7 @@ def data(run: Run) -> dict[str, Any]:
 
 
 def text(run: Run) -> str:
-    """A run in a few lines, for people."""
+    """A summary of a run for a terminal."""
     lines = [f"{run.way}: {run.seconds:.1f} s from the command to its end"]
     if found := run.metrics:
         clock = found.clock

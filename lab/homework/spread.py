@@ -1,4 +1,4 @@
-"""Repeated measurements: their middle, their spread, and what a difference between two is worth."""
+"""Repeated measurements: their median, their spread, and how far to trust a difference."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# Two groups that lie apart by chance more often than this are not called different.
+# Groups that chance separates more often than this do not count as different.
 CHANCE = 0.05
-# Fewer measurements than these have no spread that one could speak of.
+# Fewer measurements than these have no meaningful spread.
 FEWEST = 3
 
 
 @dataclass(frozen=True)
 class Spread:
-    """The same thing measured several times: at least one value, in the order of measuring."""
+    """Values of a repeated measurement, at least one, in the order of time."""
 
     values: tuple[float, ...]
 
     @property
     def median(self) -> float:
-        """The middle value."""
+        """The median."""
         return statistics.median(self.values)
 
     @property
@@ -36,7 +36,7 @@ class Spread:
 
     @property
     def middle(self) -> tuple[float, float]:
-        """The ends of the middle half of the values: the first and the third quartile."""
+        """The limits of the middle half of the values: the first and the third quartile."""
         if len(self.values) == 1:
             return self.values[0], self.values[0]
         first, _, third = statistics.quantiles(self.values, n=4, method="inclusive")
@@ -45,15 +45,15 @@ class Spread:
 
 @dataclass(frozen=True)
 class Difference:
-    """What the measurements of one group say against those of another.
+    """The difference between the measurements of two groups.
 
-    `ratio` is the other's value for one of the base's; `low` and `high` are the smallest and the
-    largest ratio of two that were measured in the same repetition. `word` is
+    `ratio` is the other's value divided by the base's. `low` and `high` are the smallest and the
+    largest ratio of two values from the same repetition. `word` is
 
         same      all values of both are equal
-        few       too few values to say anything
-        none      no difference seen: the middle halves overlap
-        perhaps   the middle halves lie apart, the whole groups do not, or chance would do it often
+        few       too few values for an answer
+        none      no difference seen, since the middle halves overlap
+        perhaps   the middle halves lie apart, but the whole groups overlap or chance explains it
         seen      every value of one lies beyond every value of the other
     """
 
@@ -63,17 +63,17 @@ class Difference:
     word: str
 
     def within(self, part: float) -> bool:
-        """Whether the ratio is nearer to 1 than this part, e.g. 0.05 for five percent."""
+        """Whether the ratio differs from 1 by at most this part, e.g. 0.05 for five percent."""
         return abs(self.ratio - 1) <= part
 
 
 def difference(base: Sequence[float], other: Sequence[float]) -> Difference:
-    """Compare two groups of positive values, whose n-th values were measured one after the other.
+    """Compare two groups of positive values, whose n-th values come from the same repetition.
 
-    Where the groups have different lengths there are no pairs: the ratio is that of the medians.
+    Groups of different lengths have no pairs, so their ratio is that of the medians.
     """
     if len(base) == len(other):
-        # What slows the machine down for a while slows down both of a pair.
+        # A temporary slowdown of the machine affects both values of a pair.
         ratios = [_ratio(left, right) for left, right in zip(base, other, strict=True)]
     else:
         ratios = [_ratio(statistics.median(base), statistics.median(other))]
@@ -86,7 +86,7 @@ def difference(base: Sequence[float], other: Sequence[float]) -> Difference:
 
 
 def word(base: Spread, other: Spread) -> str:
-    """What may be said of two groups; see `Difference`."""
+    """The word for two groups; see `Difference`."""
     if set(base.values) == set(other.values) and len(set(base.values)) == 1:
         return "same"
     counts = len(base.values), len(other.values)
@@ -99,7 +99,7 @@ def word(base: Spread, other: Spread) -> str:
 
 
 def chance(first: int, second: int) -> float:
-    """How often two groups of so many values lie apart although they are of the same kind."""
+    """The probability (0 to 1) that two groups of these sizes lie apart by chance."""
     return 2 / math.comb(first + second, first)
 
 

@@ -1,4 +1,4 @@
-"""The command of each way to run a training, as text for the machine: nothing is run here."""
+"""The command of each way to run a training, as text for the machine. Nothing runs here."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Any
 from lab.homework import image
 from lab.homework.asked import Ask
 
-# What containers, namespace and Job of a run are called.
+# The name of a run's container, namespace and Job.
 NAME = "mnist-run"
 # The image's root as a folder.
 ROOT = f"{image.HOME}/root"
-# How long a training that was told to stop may take to say good-bye, in seconds.
+# Seconds that a training has for its clean-up after SIGTERM.
 GRACE = 10
-# Seconds without an answer of the machine or the cluster after which a run is given up. A training
-# that nobody looks at ends by itself then.
+# Seconds without an answer of the machine or the cluster after which a run times out. The run's
+# script then stops the training, too.
 SILENCE = 60
-# What a run writes into its folder on the machine.
+# The files that a run writes into its folder on the machine.
 FILES = ("asked", "ended", "code", "output", "session", "seen")
-# In a container: where results go, and the options that put them there.
+# In a container: the folder for results, and the options that select it.
 OUT = "/out"
 RESULTS = ("--metrics", f"{OUT}/metrics.json", "--checkpoint", f"{OUT}/checkpoint.pt")
-# How often a Job's training is tried again where its pod was lost.
+# How often a Job retries a training whose pod was lost.
 AGAIN = 3
-# The exit code of main.py for wrong options and wrong data.
+# The exit code of main.py for invalid options and invalid data.
 WRONG = 2
 # MiB that a Job's pod may use.
 MEMORY = 1024
@@ -48,13 +48,13 @@ def singularity(folder: str, ask: Ask, options: Sequence[str]) -> list[str]:
 
 
 def bare(folder: str, ask: Ask, options: Sequence[str]) -> list[str]:
-    """The image's root, entered by chroot: no namespaces, no cgroup, no seccomp."""
+    """Enter the image's root by chroot, without namespaces, cgroup and seccomp."""
     binds = {"/proc": "proc", "/dev": "dev", f"{folder}/out": "out"}
     binds |= {f"{folder}/mnist": "mnist"} if ask.program else {}
     mounts = [f"mount --bind {shlex.quote(what)} {ROOT}/{at}" for what, at in binds.items()]
     inside = ["env", "-i", "PATH=/usr/bin:/bin", "HOME=/tmp", "PYTHONUNBUFFERED=1"]
     inside += [*pinned(ask), "sh", "-c", 'cd /mnist && exec python3 main.py "$@"', "main.py"]
-    # By number: the image does not know the machine's users.
+    # By number, since the image does not know the machine's users.
     who = f'"--userspec=$(id -u {image.USER}):$(id -g {image.USER})"'
     enter = f"chroot {who} {shlex.join([ROOT, *inside, *options])}"
     away = "; ".join(f"umount --lazy {ROOT}/{at}" for at in binds.values())
@@ -62,7 +62,7 @@ def bare(folder: str, ask: Ask, options: Sequence[str]) -> list[str]:
     return ["sudo", "sh", "-c", lines]
 
 
-# The ways that are a command of the machine.
+# The ways that run as a command on the machine.
 COMMANDS: Mapping[str, Callable[[str, Ask, Sequence[str]], list[str]]] = {
     "docker": docker,
     "singularity": singularity,
@@ -71,22 +71,22 @@ COMMANDS: Mapping[str, Callable[[str, Ask, Sequence[str]], list[str]]] = {
 
 
 def pinned(ask: Ask) -> list[str]:
-    """What makes a command use these processors only."""
+    """The prefix that restricts a command to these processors."""
     return ["taskset", "--cpu-list", ask.cpus] if ask.cpus else []
 
 
 def stop(way: str, folder: str) -> str:
-    """Lines of shell that end a run, politely first."""
+    """Shell lines that stop a run, with SIGTERM first and SIGKILL after `GRACE` seconds."""
     if way == "docker":
         return f"docker stop --time {GRACE} {NAME} >/dev/null 2>&1; :"
-    # Python alone: what Singularity has mounted must stay until it has said its last words.
+    # SIGTERM goes to Python alone. Singularity must keep its mounts until Python has exited.
     end = f"sudo pkill -%s --session $(cat {folder}/session) %s"
     pause = f"for i in $(seq {GRACE * 5}); do [ -e {folder}/code ] && exit; sleep 0.2; done"
     return f"{end % ('TERM', '-x python3')}; {pause}; {end % ('KILL', 'python3')}; :"
 
 
 def sweep(way: str, folder: str) -> str:
-    """Lines of shell, for root, after which nothing of a run is there any more."""
+    """Shell lines, for root, that remove what is left of a run."""
     if way == "docker":
         return f"docker rm --force {NAME} >/dev/null 2>&1 || :"
     lines = f"[ ! -e {folder}/session ] || pkill -KILL --session $(cat {folder}/session) || :"
@@ -97,10 +97,10 @@ def sweep(way: str, folder: str) -> str:
 
 
 def script(folder: str, command: Sequence[str], end: str) -> str:
-    """The shell script that runs a command on the machine, whoever has started it.
+    """The shell script that runs a command on the machine.
 
-    It notes times and exit code, and ends the command by `end` when nobody has looked for a minute:
-    then `invoke` or the connection is gone.
+    It survives the connection that started it. It records times and exit code. If the task has not
+    polled for a minute, the task or its connection is gone, and `end` stops the command.
     """
     return f"""#!/bin/sh
 cd {folder}
@@ -124,9 +124,9 @@ done
 def job(
     folder: str, node: str, ask: Ask, options: Sequence[str], cpus: int
 ) -> list[dict[str, Any]]:
-    """A namespace, and a Job in it whose pod runs on a node; its results go to the run's folder.
+    """A namespace and a Job whose pod runs on `node` and writes its results to the run's folder.
 
-    `cpus` is how many processors a machine has.
+    `cpus` is the number of processors of a machine.
     """
     mounts = [{"name": "out", "mountPath": OUT}]
     volumes: list[dict[str, Any]] = [{"name": "out", "hostPath": {"path": f"{folder}/out"}}]
@@ -148,7 +148,7 @@ def job(
         "containers": [container],
         "volumes": volumes,
     }
-    # A wrong option does not become right by trying it again.
+    # A retry does not help against a wrong option.
     wrong = {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [WRONG]}}
     spec = {
         "backoffLimit": AGAIN,
@@ -167,7 +167,7 @@ def job(
 
 
 def count(cpus: str) -> int:
-    """How many processors a list such as 0,2-3 has; 0 for an empty one."""
+    """The number of processors in a list such as 0,2-3; 0 for an empty one."""
     total = 0
     for part in filter(None, cpus.split(",")):
         first, _, last = part.partition("-")

@@ -1,4 +1,4 @@
-"""One folder with every log that helps to find a fault."""
+"""Collect the logs for troubleshooting in one folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lab.machines.ssh import Remote, connections
 from lab.output import Status
 from lab.parallel import each
 
-# k3s' containerd writes into a file of its own, others into the journal.
+# k3s' containerd writes into its own file, others into the journal.
 K3S_CONTAINERD = "/var/lib/rancher/k3s/agent/containerd/containerd.log"
 COMMANDS = {
     "journal.log": ["journalctl", "--no-pager", "--lines", "5000"],
@@ -36,15 +36,15 @@ COMMANDS = {
 
 
 def collect(settings: Settings, folder: Path, status: Status) -> Path:
-    """Write the logs of the host's tools, of the stacks and of every machine; returns the folder.
+    """Write the logs of the host's tools, of the stacks and of every machine; return the folder.
 
-    A machine that does not answer leaves a file that says so, and no error.
+    An unreachable machine raises nothing. Its files contain the error message.
     """
     lab = known(settings)
     folder.mkdir(parents=True, exist_ok=True)
     if (lab.state / "logs").exists():
         shutil.copytree(lab.state / "logs", folder / "host", dirs_exist_ok=True)
-    # What every `pulumi up` and `destroy` did and how it ended; the state itself is not copied.
+    # The histories of `pulumi up` and `destroy`. The state itself is not copied.
     for path in (lab.state / "pulumi/.pulumi/history").glob("*/*/*.history.json"):
         target = folder / "stacks" / path.parent.name
         target.mkdir(parents=True, exist_ok=True)

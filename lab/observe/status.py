@@ -1,4 +1,4 @@
-"""The state of a lab in one look, asked of the machines, the cluster and Pulumi at once."""
+"""The state of a lab, queried from machines, cluster and Pulumi at the same time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lab.output import Status, table
 
 
 def look(settings: Settings) -> dict[str, Any]:
-    """Machines, nodes, add-ons and exercises of a lab. Raises NotFoundError when there is none."""
+    """Machines, nodes, add-ons and exercises of a lab. Raises NotFoundError without a lab."""
     found = opened(settings)
     resolved, cluster, stacks = found.lab, found.cluster, found.stacks(Status())
     with ThreadPoolExecutor() as pool:
@@ -65,7 +65,7 @@ def look(settings: Settings) -> dict[str, Any]:
 
 
 def text(state: Mapping[str, Any]) -> str:
-    """The same for people: a table each."""
+    """The state for a terminal: a table for each kind."""
     lab, nodes = state["lab"], {node["name"]: node for node in state["nodes"]}
     machines = [
         (
@@ -97,7 +97,7 @@ def _readiness(node: Mapping[str, Any] | None) -> str:
 
 
 def _ask(question: Any) -> list[dict[str, Any]]:
-    """An answer of the cluster; nothing when it is down, which a status is no error of."""
+    """The cluster's objects; none if it is down, since a status reports that without an error."""
     try:
         answer: list[dict[str, Any]] = question()
     except LabError:

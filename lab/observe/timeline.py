@@ -1,7 +1,7 @@
-"""One time line of a manifest's way from `kubectl apply` to a container that answers.
+"""A time line of a manifest from `kubectl apply` to a container that answers.
 
-It is merged from what the API server tells as it happens (watches), from its Events, and from the
-logs that kubelet, containerd and kube-proxy's rules leave on the machines, all on the host's clock.
+It merges watches and Events of the API server with the logs of kubelet, containerd and kube-proxy's
+rules on the machines. All times are converted to the host's clock.
 """
 
 from __future__ import annotations
@@ -45,21 +45,21 @@ WATCHED = (
     f"{CORE}/events",
     f"/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices",
 )
-# What a watch tells -> what a component tells that has seen it.
+# The start of a watch's entry -> the start of an entry of a component that reacted to it.
 CAUSES = (
     ("stores Deployment", "deployment-controller: sees the Deployment"),
     ("stores Deployment", "has the answer to POST deployments"),
     ("stores Service", "has the answer to POST services"),
     ("deployment-controller: makes ReplicaSet", "replicaset-controller: counts"),
     ("replicaset-controller: makes pod", "sees a pod without a node"),
-    ("binds the pod", "is done with the pod"),
+    ("binds the pod", "has scheduled the pod"),
     ("binds the pod", "sees a pod for its node"),
 )
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """Entries in their order; `start` is when `kubectl apply` was typed."""
+    """Entries in the order of time; `start` is the start of `kubectl apply` in Unix seconds."""
 
     start: float
     entries: tuple[Entry, ...]
@@ -77,7 +77,7 @@ class Timeline:
         return {"start": started, "entries": entries}
 
     def text(self) -> str:
-        """The time line for people."""
+        """The time line for a terminal, with times in milliseconds."""
         rows = [
             (
                 f"{(entry.time - self.start) * 1000:6.0f}",
@@ -92,10 +92,10 @@ class Timeline:
 
 
 def bounded(told: Sequence[Entry], others: Iterable[Entry]) -> list[Entry]:
-    """What watches told, in etcd's order, with times that nothing else contradicts.
+    """The watches' entries in etcd's order, with times that no other entry contradicts.
 
-    A watch's news arrive some milliseconds after the change. So one that has arrived before an
-    earlier one, or a component that has acted on it already, tells that the change was no later.
+    A watch event arrives some milliseconds after the change. The change happened before a later
+    change's event arrived, and before a component reacted to it. Its time is the earliest of these.
     """
     others = list(others)
     earliest = float("inf")
@@ -109,7 +109,7 @@ def bounded(told: Sequence[Entry], others: Iterable[Entry]) -> list[Entry]:
 
 
 def merged(start: float, entries: Iterable[Entry]) -> Timeline:
-    """Entries in their order. What a machine tells twice in the same words counts once."""
+    """Entries since `start` in the order of time. Repeated entries of a machine count once."""
     found: dict[tuple[str, str, str], Entry] = {}
     for entry in sorted(entries, key=lambda one: one.time):
         if entry.time >= start:
@@ -118,16 +118,21 @@ def merged(start: float, entries: Iterable[Entry]) -> Timeline:
 
 
 def lateness(sent: float, told: float, received: float) -> float:
-    """By how much a machine's clock is ahead, which was asked between two looks at ours.
+    """By how many seconds a machine's clock is ahead of the host's.
 
-    Zero where it is no more than the way there and back can hide: containers have our own clock.
+    `sent` and `received` are the host's clock before and after the request, `told` is the machine's
+    answer. The result is 0 if the round trip may explain the difference, since containers share the
+    host's clock.
     """
     difference = told - (sent + received) / 2
     return difference if abs(difference) > (received - sent) / 2 else 0.0
 
 
 def run(settings: Settings, status: Status) -> Timeline:
-    """Deploy a small Deployment with a Service, and tell what every component did for it."""
+    """Deploy a small Deployment with a Service, and record what every component does for it.
+
+    Raises what `opened.running` raises, and DeadlineExceeded if the Service does not answer.
+    """
     found = opened.running(settings)
     with locked(found.lab, "timeline", status):
         remotes = connections(found.lab)
@@ -161,7 +166,10 @@ def _measure(lab: Lab, cluster: Cluster, remotes: Sequence[Remote], status: Stat
             env={"TZ": "UTC"},
         )
         answer = wait.until(
-            lambda: _answer(news, remotes), what="an answer", timeout=120, longest=0.1
+            lambda: _answer(news, remotes),
+            what="an answer of the Service",
+            timeout=120,
+            longest=0.1,
         )
         wait.until(lambda: _available(news), what="the Deployment", timeout=60)
     logs = each(remotes, lambda remote: _logs(remote, start + late[remote.name]))
@@ -177,7 +185,7 @@ def _measure(lab: Lab, cluster: Cluster, remotes: Sequence[Remote], status: Stat
 
 
 def _account(cluster: Cluster) -> None:
-    """Wait for the namespace's ServiceAccount, without which no pod may be made."""
+    """Wait for the namespace's ServiceAccount, without which the API server accepts no pod."""
 
     def there() -> list[Object] | None:
         found = cluster.get("serviceaccount", "default", "--namespace", NAMESPACE)
@@ -187,7 +195,7 @@ def _account(cluster: Cluster) -> None:
 
 
 def _clock(remote: Remote) -> float:
-    """By how much a machine's clock is ahead of ours."""
+    """By how many seconds a machine's clock is ahead of the host's."""
     remote.run(["true"])
     sent = time.time()
     told = float(remote.run(["date", "+%s.%N"]))
@@ -195,7 +203,7 @@ def _clock(remote: Remote) -> float:
 
 
 def _answer(news: Sequence[News], remotes: Sequence[Remote]) -> Entry | None:
-    """The first answer of the Service, asked from the machine of its pod."""
+    """The first answer of the Service to a request from its pod's machine."""
     pods = [one.item for one in news if one.item["kind"] == "Pod"]
     services = [one.item for one in news if one.item["kind"] == "Service"]
     if not (pods and services and objects.conditions(pods[-1]).get("Ready") == "True"):
@@ -214,10 +222,10 @@ def _available(news: Sequence[News]) -> bool | None:
 
 
 def _stop(remote: Remote) -> None:
-    """End the recording; where none was begun there may be no script."""
+    """Stop the recording. If none was started, the script may be missing."""
     remote.run([SCRIPT, "stop"], sudo=True, ok=range(256))
 
 
 def _logs(remote: Remote, since: float) -> str:
-    """What was recorded and logged on a machine since then."""
+    """A machine's recordings and logs since this time in Unix seconds."""
     return remote.run([SCRIPT, "read", NAMESPACE, str(int(since))], sudo=True)

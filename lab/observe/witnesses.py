@@ -1,4 +1,4 @@
-"""Witnesses of a time line: what watches, Events and logs tell, each in one line of our words."""
+"""The sources of a time line: translate watches, Events and logs into one line each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lab.cluster.watch import News
 
 NAMESPACE = "machinery-timeline"
 API, CONTROLLERS, SCHEDULER = "kube-apiserver", "kube-controller-manager", "kube-scheduler"
-# Who an event says that it comes from -> the program that this is a part of.
+# The component that an Event names -> the program that contains it.
 PROGRAMS = {
     "default-scheduler": SCHEDULER,
     "deployment-controller": CONTROLLERS,
@@ -24,7 +24,7 @@ PROGRAMS = {
 }
 HOST = "the host"
 RULES_UNIT = "lab-timeline"
-# What a component logs -> in our words, filled with what the pattern found.
+# Patterns of a component's log -> the time line's text, completed by the pattern's groups.
 WORDS = {
     CONTROLLERS: (
         (r'"Adding deployment"', "deployment-controller: sees the Deployment"),
@@ -36,7 +36,7 @@ WORDS = {
         (r'"Attempting to bind pod to node".* node="([^"]+)"', "has chosen {}"),
         (
             r'"Successfully bound pod to node".* evaluatedNodes=(\d+) feasibleNodes=(\d+)',
-            "is done with the pod: looked at {} nodes, {} would do",
+            "has scheduled the pod: {} nodes evaluated, {} feasible",
         ),
     ),
     "kubelet": (
@@ -44,7 +44,10 @@ WORDS = {
         (r"MountVolume.SetUp succeeded", "has mounted the pod's volume (its token)"),
         (r'"Creating PodSandbox for pod"', "asks containerd for a sandbox"),
         (r'"Creating container in pod"', "asks containerd for the container"),
-        (r'"SyncLoop \(PLEG\).*ContainerStarted', "looks again: something has started"),
+        (
+            r'"SyncLoop \(PLEG\).*ContainerStarted',
+            "sees in its next check that a container has started",
+        ),
         (r'"SyncLoop \(probe\)" probe="readiness" status="ready"', "has probed: it is ready"),
     ),
 }
@@ -52,7 +55,7 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing that a component did: when (seconds since 1970), where, and how it is known."""
+    """An action of a component: its time in Unix seconds, its machine, and its source."""
 
     time: float
     component: str
@@ -62,17 +65,17 @@ class Entry:
 
 
 def revision(item: Object) -> int:
-    """Which of etcd's revisions an object is of."""
+    """The object's resourceVersion as a number."""
     return int(item["metadata"]["resourceVersion"])
 
 
 def in_order(news: Iterable[News]) -> list[News]:
-    """News in the order in which etcd took them, which is not always that of their arrival."""
+    """Watch events in etcd's order, which may differ from the order of their arrival."""
     return sorted(news, key=lambda one: revision(one.item))
 
 
 def told_by_api(news: Iterable[News], control_plane: str) -> Iterator[Entry]:
-    """What the objects' changes tell; each kind is known by who writes it."""
+    """Entries from the objects' changes. An object's kind and change identify the component."""
     before: dict[tuple[str, str], Object] = {}
     for one in in_order(news):
         kind, name = one.item["kind"], one.item["metadata"]["name"]
@@ -143,19 +146,19 @@ TELLERS = {
 
 
 def turned(item: Object, before: Object, condition: str) -> bool:
-    """Whether a condition has become true."""
+    """Whether a condition is now True and was not before."""
     old, new = (objects.conditions(one).get(condition) for one in (before, item))
     return new == "True" and old != "True"
 
 
 def started(pod: Object) -> bool:
-    """Whether every container of a pod runs, as far as its status knows."""
+    """Whether every container of a pod runs according to its status."""
     states = pod["status"].get("containerStatuses") or []
     return bool(states) and all("running" in one["state"] for one in states)
 
 
 def told_by_events(news: Iterable[News], control_plane: str) -> Iterator[Entry]:
-    """What components say in Events: their own times are whole seconds, so the arrival counts."""
+    """Entries from Events. Their own times are whole seconds, so the time of arrival is used."""
     for one in news:
         item = one.item
         if item["kind"] == "Event" and one.change == "ADDED":
@@ -166,8 +169,8 @@ def told_by_events(news: Iterable[News], control_plane: str) -> Iterator[Entry]:
             yield Entry(one.time, PROGRAMS.get(who, who), machine, what, "event")
 
 
-# A sandbox's metadata as containerd 1 prints them, and as containerd 2 does, in which one or two
-# spaces part the fields.
+# A sandbox's metadata in the formats of containerd 1 and 2. Version 2 separates fields by one or
+# two spaces.
 SANDBOX = re.compile(
     r"RunPodSandbox for (?:&PodSandboxMetadata{[^}]*?Namespace:(?P<old>[^,}]*),[^}]*}"
     r'|name:"[^"]*".*? namespace:"(?P<new>[^"]*)")(?P<end>.*)'
@@ -176,14 +179,14 @@ SANDBOX = re.compile(
 
 @dataclass
 class Containers:
-    """What containerd's log tells of the pods of one namespace, whose ids it learns on the way."""
+    """Translates containerd's log for the pods of one namespace, whose ids it learns from it."""
 
     namespace: str
     _sandboxes: set[str] = field(default_factory=set)
     _containers: set[str] = field(default_factory=set)
 
     def tell(self, message: str) -> str:
-        """A message in our words; empty when it is about something else."""
+        """The time line's text for a message; empty for an unrelated message."""
         if found := SANDBOX.match(message):
             if self.namespace != (found["old"] or found["new"]):
                 return ""
@@ -209,17 +212,17 @@ LOGFMT = re.compile(r'time="([^"]+)" level=\w+ msg="((?:[^"\\]|\\.)*)"')
 
 
 def containerd_line(line: str) -> tuple[float, str] | None:
-    """Time and message of a line of containerd's log."""
+    """Time (Unix seconds) and message of a line of containerd's log; None for other lines."""
     found = LOGFMT.match(line)
     if not found:
         return None
-    # Python knows microseconds, containerd nanoseconds.
+    # Python parses microseconds, but containerd writes nanoseconds.
     stamp = re.sub(r"(\.\d{6})\d+", r"\1", found[1])
     return datetime.fromisoformat(stamp).timestamp(), re.sub(r"\\(.)", r"\1", found[2])
 
 
 def logged(component: str, message: str) -> str:
-    """A component's message in our words; empty when it is about something else."""
+    """The time line's text for a component's message; empty for an unrelated message."""
     if f"{NAMESPACE}/" not in message:
         return ""
     for pattern, words in WORDS.get(component, ()):
@@ -232,37 +235,37 @@ CRI = re.compile(r"([\d-]+)T([\d:]+\.\d{6})\d*Z \w+ \w (?:[IWEF]\d{4} (\S+) )?(.
 
 
 def container_line(line: str) -> tuple[float, str] | None:
-    """Time and message of a line of a container's log, in which klog's own time counts.
+    """Time (Unix seconds) and message of a line of a container's log; None for other lines.
 
-    A container's clock shows UTC; the date is the runtime's, which wrote the line down.
+    klog's own time in UTC has priority. The date comes from the runtime's time stamp.
     """
     found = CRI.match(line)
     if not found:
         return None
     day, written, own, message = found.groups()
     times = [datetime.fromisoformat(f"{day}T{one}+00:00") for one in (own, written) if one]
-    # At midnight the two may be of different days.
+    # Around midnight, the two time stamps may be of different days.
     first, last = times[0].timestamp(), times[-1].timestamp()
     return (first if abs(last - first) < 60 else last), message
 
 
 def rules_line(message: str) -> str:
-    """A change of packet rules in our words; empty for one of many more of the same kind."""
+    """The time line's text for a change of packet rules; empty for unimportant changes."""
     if re.search(r"add element .*\bno-endpoint-services\b", message):
         return "writes rules: the Service refuses, since it has no pod"
     if re.search(r"add element .*\bservice-ips\b", message):
-        return "writes rules: the Service's address leads somewhere"
+        return "writes rules: the Service's address has a target"
     if found := re.search(r"dnat to ([\d.]+:\d+)", message):
         return f"writes rules: to the pod, {found[1]}"
     return ""
 
 
 def told_by_machine(log: str, machine: str, late: float) -> Iterator[Entry]:
-    """What a machine's logs tell, whose clock is `late`: its journal (JSON, a line each), logs of
-    containers after the component's name, and containerd's own file.
+    """Entries from a machine's logs, whose clock is ahead by `late` seconds.
 
-    There the output of a CNI plugin, JSON as well, may stand before what containerd says. In the
-    journal's JSON containerd's quotes have backslashes.
+    `log` contains journal records (one JSON object a line), container logs with the component's
+    name first, and containerd's own file. In that file, the JSON output of a CNI plugin may precede
+    containerd's message. The journal's JSON escapes containerd's quotes by backslashes.
     """
     containers = Containers(NAMESPACE)
     for line in log.splitlines():
@@ -305,7 +308,7 @@ def _journalled(line: str, containers: Containers) -> Said:
         return when, "kube-proxy", rules_line(message), "nft monitor"
     if parsed := _containerd(message, containers):
         return parsed
-    # k3s runs all components, and logs for all.
+    # k3s runs all components in one process and logs for all of them.
     for component in WORDS if unit.startswith("k3s") else ("kubelet",):
         if what := logged(component, message):
             return when, component, what, f"{unit}'s log"
@@ -313,7 +316,7 @@ def _journalled(line: str, containers: Containers) -> Said:
 
 
 def told_by_kubectl(stderr: str, year: int) -> Iterator[Entry]:
-    """Which objects kubectl sent, by its own log (--v=6, in UTC)."""
+    """Entries for the objects that kubectl sent, from its log (--v=6, in UTC)."""
     pattern = re.compile(
         r'I(\d\d)(\d\d) (\S+) .*verb="(POST|PATCH)" url="([^"]+)" status="(\d[^"]*)"'
         r" milliseconds=(\d+)"

@@ -1,1 +1,1 @@
-"""Bundles: everything in one folder, verified, listed and served."""
+"""Bundles: make, verify, list and serve one folder with everything that a lab needs."""

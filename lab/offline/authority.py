@@ -1,4 +1,4 @@
-"""A certificate authority for one address: what it signs for others nobody accepts."""
+"""A certificate authority for one address; clients reject its certificates for any other."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ from cryptography.x509.oid import NameOID
 from lab.errors import ConfigError
 from lab.state import write_aside
 
-# A course, and the days before its end on which a new authority is made.
+# An authority is valid for a course, and is replaced this long before its end.
 VALID, RENEW = datetime.timedelta(days=365), datetime.timedelta(days=30)
 
 
 def identity(folder: Path, address: str) -> Path:
-    """The folder of an address with ca.pem, and with a fresh server.pem signed by that authority.
+    """The folder of an address with ca.pem, and with a new server.pem signed by that authority.
 
-    Raises ConfigError for an address that is none of a network card's.
+    Raises ConfigError for text that is no IPv4 address, and for 0.0.0.0.
     """
     try:
         number = IPv4Address(address)
     except ValueError:
-        raise ConfigError(f"{address!r} is no IPv4 address", hint="see: ip -4 address") from None
+        raise ConfigError(
+            f"{address!r} is not an IPv4 address", hint="see: ip -4 address"
+        ) from None
     if number.is_unspecified:
         raise ConfigError(
-            f"{address} is no address that the room could use",
-            hint="the address of one network card: ip -4 address",
+            f"{address} is not an address that the room's clients can use",
+            hint="use the address of one network card, see: ip -4 address",
         )
     place = folder / address
     key_file, ca_file = place / "ca.key", place / "ca.pem"
@@ -50,7 +52,7 @@ def identity(folder: Path, address: str) -> Path:
 def authority(
     key: ec.EllipticCurvePrivateKey, address: IPv4Address, now: datetime.datetime
 ) -> x509.Certificate:
-    """A certificate authority for one address: what it signs for others nobody accepts."""
+    """A certificate authority for one address; clients reject its certificates for any other."""
     name = _name(f"Kubernetes lecture lab: {address}")
     only = [x509.IPAddress(IPv4Network(address)), x509.DNSName("invalid")]
     builder = _certificate(name, name, key, now)
@@ -79,7 +81,7 @@ def certificate(file: Path) -> x509.Certificate:
 
 
 def private(key: ec.EllipticCurvePrivateKey) -> str:
-    """A private key as PEM, not encrypted: for files that nobody else may read."""
+    """A private key as unencrypted PEM, for files that only their owner may read."""
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
@@ -101,7 +103,7 @@ def _certificate(
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        # A room's clocks do not all agree.
+        # The clocks in a room differ.
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + VALID)
     )

@@ -1,12 +1,12 @@
-"""A bundle: one folder with everything that a lab needs, which is a mirror and can be verified.
+"""A bundle: one folder with everything that a lab needs, usable as a mirror and verifiable.
 
     manifest.toml      every file below with its size and SHA-256
     tools/             programs for the host and for building nodes
-    images/            the image that machines are made of, with the cluster's images inside
+    images/            the machines' image, which contains the cluster's images
     wheels/            the Python packages of requirements.lock
-    sbom.cdx.json      what all of it consists of
+    sbom.cdx.json      the software bill of materials
 
-It is written aside and renamed, so that a folder of this name is a whole bundle.
+A bundle is written under a temporary name and then renamed, so an existing folder is complete.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ from lab.toolchain import HOST_TOOLS, Toolchain, mirror, packing, wheel
 from lab.toolchain.mirror import MANIFEST, Entry, Mirrored, entries
 from lab.toolchain.store import file_digest
 
-# Names of files that are packed already.
+# Suffixes of files that are already compressed.
 PACKED = (".zst", ".gz", ".whl")
 QUERY = "${Package} ${Version} ${Architecture}\\n"
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle that was made: where it is, what is in it, and its archive where one was asked."""
+    """A new bundle: its folder, its items, and its archive if one was requested."""
 
     folder: Path
     items: Sequence[Mirrored]
@@ -55,18 +55,18 @@ class Bundle:
 
     @property
     def digest(self) -> str:
-        """The manifest's digest, which stands for every byte of the bundle."""
+        """The manifest's digest, which depends on every byte of the bundle."""
         return file_digest(self.folder / MANIFEST)
 
     def text(self) -> str:
-        """What takes how much space, and the digest to compare copies by."""
+        """The sizes of the items, and the digest for comparing copies."""
         rows = [(item.name, item.version, _mebibytes(item.size)) for item in self.items]
         rows.append(("all", "", _mebibytes(sum(item.size for item in self.items))))
         lines = [table(("item", "version", "MiB"), rows), f"{self.folder}/{MANIFEST} {self.digest}"]
         return "\n".join([*lines, *([str(self.archive)] if self.archive else [])])
 
     def data(self) -> dict[str, object]:
-        """The same for JSON; sizes in bytes."""
+        """The bundle for JSON, with sizes in bytes."""
         return {
             "folder": str(self.folder),
             "archive": str(self.archive) if self.archive else None,
@@ -80,7 +80,7 @@ class Bundle:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A bundle compared with its manifest: paths that are not there, not the same, not in it."""
+    """A bundle compared with its manifest: missing, changed and surplus paths; `size` in bytes."""
 
     files: int
     size: int
@@ -91,26 +91,27 @@ class Verdict:
 
     @property
     def wrong(self) -> dict[str, Sequence[str]]:
-        """What is wrong, by its kind."""
+        """The paths with a difference, by its kind."""
         kinds = {"missing": self.missing, "changed": self.changed, "surplus": self.surplus}
         return {kind: paths for kind, paths in kinds.items() if paths}
 
     def text(self) -> str:
-        """One line for each file that is wrong, and what was compared."""
+        """One line for each difference, and the numbers of the comparison."""
         lines = [f"{kind}: {path}" for kind, paths in self.wrong.items() for path in paths]
         lines.append(f"{self.files} files, {_mebibytes(self.size)} MiB, {MANIFEST} {self.digest}")
         return "\n".join(lines)
 
     def data(self) -> dict[str, object]:
-        """The same for JSON."""
+        """The verdict for JSON."""
         return dict(vars(self))
 
     def raise_for_status(self) -> None:
-        """Raises UnexpectedChange when anything is wrong."""
+        """Raise UnexpectedChange if there is a difference."""
         if self.wrong:
             count = sum(len(paths) for paths in self.wrong.values())
-            message = f"{count} file(s) of the bundle are not what its manifest says"
-            raise answered(UnexpectedChange(message, hint="copy it again, or: invoke bundle"))
+            message = f"{count} file(s) of the bundle differ from its manifest"
+            hint = "copy the bundle again, or make it again: invoke bundle"
+            raise answered(UnexpectedChange(message, hint=hint))
 
 
 def make(
@@ -123,22 +124,24 @@ def make(
     mnist: bool = False,
     archive: bool = False,
 ) -> Bundle:
-    """Write the bundle of what this lab would use into `output`; `mnist` adds the homework's parts.
+    """Write a bundle for this lab's settings into `output`; `mnist` adds the homework's parts.
 
-    It is for hosts of an `architecture`, amd64 or arm64, and versions of Python such as 3.13, both
-    this host's unless they are given. A bundle that is there is replaced. Raises ConfigError where
-    something else is, or for what cannot be made, and what `lifecycle.up` raises.
+    `architecture` is amd64 or arm64, and `pythons` are versions such as 3.13. Their defaults are
+    those of this host. An existing bundle is replaced. Raises ConfigError for invalid arguments and
+    for another folder at `output`, and what the steps of `lab-up` raise.
     """
     platform = f"linux-{architecture}" if architecture else this_platform()
     if platform not in PLATFORMS:
         known = ", ".join(map(architecture_of, PLATFORMS))
-        raise ConfigError(f"architecture {architecture!r} is none of {known}")
+        raise ConfigError(f"architecture {architecture!r} is not one of {known}")
     if odd := [python for python in pythons if not re.fullmatch(r"3\.(1[1-9]|[2-9]\d)", python)]:
-        raise ConfigError(f"Python {odd[0]!r} is no version like 3.11, or too old for the lab")
+        raise ConfigError(
+            f"Python {odd[0]!r} is not a version like 3.11, or is too old for the lab"
+        )
     output = output.absolute()
     if output.exists() and not (output / MANIFEST).exists():
-        raise ConfigError(f"{output} exists and is no bundle", hint="choose another --output")
-    # No machine is started here that needed memory.
+        raise ConfigError(f"{output} exists and is not a bundle", hint="choose another --output")
+    # No machine starts here, so the host needs no memory for workers.
     alone = replace(settings, workers=0)
     up = Bringup.of(alone, opened.toolchain_of(alone, status, platform), status)
     try:
@@ -159,7 +162,7 @@ def make(
 
 
 def verify(folder: Path, status: Status) -> Verdict:
-    """Compare every file of a bundle with its manifest; raises what `entries` raises."""
+    """Compare every file of a bundle with its manifest. Raises what `entries` raises."""
     expected = {entry.path: entry for entry in entries(folder)}
     found = {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
     changed = []
@@ -178,13 +181,15 @@ def verify(folder: Path, status: Status) -> Verdict:
 
 
 def index(names: Sequence[str]) -> str:
-    """The page of links that `pip --find-links` reads, from a folder and from an address alike."""
+    """The page of links that `pip --find-links` reads, from a folder or from an address."""
     links = [f'<a href="{quote(name)}">{escape(name)}</a><br>' for name in names]
     return "\n".join(["<!DOCTYPE html>", "<title>Python wheels</title>", *links, ""])
 
 
 def applying(requirements: str, platform: str, python: str) -> str:
-    """The requirements of a locked list whose markers hold there: pip asks its own Python.
+    """The requirements of a locked list whose markers are true for this platform and Python.
+
+    pip would evaluate the markers for its own Python.
 
     >>> applying("a==1 ; python_version < '3.12' --hash=sha256:0", "linux-arm64", "3.13")
     ''
@@ -204,13 +209,13 @@ def applying(requirements: str, platform: str, python: str) -> str:
 
 
 def packages(listing: str) -> list[Package]:
-    """Debian's packages out of lines of name, version, architecture."""
+    """Debian's packages from lines of name, version and architecture."""
     return [Package("deb", *line.split()) for line in listing.splitlines() if line.strip()]
 
 
 @dataclass
 class _Filling:
-    """A bundle while it is filled."""
+    """Fills the folder of a new bundle."""
 
     up: Bringup
     folder: Path
@@ -238,17 +243,17 @@ class _Filling:
         self.write_manifest()
 
     def tools(self) -> None:
-        """Programs, and what `invoke lint` knows Kubernetes by."""
+        """Add the programs, and the OpenAPI documents for `invoke lint`."""
         names = dict.fromkeys((*HOST_TOOLS, *self.up.distribution.image.tools, "openapi"))
         for name, tool in self.up.toolchain.ensure(list(names)).items():
             self.add(name, tool.version, tool.files, f"tools/{name}")
 
     def node_image(self) -> None:
-        """The machines' image, under the name that those who use this mirror look for.
+        """Add the machines' image under the tag that users of this mirror request.
 
-        Their tools come from the mirror, and the name depends on that; what is inside is the same.
-        In the same archive is the image that a virtual machine's box is made of: it is that image
-        and a kernel.
+        The tag depends on the tools' source, which is the mirror for them. The content is the same.
+        The archive also contains the image for a virtual machine's box, which is the machines'
+        image with a kernel.
         """
         self.write_manifest()
         root, cache = self.up.lab.root, self.up.toolchain.cache
@@ -274,7 +279,7 @@ class _Filling:
             self.inside[docker.mirror_item(tag)[0]].append(Package("docker", name, version))
 
     def image(self, tag: str, *more: str) -> None:
-        """An archive of an image, and of others made of it; and what Debian has put into it."""
+        """Add an archive of an image and of images based on it, and list its Debian packages."""
         name, key = docker.mirror_item(tag)
         archive = self.folder / "image.tar"
         runner.run(["docker", "save", "--output", archive, tag, *more], timeout=600)
@@ -286,7 +291,7 @@ class _Filling:
         self.inside[name] = packages(listing)
 
     def wheels(self) -> None:
-        """The Python packages of requirements.lock, for every version of Python that is wanted."""
+        """Add the Python packages of requirements.lock for every requested version of Python."""
         target = self.folder / "wheels"
         requirements = self.up.lab.root / "requirements.lock"
         locked = requirements.read_text()
@@ -303,7 +308,7 @@ class _Filling:
         self.items.append(Mirrored(f"wheels/{'-'.join(tags)}", version, files))
 
     def mnist(self) -> None:
-        """PyTorch's image, and MNIST where it can be had: the digits are in the image."""
+        """Add PyTorch's image, and MNIST if it is available. The image contains the digits."""
         with self.status.step("bundle: PyTorch image"):
             base = make_base(self.up.lab, self.up.toolchain, self.status)
             self.image(base)
@@ -313,7 +318,7 @@ class _Filling:
             self.add(*data.MIRRORED, files, "mnist")
 
     def add(self, name: str, version: str, files: Mapping[str, Path], place: str) -> None:
-        """Copy files, packed where that saves space."""
+        """Copy files, compressed unless they already are."""
         entries = {}
         (self.folder / place).mkdir(parents=True, exist_ok=True)
         for file, source in sorted(files.items()):
@@ -351,7 +356,7 @@ def _replace(aside: Path, output: Path) -> None:
 
 
 def _tar(folder: Path, status: Status) -> Path:
-    """The folder as one file, whose bytes depend on its content alone."""
+    """Pack the folder into one file, whose bytes depend only on the content."""
     archive = folder.with_name(f"{folder.name}.tar")
     aside = folder.with_name(f".{folder.name}.tar.partial")
     with status.step("bundle: archive"), tarfile.open(aside, "w") as tar:

@@ -1,4 +1,4 @@
-"""What a bundle consists of, as a software bill of materials in CycloneDX's JSON."""
+"""The software bill of materials of a bundle, in CycloneDX's JSON."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from packageurl import PackageURL
 
 from lab.toolchain.mirror import Entry, Mirrored
 
-# Names of different bundles must differ, and the same bundle's stay the same.
+# Serial numbers of different bundles must differ, and equal bundles must have equal ones.
 NAMESPACE = uuid.UUID("6d0ab2c5-8f3a-4f0e-9f5e-0e1c54a3f7b1")
 
 
 @dataclass(frozen=True)
 class Package:
-    """Something inside an image: `kind` is `deb` or `docker`, the name of a type of package URL."""
+    """A package inside an image; `kind` is the type of its package URL, `deb` or `docker`."""
 
     kind: str
     name: str
@@ -28,7 +28,7 @@ class Package:
     architecture: str = ""
 
     def component(self, image: str) -> Component:
-        """The component; its reference names the image, which is not the only one to have it."""
+        """The component. Its reference names the image, since several images may contain it."""
         group = "debian" if self.kind == "deb" else None
         qualifiers = {"arch": self.architecture} if self.architecture else {}
         url = PackageURL(self.kind, group, self.name, self.version, qualifiers)
@@ -39,9 +39,9 @@ class Package:
 
 
 def document(items: Sequence[Mirrored], inside: Mapping[str, Sequence[Package]]) -> str:
-    """The bill of a bundle's items; `inside` has the contents of those that are images.
+    """The bill of a bundle's items; `inside` lists the packages of images by item.
 
-    The same items give the same text: it has no time, and its serial number is made of the hashes.
+    Equal items give equal text, since it has no time and its serial number comes from the hashes.
     """
     hashes = [entry.sha256 for item in items for entry in item.files.values()]
     whole = Component(name="lecture-lab", type=ComponentType.DATA, bom_ref="bundle")

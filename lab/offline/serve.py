@@ -1,7 +1,7 @@
-"""An instructor's host serves a bundle to the room: over TLS, to be read only.
+"""Serve a bundle from an instructor's host to a room, read-only and over TLS.
 
-Nothing is served but what the manifest names, so there is no way out of the folder and no listing.
-Beside it a registry can hand on images of another one that the room does not reach.
+Only files that the manifest names are served, so clients can neither leave nor list the folder. A
+pull-through registry can also serve images of a registry that the room does not reach.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from lab.state import write_aside
 from lab.toolchain import Toolchain, mirror
 from lab.toolchain.mirror import MANIFEST, entries
 
-# Seconds that somebody may take for the next word, or for a piece of a file.
+# Seconds until a silent or stalled client's connection times out.
 PATIENCE = 60
 CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where the room is served: an address of this host, and the ports of files and of images."""
+    """The server's place: an address of this host, and the ports for files and images."""
 
     address: str
     port: int
@@ -50,7 +50,7 @@ class Place:
 
 
 def serve(root: Path, folder: Path, place: Place, upstream: str, status: Status) -> None:
-    """Serve a bundle until interrupted, and images of the registry `upstream` where one is given.
+    """Serve a bundle until an interrupt, and images of the registry `upstream` if given.
 
     Raises what `files`, `identity`, `server` and `registry` raise.
     """
@@ -65,17 +65,20 @@ def serve(root: Path, folder: Path, place: Place, upstream: str, status: Status)
             stack.enter_context(registry(image, keys, place, upstream, status))
             variables["LAB_REGISTRY_MIRROR"] = f"https://{place.address}:{place.images_port}"
         fingerprint = certificate(keys / "ca.pem").fingerprint(hashes.SHA256()).hex()
-        status.say(f"serving {folder} at {address} until Ctrl-C; give the room {keys / 'ca.pem'}")
-        status.say(f"(its SHA-256 is {fingerprint}), and say:")
+        status.say(f"serving {folder} at {address} until Ctrl-C")
+        status.say(f"give the students {keys / 'ca.pem'} (SHA-256 {fingerprint}) and this command:")
         status.say(f"  export {' '.join(f'{name}={value}' for name, value in variables.items())}")
         try:
             room.serve_forever()
         except KeyboardInterrupt:
-            status.say("no longer served")
+            status.say("stopped serving")
 
 
 def machine_image(root: Path, folder: Path, status: Status) -> str:
-    """The bundle's image of machines, which has a registry inside, loaded where it is missing."""
+    """The tag of the bundle's machine image, which contains a registry. Loaded if it is missing.
+
+    Raises ConfigError for a bundle without such an image.
+    """
     toolchain = Toolchain(root, cache_folder(), status, "mirror", str(folder.absolute()))
     items = mirror.read(str(folder), this_platform()).values()
     sources = {record.image.source for record in DISTRIBUTIONS.values()}
@@ -86,13 +89,11 @@ def machine_image(root: Path, folder: Path, status: Status) -> str:
             if not docker.exists(tag):
                 docker.load(tag, toolchain)
             return tag
-    raise ConfigError(
-        f"{folder} has no image of machines for {this_platform()}", hint="invoke bundle"
-    )
+    raise ConfigError(f"{folder} has no machine image for {this_platform()}", hint="invoke bundle")
 
 
 def registry_settings(place: Place, upstream: str) -> dict[str, Any]:
-    """The configuration of a registry that pulls through: such a one takes no pushes."""
+    """The configuration of a pull-through registry, which rejects pushes."""
     pair = "/keys/server.pem"
     return {
         "version": 0.1,
@@ -108,9 +109,9 @@ def registry_settings(place: Place, upstream: str) -> dict[str, Any]:
 
 @contextmanager
 def registry(image: str, keys: Path, place: Place, upstream: str, status: Status) -> Iterator[None]:
-    """A registry in a container while the block runs; what it has pulled stays in a volume.
+    """Run a registry in a container while the block runs. A volume keeps its images.
 
-    Raises ResourceError with its last words when it does not answer.
+    Raises DeadlineExceeded with the end of its log if it does not answer.
     """
     settings = registry_settings(place, upstream)
     write_aside(keys / "registry.json", json.dumps(settings, indent=1))
@@ -126,7 +127,7 @@ def registry(image: str, keys: Path, place: Place, upstream: str, status: Status
                 return True
         except OSError as error:
             said = runner.run(["docker", "logs", "--tail", "3", ROOM])
-            raise ResourceError(f"{error}; it says: {said.stderr or said.stdout}") from error
+            raise ResourceError(f"{error}; its log: {said.stderr or said.stdout}") from error
 
     runner.run(["docker", "rm", "--force", ROOM], ok=(0, 1))
     try:
@@ -139,9 +140,9 @@ def registry(image: str, keys: Path, place: Place, upstream: str, status: Status
 
 
 def files(folder: Path) -> dict[str, Path]:
-    """What is served of a bundle: paths of addresses to files, the manifest and all it names.
+    """The served files by the path of their URL: the manifest and every file that it names.
 
-    Raises NotFoundError or ConfigError for a folder that is no bundle.
+    Raises NotFoundError or ConfigError for a folder without a valid manifest.
     """
     inside = folder.resolve()
     wanted = [MANIFEST, *(entry.path for entry in entries(folder))]
@@ -150,7 +151,7 @@ def files(folder: Path) -> dict[str, Path]:
 
 
 def server(served: Mapping[str, Path], keys: Path, address: str, port: int) -> ThreadingHTTPServer:
-    """A server that listens already. Raises PrerequisiteError where it cannot."""
+    """A listening server. Raises PrerequisiteError if it cannot listen."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(keys / "server.pem")
@@ -158,8 +159,8 @@ def server(served: Mapping[str, Path], keys: Path, address: str, port: int) -> T
         return _Server((address, port), _handler(served), context)
     except OSError as error:
         raise PrerequisiteError(
-            f"{address}:{port} cannot be listened on: {error.strerror}",
-            hint="another --port, or the address of one of this host's cards: ip -4 address",
+            f"cannot listen on {address}:{port}: {error.strerror}",
+            hint="use another --port, or an address of this host, see: ip -4 address",
         ) from error
 
 
@@ -176,7 +177,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(place, handler)
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """The next connection; its thread does the handshake, so nobody holds up the others."""
+        """Accept a connection. Its thread does the handshake, so slow clients block no others."""
         connection, peer = super().get_request()
         connection.settimeout(PATIENCE)
         wrapped = self._context.wrap_socket(
@@ -185,7 +186,7 @@ class _Server(ThreadingHTTPServer):
         return wrapped, peer
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Somebody who hangs up, or speaks no TLS, is no story."""
+        """Ignore clients that disconnect or do not speak TLS."""
 
 
 def _handler(served: Mapping[str, Path]) -> type[BaseHTTPRequestHandler]:
@@ -219,13 +220,13 @@ def _handler(served: Mapping[str, Path]) -> type[BaseHTTPRequestHandler]:
         do_HEAD = do_GET
 
         def log_message(self, *args: object) -> None:
-            """A room's downloads are no story."""
+            """Do not log a room's downloads."""
 
     return Handler
 
 
 def _start(wanted: str) -> int:
-    """The first byte of `bytes=N-`; of any other range it is all that is sent."""
+    """The first byte of a range `bytes=N-`; 0 for any other range, which gives the whole file."""
     unit, _, rest = wanted.partition("=")
     first = rest.removesuffix("-")
     return int(first) if unit == "bytes" and rest.endswith("-") and first.isdigit() else 0

@@ -1,7 +1,7 @@
 """`invoke orchestrators`: one web app by docker run, Compose, podman, Swarm and Kubernetes.
 
-Each goes through the same scenes while a visitor asks all the time (race.py); what it wrote down is
-judged in records.py, and told in table.py and page.py. One file for each orchestrator.
+Each runs through the same scenes while a client sends requests (race.py). records.py evaluates the
+client's log, and table.py and page.py present the results. Each orchestrator has one file.
 """
 
 from __future__ import annotations
@@ -42,21 +42,21 @@ ORCHESTRATORS: Sequence[Callable[[Ground], Orchestrator]] = (
     Swarm,
     Kubernetes,
 )
-# What a machine needs beside Kubernetes.
+# The programs that a machine needs in addition to Kubernetes.
 PROGRAMS = ("docker", "podman", "curl", "nft", "systemd-run")
 
 
 def compare(settings: Settings, status: Status) -> Comparison:
-    """Measure every orchestrator on a running lab, and leave the machines as they were.
+    """Measure every orchestrator on a running lab, and restore the machines afterwards.
 
-    Raises PrerequisiteError for a lab without workers or whose machines lack a program, and what
-    goes wrong on a machine.
+    Raises PrerequisiteError for a lab without workers or a machine without a program, and LabError
+    for a failure on a machine.
     """
     found = running(settings)
     resolved = found.lab
     if len(resolved.machines) < 2:
         raise PrerequisiteError(
-            "a comparison needs 2 machines, the lab has 1", hint="invoke lab-up --workers 2"
+            "a comparison needs 2 machines, but the lab has 1", hint="invoke lab-up --workers 2"
         )
     machines = {machine.name: machine for machine in connections(resolved)}
     ground = Ground(resolved, found.cluster, machines)
@@ -76,7 +76,7 @@ def compare(settings: Settings, status: Status) -> Comparison:
 
 
 def _all(ground: Ground, status: Status, halt: Callable[[], None]) -> Iterator[Course]:
-    """Every orchestrator's course, one after the other."""
+    """The courses of all orchestrators, measured one after the other."""
     who = [make(ground) for make in ORCHESTRATORS]
     with prepared(ground, who, status):
         for one in who:
@@ -85,36 +85,36 @@ def _all(ground: Ground, status: Status, halt: Callable[[], None]) -> Iterator[C
                 with status.step(one.name):
                     yield Race(ground, one, status, halt).run()
             finally:
-                with status.step(f"remove it again: {one.name}"):
+                with status.step(f"remove the app from {one.name}"):
                     one.remove()
 
 
 @contextmanager
 def prepared(ground: Ground, who: Sequence[Orchestrator], status: Status) -> Iterator[None]:
-    """The app's files and image on every machine; nothing of it, or of `who`, afterwards."""
+    """Copy the app's files and image to every machine; remove them and the apps afterwards."""
     names = list(ground.machines)
     refuse_without_programs(ground)
     engines = dict(zip(names, each(names, lambda name: _engine(ground, name)), strict=True))
     try:
         with status.step("files and images on the machines"):
             each(names, lambda name: _put(ground, name))
-            # What a run that was cut off has left.
+            # Remove what an interrupted run left behind.
             for one in who:
                 one.remove()
             each(names, lambda name: ground.run(name, f"docker pull --quiet {IMAGE}", 120))
         yield
     finally:
-        with status.step("tidy up"):
+        with status.step("clean up the machines"):
             each(names, lambda name: _tidy(ground, name, *engines[name]))
 
 
 def refuse_without_programs(ground: Ground) -> None:
-    """Raises PrerequisiteError that names the programs which a machine lacks."""
+    """Raise PrerequisiteError with the missing programs of a machine."""
     line = f"for p in {' '.join(PROGRAMS)}; do command -v $p >/dev/null || echo $p; done"
     for name, machine in ground.machines.items():
         if missing := machine.run(["sh", "-c", line], sudo=True).split():
             raise PrerequisiteError(
-                f"{name} lacks {', '.join(missing)}", hint="invoke lab-destroy; invoke lab-up"
+                f"{name} lacks {', '.join(missing)}", hint="invoke lab-destroy, then invoke lab-up"
             )
 
 
@@ -127,7 +127,7 @@ def _engine(ground: Ground, name: str) -> tuple[bool, bool]:
 
 
 def _put(ground: Ground, name: str) -> None:
-    """The app's files on a machine, the manifests as kube.yaml among them."""
+    """Copy the app's files to a machine, and the manifests as kube.yaml."""
     files = {path.name: path for path in sorted((ground.exercise / "app").iterdir())}
     files["kube.yaml"] = ground.exercise / "manifests" / "orchestrators.yaml"
     for file, path in files.items():
@@ -136,7 +136,7 @@ def _put(ground: Ground, name: str) -> None:
 
 
 def _tidy(ground: Ground, name: str, active: bool, image: bool) -> None:
-    """A machine as it was: its network, its engine, its images, its files."""
+    """Restore a machine's network, engine and images, and remove the app's files."""
     machine = ground.machines[name]
     network.back(machine, AWAY)
     with contextlib.suppress(LabError):
@@ -148,7 +148,7 @@ def _tidy(ground: Ground, name: str, active: bool, image: bool) -> None:
 
 
 def write(found: Comparison, folder: Path) -> list[Path]:
-    """Write the comparison as JSON and as a page into a folder; the files."""
+    """Write the comparison as JSON and HTML into a folder; return the files."""
     forms = {
         "orchestrators.json": document(found.data()) + "\n",
         "orchestrators.html": page.page(found),

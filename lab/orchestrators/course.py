@@ -1,4 +1,4 @@
-"""What is measured of each orchestrator, as data: scenes, courses, the comparison."""
+"""The measurements of each orchestrator as data: scenes, courses and the comparison."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Scene:
-    """One thing that happened to the app.
+    """One event in the app's life, e.g. a killed copy.
 
-    `at` is when, in seconds from the beginning of the course, and `watched` for how long it was
-    looked at. `seconds` is how long it took until all was well again, None when that did not come
-    about; `asked` and `lost` are the visitor's questions meanwhile, `copies` how many answered in
-    the end, and `words` what the tool said of it.
+    `at` is the time since the start of the course, and `watched` how long the scene was observed,
+    both in seconds. `seconds` is the time until the app had recovered, None if it did not. `asked`
+    and `lost` count the client's requests meanwhile, `copies` the copies that answered at the end.
+    `words` is the tool's message.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Course:
-    """An orchestrator's scenes, by name, and what the visitor saw in every half second."""
+    """An orchestrator's scenes, and the client's answered and lost requests per half second."""
 
     orchestrator: str
     version: str
@@ -46,7 +46,7 @@ class Course:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All courses of one run, when and on what machines, and how long the run took."""
+    """All courses of one run, with its date, its machines and its duration in seconds."""
 
     date: str
     place: str

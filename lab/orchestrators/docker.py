@@ -8,7 +8,7 @@ ENGINE = "docker version --format '{{.Server.Version}}'"
 
 
 class OneMachine:
-    """What the tools of one machine have in common: there is no other machine."""
+    """The base of the tools that manage a single machine."""
 
     single = True
 
@@ -17,31 +17,31 @@ class OneMachine:
         self.machine = ground.last
 
     def mend(self) -> None:
-        """Nothing: the tool does it."""
+        """Do nothing, since the tool restarts the copy itself."""
 
     def victim(self) -> str:
-        """The only machine that there is."""
+        """The only machine."""
         return self.machine
 
     def anywhere(self) -> bool:
-        """Another machine, asked at the same port."""
+        """Whether another machine answers at the same port."""
         return self.ground.answers(self.machine, f"{self.ground.first}:{self.port()}")
 
     def port(self) -> int:
-        """The port of the machine that leads to the first copy."""
+        """The machine's port of the first copy."""
         return FIRST_PORT
 
     def whole(self) -> bool:
-        """There is but one machine."""
+        """True, since there is only one machine."""
         return True
 
     def log(self) -> str:
-        """The visitor is a container."""
+        """The log of the client's container."""
         return self.ground.run(self.machine, f"docker logs {CLIENT}")
 
 
 class Docker(OneMachine):
-    """Containers started one by one, with a name that leads to all of them."""
+    """Containers that are started one by one and share a DNS name."""
 
     name = "docker run"
 
@@ -50,7 +50,7 @@ class Docker(OneMachine):
         return self.ground.run(self.machine, ENGINE).strip()
 
     def deploy(self) -> tuple[float, float]:
-        """A network, in which names are known, and one container."""
+        """Create a network with DNS names, and start one container and the client."""
         run = self.ground.run
         run(self.machine, f"docker network create --label {NAME} {NAME}")
         at, _ = self.ground.timed(self.machine, start(1, "v1"))
@@ -60,20 +60,20 @@ class Docker(OneMachine):
         return at, first
 
     def kill(self) -> float:
-        """As if the program had crashed: `docker kill` would be the user's wish."""
+        """Kill the program like a crash. Docker would treat `docker kill` as the user's wish."""
         return self.ground.timed(self.machine, kill_by("docker", f"{NAME}-1"))[0]
 
     def mend(self) -> None:
-        """Nobody else does."""
+        """Start the copy by hand, since Docker does not restart it."""
         self.ground.run(self.machine, f"docker start {NAME}-1")
 
     def scale(self, copies: int) -> tuple[float, str]:
-        """One command for each further copy, each with a port of its own."""
+        """Run one command for each further copy, with its own port."""
         script = "\n".join(start(number, "v1") for number in range(2, copies + 1))
         return self.ground.timed(self.machine, script)[0], ""
 
     def update(self, text: str) -> float:
-        """One after the other: stop, remove, start anew."""
+        """Stop, remove and start each copy, one after the other."""
         script = "\n".join(
             f"docker stop {NAME}-{number}; docker rm {NAME}-{number}; {start(number, text)}"
             for number in range(1, 4)
@@ -81,7 +81,7 @@ class Docker(OneMachine):
         return self.ground.timed(self.machine, script, 90)[0]
 
     def remove(self) -> None:
-        """By the label that everything carries."""
+        """Remove everything with the app's label."""
         sweep(self.ground, self.machine, NAME)
 
 

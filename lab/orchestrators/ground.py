@@ -1,4 +1,4 @@
-"""Where the orchestrators run, and what each of them must be able to do."""
+"""The machines on which the orchestrators run, and the interface of an orchestrator."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from lab.cluster.client import Cluster
 from lab.config import Lab
 from lab.machines.ssh import Remote
 
-# On machines, for as long as a comparison takes.
+# A folder on the machines, for the duration of a comparison.
 FOLDER = "/var/lib/lab-orchestrators"
 IMAGE = "busybox:1.37"
 NAME = "orchestrators"
 CLIENT = f"{NAME}-client"
 FIRST_PORT = 8088
-# Prints the machine's clock, the one that the visitor writes down.
+# Prints the machine's clock, which the client also writes into its log.
 CLOCK = "cut -d ' ' -f 1 /proc/uptime"
 
 
@@ -26,7 +26,7 @@ CLOCK = "cut -d ' ' -f 1 /proc/uptime"
 class Ground:
     """A running lab: its cluster, and connections to its machines by name.
 
-    `first` is the control plane, `last` another machine: tools of one machine run on that one.
+    `first` is the control plane. `last` is another machine, on which single-machine tools run.
     """
 
     lab: Lab
@@ -35,12 +35,12 @@ class Ground:
 
     @property
     def first(self) -> str:
-        """The machine that is never taken away."""
+        """The machine whose network is never cut."""
         return self.lab.machines[0].name
 
     @property
     def last(self) -> str:
-        """The machine for tools that know one machine only."""
+        """The machine for single-machine tools."""
         return self.lab.machines[-1].name
 
     @property
@@ -53,82 +53,89 @@ class Ground:
         return next(one.address for one in self.lab.machines if one.name == machine)
 
     def run(self, machine: str, script: str, timeout: int = 60) -> str:
-        """Run lines of shell on a machine as root, in the folder of the app; what they printed."""
+        """Run shell lines on a machine as root, in the app's folder; return their output.
+
+        `timeout` is in seconds.
+        """
         lines = f"cd {FOLDER}\n{script}"
         return self.machines[machine].run(["sh", "-ec", lines], sudo=True, timeout=timeout)
 
     def timed(self, machine: str, script: str, timeout: int = 60) -> tuple[float, str]:
-        """The same; the machine's clock just before, and what was printed, complaints as well."""
+        """Like `run`; return the machine's clock before the command, and stdout and stderr."""
         output = self.run(machine, f"{CLOCK}\n{{ {script}\n}} 2>&1", timeout)
         clock, _, rest = output.partition("\n")
         return float(clock), rest.strip()
 
     def clock(self, machine: str) -> float:
-        """A machine's clock: seconds since it was started."""
+        """A machine's clock, in seconds since its start."""
         return float(self.run(machine, CLOCK))
 
     def first_answer(self, machine: str, addresses: str, seconds: int = 60) -> float:
-        """Ask from a machine until somebody answers; the clock then.
+        """Send requests from a machine until one is answered; return the clock then.
 
-        `addresses` is a line of shell that prints where to ask, one HOST:PORT a line.
+        `addresses` is a shell command that prints one HOST:PORT a line. `seconds` is about the time
+        limit. Raises CommandError if there is no answer by then.
         """
         script = (
             f"for try in $(seq {seconds * 10}); do for place in $({addresses}); do "
             "if curl -fs --max-time 1 -o /dev/null http://$place/; then "
-            f"{CLOCK}; exit; fi; done; sleep 0.05; done; echo 'nobody answers' >&2; exit 1"
+            f"{CLOCK}; exit; fi; done; sleep 0.05; done; echo 'no answer' >&2; exit 1"
         )
         return float(self.run(machine, script, seconds + 20))
 
     def answers(self, machine: str, place: str) -> bool:
-        """Whether somebody answers at HOST:PORT, asked from a machine."""
+        """Whether HOST:PORT answers a request from a machine."""
         code = f"curl -fs --max-time 2 -o /dev/null http://{place}/ && echo yes || echo no"
         return self.run(machine, code).strip() == "yes"
 
 
 def client_of(place: str) -> str:
-    """The words that start the visitor in a container: it asks NAME:PORT."""
+    """The image and command of the client's container, which sends requests to NAME:PORT."""
     return f'{IMAGE} sh -c "$(cat client.sh)" client {shlex.quote(place)}'
 
 
 class Orchestrator(Protocol):
-    """The app under one orchestrator. Every time is of the clock of the visitor's machine."""
+    """The app under one orchestrator. Every time is by the clock of the client's machine."""
 
     name: str
-    # Whether it knows one machine only.
+    # Whether the tool manages one machine only.
     single: bool
 
     def version(self) -> str:
         """The version of the tool."""
 
     def deploy(self) -> tuple[float, float]:
-        """Start one copy that says v1, and a visitor; when that began and the first answer came."""
+        """Start one copy with the text v1, and a client.
+
+        Returns the clock before the command, and the clock at the first answer.
+        """
 
     def kill(self) -> float:
-        """Kill the process of a copy; just before."""
+        """Kill the process of a copy; return the clock before."""
 
     def mend(self) -> None:
-        """Start again by hand what was killed, where nobody else does."""
+        """Restart a killed copy by hand, if the tool does not."""
 
     def scale(self, copies: int) -> tuple[float, str]:
-        """Ask for so many copies; just before, and what the tool said."""
+        """Request this number of copies; return the clock before, and the tool's message."""
 
     def update(self, text: str) -> float:
-        """Have all copies say something else; just before."""
+        """Change the text of all copies; return the clock before."""
 
     def log(self) -> str:
-        """What the visitor wrote down."""
+        """The client's log."""
 
     def victim(self) -> str:
-        """The machine to be taken away: one with a copy, and without the visitor if possible."""
+        """The machine to cut off: one with a copy, and without the client if possible."""
 
     def anywhere(self) -> bool:
-        """Whether a machine without a copy answers for the app; asked while there is one copy."""
+        """Whether a machine without a copy answers for the app. It is called with one copy."""
 
     def port(self) -> int:
-        """The port of the only machine that leads to a copy; not asked of tools of several."""
+        """The port of a copy on the only machine. Only single-machine tools have one."""
 
     def whole(self) -> bool:
-        """Whether the orchestrator counts on every machine (again)."""
+        """Whether the orchestrator considers every machine ready."""
 
     def remove(self) -> None:
-        """Take everything away; what is not there is no error."""
+        """Remove everything. Missing things are no error."""

@@ -1,4 +1,4 @@
-"""Kubernetes: the exercise's manifests on the lab's cluster, in a namespace of the run's own."""
+"""Kubernetes: the exercise's manifests on the lab's cluster, in the run's own namespace."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WEB = ("--selector", "app=web", "--namespace", NAMESPACE)
 
 
 def objects(text: str, script: str, node: str) -> list[Object]:
-    """The manifests in the run's namespace, with one copy, and a visitor on a node."""
+    """The manifests in the run's namespace, with one copy, and a client pod on a node."""
     made: list[Object] = list(yaml.safe_load_all(text))
     for item in made:
         if item["kind"] == "Namespace":
@@ -27,7 +27,7 @@ def objects(text: str, script: str, node: str) -> list[Object]:
             item["metadata"]["namespace"] = NAMESPACE
         if item["kind"] == "Deployment":
             item["spec"]["replicas"] = 1
-    # A Service's address is among the variables of every pod that is made after it.
+    # Kubernetes sets a Service's address as a variable in every pod that is created after it.
     command = ["sh", "-c", script, "client", "$(WEB_SERVICE_HOST):80"]
     client = {
         "apiVersion": "v1",
@@ -57,7 +57,7 @@ class Kubernetes:
         return self.ground.lab.kubernetes
 
     def deploy(self) -> tuple[float, float]:
-        """Apply the manifests; the Service's own address is asked from the first machine."""
+        """Apply the manifests; send requests to the Service's address from the first machine."""
         folder = self.ground.exercise
         text = (folder / "manifests" / "orchestrators.yaml").read_text()
         script = (folder / "app" / "client.sh").read_text()
@@ -70,39 +70,39 @@ class Kubernetes:
         return at, first
 
     def kill(self) -> float:
-        """As if the program had crashed, on whichever machine it is."""
+        """Kill the program like a crash on its machine; return the clock before."""
         pod = self._pods()[0]
         identity = pod["status"]["containerStatuses"][0]["containerID"].rpartition("/")[2]
         at = self.ground.clock(self.machine)
         self.ground.run(
             pod["spec"]["nodeName"],
-            # The first process of a container has the lowest number of all in its group.
+            # The first process of a container has the lowest PID in its cgroup.
             f"kill -9 $(grep -ls {identity} /proc/[0-9]*/cgroup"
             " | cut -d / -f 3 | sort -n | head -n 1)",
         )
         return at
 
     def mend(self) -> None:
-        """Nothing: the kubelet does it."""
+        """Do nothing, since the kubelet restarts the container."""
 
     def scale(self, copies: int) -> tuple[float, str]:
-        """One command."""
+        """Run `kubectl scale`; return the clock before and no message."""
         at = self.ground.clock(self.machine)
         self._kubectl("scale", "deployment", "web", f"--replicas={copies}")
         return at, ""
 
     def update(self, text: str) -> float:
-        """Another text in the template: the copies are replaced one after the other."""
+        """Change the text in the template, which replaces the copies one after the other."""
         at = self.ground.clock(self.machine)
         self._kubectl("set", "env", "deployment", "web", f"TEXT={text}")
         return at
 
     def log(self) -> str:
-        """The visitor is a pod."""
+        """The log of the client's pod."""
         return self._kubectl("logs", CLIENT)
 
     def victim(self) -> str:
-        """A worker with a copy; of several the one on which the least of others depends."""
+        """A worker with a copy; of several the one with the fewest pods of other Deployments."""
         nodes: list[str] = [pod["spec"]["nodeName"] for pod in self._pods()]
         names = sorted(set(nodes) - {self.machine})
         if not names:
@@ -115,7 +115,7 @@ class Kubernetes:
         return min(names, key=others.count)
 
     def anywhere(self) -> bool:
-        """A machine without a copy, asked at the Service's port of all machines."""
+        """Whether a machine without a copy answers at the Service's node port."""
         (service,) = self._get("service", "web", "--namespace", NAMESPACE)
         with_copy = {pod["spec"]["nodeName"] for pod in self._pods()}
         other = next(one.name for one in self.ground.lab.machines if one.name not in with_copy)
@@ -123,15 +123,15 @@ class Kubernetes:
         return self.ground.answers(self.machine, f"{other}:{port}")
 
     def port(self) -> int:
-        """None is needed: there are other machines."""
+        """Not needed, since there are other machines."""
         raise NotImplementedError
 
     def whole(self) -> bool:
-        """Every node is Ready."""
+        """Whether every node is Ready."""
         return bool(health.nodes_ready(self.ground.lab, self.ground.cluster))
 
     def remove(self) -> None:
-        """The namespace with everything in it."""
+        """Remove the namespace and everything in it."""
         self.ground.cluster.remove_namespace(NAMESPACE, wait=False)
 
         def gone() -> bool | None:
@@ -139,13 +139,13 @@ class Kubernetes:
             found = self.ground.cluster.kubectl(*words)
             return None if found.strip() else True
 
-        wait.until(gone, what=f"the end of namespace {NAMESPACE}", timeout=60)
+        wait.until(gone, what=f"the removal of namespace {NAMESPACE}", timeout=60)
 
     def _apply(self, made: list[Object]) -> None:
         self.ground.cluster.apply(made, NAMESPACE)
 
     def _pods(self) -> list[Object]:
-        """The copies that are Ready and not on their way out."""
+        """The copies that are Ready and not being deleted."""
         return [
             pod
             for pod in self._get("pods", *WEB)

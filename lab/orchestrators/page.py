@@ -1,4 +1,4 @@
-"""The comparison as one page: the table, and a picture of what the visitor saw meanwhile."""
+"""The comparison as one page: the table, and a picture of the client's requests."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def page(found: Comparison) -> str:
     return html.page(
         title,
         f"<h1>{title}</h1><table><tr>{cells}</tr>{body}</table>"
-        f"<p>{escape(table.caption(found))}</p><h2>What the visitor saw</h2>{picture(found)}",
+        f"<p>{escape(table.caption(found))}</p><h2>The client's requests</h2>{picture(found)}",
     )
 
 
 def picture(found: Comparison) -> str:
-    """The courses below each other: every half second answered, partly or not at all."""
+    """The courses below each other, coloured by the answers in every half second."""
     longest = max((len(course.bars) for course in found.courses), default=1) * BAR
     scale = WIDE / max(longest, 1)
     height = ROW * len(found.courses) + 42
@@ -65,7 +65,7 @@ def _row(course: Course, scale: float) -> str:
             f'<rect class="{kind}" x="{begin * scale:.1f}" '
             f'width="{(end - begin) * scale:.1f}" height="{HIGH}"/>'
         )
-    # Lines of labels: where the last one on each ends, so that none writes over another.
+    # The end of the last label on each line, so that labels do not overlap.
     ends = [float("-inf")] * 3
     for scene in course.scenes:
         if label := EVENTS.get(scene.name):
@@ -80,12 +80,12 @@ def _row(course: Course, scale: float) -> str:
 
 
 def _runs(course: Course) -> list[tuple[str, float, float]]:
-    """Neighbouring half seconds of the same kind as one: kind, begin, end; none where not asked."""
+    """Runs of equal half seconds: kind, begin and end. Half seconds without requests have none."""
     found: list[tuple[str, float, float]] = []
     for number, (good, bad) in enumerate(course.bars):
         if not good and not bad:
             continue
-        # A question takes up to a second: until it was over there was no other one.
+        # A request takes up to a second, and the client sends no other one meanwhile.
         if found and number * BAR - found[-1][2] <= 1:
             found[-1] = (*found[-1][:2], number * BAR)
         kind = "good" if not bad else "some" if good else "none"
@@ -98,7 +98,7 @@ def _runs(course: Course) -> list[tuple[str, float, float]]:
 
 
 def _legend(height: int) -> str:
-    words = {"good": "all answered", "some": "some lost", "none": "nobody answers"}
+    words = {"good": "all answered", "some": "some lost", "none": "no answer"}
     return "".join(
         f'<rect class="{kind}" x="{LEFT + number * 130}" y="{height - 11}" width="10" height="10"/>'
         f'<text class="small" x="{LEFT + 14 + number * 130}" y="{height - 2}">{text}</text>'

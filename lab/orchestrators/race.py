@@ -1,5 +1,8 @@
-"""One orchestrator through all scenes: started, a copy killed, three copies, a new text, a machine
-gone. A visitor asks all the time; what it wrote down is what counts."""
+"""Run one orchestrator through all scenes.
+
+The scenes are a start, a killed copy, three copies, a new text and a machine without network. A
+client sends requests all the time, and its log gives the measurements.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +20,16 @@ from lab.orchestrators.records import Sample
 from lab.output import Status
 
 COPIES = 3
-# Seconds that an orchestrator has to mend what happened, before a scene ends without that.
+# Seconds until a scene times out without recovery.
 PATIENCE = {"kill": 12, "scale": 10, "update": 60, "away": 110}
-# Seconds for which the only machine is away.
+# Seconds for which the only machine has no network.
 ALONE = 6
 AWAY = str(PurePosixPath(FOLDER) / "away.sh")
 Check = Callable[[list[Sample]], float | None]
 
 
 class Race:
-    """Drives one orchestrator. `halt` is called between steps, and raises when all is to end."""
+    """Drives one orchestrator. Steps call `halt`, which raises a pending interrupt."""
 
     def __init__(
         self, ground: Ground, who: Orchestrator, status: Status, halt: Callable[[], None]
@@ -37,16 +40,16 @@ class Race:
         self._halt = halt
         self._start = 0.0
         self._scenes: list[Scene] = []
-        # What was asked from another machine while the visitor's own one was away.
+        # Requests from another machine while the client's machine had no network.
         self._outside: list[Sample] = []
 
     def run(self) -> Course:
-        """All scenes; nothing is taken away afterwards. Raises what goes wrong."""
+        """Run all scenes; leave the app in place. Raises LabError for failures on a machine."""
         version = self.who.version()
         self._start, first = self.who.deploy()
         seconds = first - self._start
         self._add(Scene("deploy", 0, seconds, seconds))
-        self._watch("visitor", lambda seen: None if not seen or seen[-1].lost else 0)
+        self._watch("client", lambda seen: None if not seen or seen[-1].lost else 0)
         anywhere = self.who.anywhere()
         for scene in (self._kill, self._scale, self._update):
             self._halt()
@@ -104,7 +107,10 @@ class Race:
         self._measured("back", at, self.ground.clock(self.ground.first) - at)
 
     def _alone(self) -> None:
-        """The only machine is away, asked from another one; the visitor on it would not notice."""
+        """Cut off the only machine, and send requests from another one.
+
+        The client on the machine itself would not notice.
+        """
         place = f"{self.who.victim()}:{self.who.port()}"
         first = self.ground.first
         ahead = self.ground.clock(self.who.victim()) - self.ground.clock(first)
@@ -128,7 +134,7 @@ class Race:
         self._add(Scene("back", at - self._start, took, took, len(seen), lost))
 
     def _measured(self, name: str, at: float, seconds: float | None, words: str = "") -> None:
-        """Keep a scene that began at `at` and has just ended."""
+        """Keep a scene that began at `at` and ends now."""
         seen = records.window(self._seen(), at)
         watched = seen[-1].ended - at if seen else 0.0
         copies = len(records.copies(records.window(seen, seen[-1].begun - 2))) if seen else 0
@@ -140,13 +146,13 @@ class Race:
         rounded = {key: round(getattr(scene, key), 2) for key in ("at", "watched")}
         seconds = None if scene.seconds is None else round(scene.seconds, 2)
         self._scenes.append(replace(scene, **rounded, seconds=seconds))
-        shown = "not" if seconds is None else f"{seconds:.1f} s"
+        shown = "no recovery" if seconds is None else f"{seconds:.1f} s"
         self._status.say(
-            f"  {self.who.name}: {scene.name} {shown}, {scene.lost} of {scene.asked} lost"
+            f"  {self.who.name}: {scene.name}: {shown}, {scene.lost} of {scene.asked} requests lost"
         )
 
     def _watch(self, name: str, check: Check) -> float | None:
-        """Read the visitor's notes until a check has an answer; None when its time is over."""
+        """Read the client's log until a check has an answer; None after the scene's time limit."""
 
         def look() -> float | None:
             self._halt()
@@ -159,7 +165,7 @@ class Race:
             return None
 
     def _seen(self) -> list[Sample]:
-        """The visitor's notes; while its machine was away, those that were made outside."""
+        """The client's samples, replaced by those from outside while its machine had no network."""
         own = records.parse(self.who.log())
         if not self._outside:
             return own
@@ -179,7 +185,7 @@ class Race:
 
 
 def asking(place: str, seconds: int, until_answer: bool) -> str:
-    """Shell lines that ask HOST:PORT for some seconds, and write it down as the visitor does."""
+    """Shell lines that send requests to HOST:PORT for `seconds`, and log them like the client."""
     end = 'if [ -n "$answer" ]; then exit; fi' if until_answer else ":"
     return (
         f"end=$(($(date +%s) + {seconds}))\n"
@@ -192,5 +198,5 @@ def asking(place: str, seconds: int, until_answer: bool) -> str:
 
 
 def shifted(sample: Sample, seconds: float) -> Sample:
-    """A question by the clock of another machine."""
+    """A sample whose times are shifted to the clock of another machine."""
     return replace(sample, begun=sample.begun + seconds, ended=sample.ended + seconds)

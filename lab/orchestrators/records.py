@@ -1,7 +1,7 @@
-"""What a visitor wrote down, and what follows from it. Nothing here asks or waits.
+"""Evaluate the client's log. The functions here are pure.
 
-The visitor (infra/workloads/orchestrators/app/client.sh) writes one line for each question: when it
-was asked, when that was over, and the answer, which is missing where nobody answered in time.
+The client (infra/workloads/orchestrators/app/client.sh) writes one line for each request: its
+begin, its end, and the answer. The answer is missing if there was none in time.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-# Seconds of one bar in the picture of a course.
+# The width in seconds of one bar in the picture of a course.
 BAR = 0.5
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One question: asked at `begun`, over at `ended`; `text` and `copy` are empty without answer.
+    """One request from `begun` to `ended`; `text` and `copy` are empty without an answer.
 
-    Times are seconds since the visitor's machine was started. An answer reads `v1 from web-abc`.
+    Times are seconds since the start of the client's machine. An answer is like `v1 from web-abc`.
     """
 
     begun: float
@@ -27,12 +27,12 @@ class Sample:
 
     @property
     def lost(self) -> bool:
-        """Whether nobody answered."""
+        """Whether the request had no answer."""
         return not self.copy
 
 
 def parse(log: str) -> list[Sample]:
-    """The questions in a visitor's log, by the time they were asked; other lines are left out."""
+    """The requests in a client's log, sorted by their begin. Other lines are ignored."""
     found = []
     for line in log.splitlines():
         begun, _, rest = line.strip().partition(" ")
@@ -47,20 +47,20 @@ def parse(log: str) -> list[Sample]:
 
 
 def window(samples: Iterable[Sample], start: float, end: float = float("inf")) -> list[Sample]:
-    """The questions that were asked from `start` on, and before `end`."""
+    """The requests that began at `start` or later, and before `end`."""
     return [sample for sample in samples if start <= sample.begun < end]
 
 
 def lost(samples: Iterable[Sample]) -> int:
-    """How many questions nobody answered."""
+    """The number of requests without an answer."""
     return sum(sample.lost for sample in samples)
 
 
 def served_again(samples: Sequence[Sample], start: float, calm: float = 3) -> float | None:
-    """Seconds from `start` to the first answer after the first lost question.
+    """Seconds from `start` to the first answer after the first lost request.
 
-    0 where nothing was lost for `calm` seconds, None while that is open: nobody answers yet, or it
-    is too early to say that nothing was lost.
+    0 if no request was lost for `calm` seconds. None while no copy answers, and before `calm`
+    seconds have passed.
     """
     later = window(samples, start)
     first = next((sample for sample in later if sample.lost), None)
@@ -73,7 +73,7 @@ def served_again(samples: Sequence[Sample], start: float, calm: float = 3) -> fl
 
 
 def copies(samples: Iterable[Sample], text: str = "") -> dict[str, float]:
-    """The copies that answered, by name, each with the time of its first answer."""
+    """The copies that answered (with `text`, if given), with the time of their first answers."""
     found: dict[str, float] = {}
     for sample in samples:
         if not sample.lost and text in ("", sample.text):
@@ -82,7 +82,7 @@ def copies(samples: Iterable[Sample], text: str = "") -> dict[str, float]:
 
 
 def grown(samples: Iterable[Sample], start: float, wanted: int) -> float | None:
-    """Seconds from `start` until so many copies had answered; None when they have not."""
+    """Seconds from `start` until `wanted` copies had answered; None if fewer have."""
     times = sorted(copies(window(samples, start)).values())
     return times[wanted - 1] - start if len(times) >= wanted else None
 
@@ -90,9 +90,9 @@ def grown(samples: Iterable[Sample], start: float, wanted: int) -> float | None:
 def replaced(
     samples: Sequence[Sample], start: float, text: str, wanted: int, calm: float = 2
 ) -> float | None:
-    """Seconds from `start` until so many copies answered with `text`, and none with another one.
+    """Seconds from `start` until `wanted` copies answered with `text`, and none with another one.
 
-    None while that is open: for `calm` seconds nothing else must have been heard.
+    None before `calm` seconds have passed without an old answer.
     """
     later = window(samples, start)
     new = sorted(copies(later, text).values())
@@ -104,9 +104,9 @@ def replaced(
 
 
 def recovered(samples: Sequence[Sample], start: float, calm: float = 5) -> float | None:
-    """Seconds from `start` until the last lost question; 0 where none was lost.
+    """Seconds from `start` until the last lost request; 0 if none was lost.
 
-    None while that is open: for `calm` seconds every question must have been answered.
+    None before `calm` seconds have passed without a lost request.
     """
     later = window(samples, start)
     last = max((sample.begun for sample in later if sample.lost), default=start)
@@ -114,7 +114,7 @@ def recovered(samples: Sequence[Sample], start: float, calm: float = 5) -> float
 
 
 def bars(samples: Iterable[Sample], start: float) -> list[tuple[int, int]]:
-    """Questions answered and lost in every half second from `start` on."""
+    """The numbers of answered and lost requests in every half second from `start` on."""
     counts: dict[int, list[int]] = {}
     for sample in window(samples, start):
         counts.setdefault(int((sample.begun - start) / BAR), [0, 0])[sample.lost] += 1

@@ -1,4 +1,4 @@
-"""Docker Swarm: the engines of all machines as one."""
+"""Docker Swarm: the engines of all machines in one cluster."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from lab.orchestrators.ground import CLIENT, NAME, Ground, client_of
 from lab.parallel import each
 
 SERVICE = f"{NAME}_web"
-# Machine and port of every copy that runs: `worker-1 *:32768->8080/tcp` and nothing else.
+# Prints machine and port of every running copy. Its input lines begin with
+# `worker-1 *:32768->8080/tcp`.
 RUNNING = f"docker service ps {SERVICE} --filter desired-state=running"
 PLACES = (
     f"{RUNNING} --format '{{{{.Node}}}} {{{{.Ports}}}} {{{{.CurrentState}}}}' 2>/dev/null "
@@ -20,7 +21,7 @@ DEPLOY = "docker stack deploy --detach=true --resolve-image never --compose-file
 
 
 class Swarm:
-    """A swarm of the lab's machines for as long as it is measured; the first one manages it."""
+    """A temporary swarm of the lab's machines. The first machine is its manager."""
 
     name = "Docker Swarm"
     single = False
@@ -30,11 +31,11 @@ class Swarm:
         self.machine = ground.first
 
     def version(self) -> str:
-        """The engine's version: Swarm is a part of it."""
+        """The version of the engine, which contains Swarm."""
         return self.ground.run(self.machine, ENGINE).strip()
 
     def deploy(self) -> tuple[float, float]:
-        """Make the swarm, which is not measured, and deploy the stack."""
+        """Create the swarm, then measure the deployment of the stack."""
         run = self.ground.run
         manager = self.ground.address(self.machine)
         run(self.machine, f"docker swarm init --advertise-addr {manager} >/dev/null")
@@ -51,7 +52,7 @@ class Swarm:
         return at, first
 
     def kill(self) -> float:
-        """As if the program had crashed, on whichever machine it is."""
+        """Kill the program like a crash on its machine; return the clock before."""
         at = self.ground.clock(self.machine)
         self.ground.run(
             self._places()[0].partition(":")[0],
@@ -61,26 +62,26 @@ class Swarm:
         return at
 
     def mend(self) -> None:
-        """Nothing: Swarm does it."""
+        """Do nothing, since Swarm replaces the container."""
 
     def scale(self, copies: int) -> tuple[float, str]:
-        """One command."""
+        """Run `docker service scale`; return the clock before and no message."""
         script = f"docker service scale --detach {SERVICE}={copies}"
         return self.ground.timed(self.machine, script)[0], ""
 
     def update(self, text: str) -> float:
-        """The copies are replaced one after the other."""
+        """Change the service's text, which replaces the copies one after the other."""
         script = (
             f"docker service update --detach --no-resolve-image --env-add TEXT={text} {SERVICE}"
         )
         return self.ground.timed(self.machine, script)[0]
 
     def log(self) -> str:
-        """The visitor is an ordinary container in the service's network."""
+        """The log of the client, an ordinary container in the service's network."""
         return self.ground.run(self.machine, f"docker logs {CLIENT}")
 
     def victim(self) -> str:
-        """A machine with a copy that is not the manager."""
+        """A machine with a copy, except the manager. Raises ResourceError if there is none."""
         found = [place.partition(":")[0] for place in self._places()]
         names = [name for name in found if name != self.machine]
         if not names:
@@ -88,25 +89,25 @@ class Swarm:
         return names[-1]
 
     def anywhere(self) -> bool:
-        """A machine without a copy, asked at the port that the copy has on its own machine."""
+        """Whether a machine without a copy answers at the port of the copy."""
         (name, _, port), *_ = (place.partition(":") for place in self._places())
         other = next(one.name for one in self.ground.lab.machines if one.name != name)
         return self.ground.answers(self.machine, f"{other}:{port}")
 
     def port(self) -> int:
-        """None is needed: there are other machines."""
+        """Not needed, since there are other machines."""
         raise NotImplementedError
 
     def whole(self) -> bool:
-        """Every machine is ready."""
+        """Whether every machine is Ready."""
         states = self.ground.run(self.machine, "docker node ls --format '{{.Status}}'").split()
         return len(states) == len(self.ground.lab.machines) and set(states) == {"Ready"}
 
     def remove(self) -> None:
-        """The visitor, then the swarm with all that is in it, on every machine."""
+        """Remove the client and the stack, then the swarm on every machine."""
 
         def leave(name: str) -> None:
-            # Left first by the workers: a manager that is gone would let them go on trying.
+            # Workers leave first, since without a manager they would retry.
             self.ground.run(
                 name,
                 f"docker ps --all --quiet --filter label={NAME} | xargs -r docker rm --force\n"
@@ -124,5 +125,5 @@ class Swarm:
         each([one.name for one in reversed(self.ground.lab.machines)], leave, at_once=8)
 
     def _places(self) -> list[str]:
-        """MACHINE:PORT of every copy that runs."""
+        """MACHINE:PORT of every running copy."""
         return self.ground.run(self.machine, PLACES).split()

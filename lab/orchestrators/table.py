@@ -1,4 +1,4 @@
-"""The comparison as a table: one row for each question, one column for each orchestrator."""
+"""The comparison as a table with one row for each scene and one column for each orchestrator."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def rows(found: Comparison) -> tuple[Row, list[Row]]:
 
 
 def text(found: Comparison) -> str:
-    """For a terminal: a table for each question would be long, so one of few words."""
+    """The comparison for a terminal: one small table for each scene."""
     heading, lines = rows(found)
-    # Turned round: cells are short sentences, and a terminal is not wide.
+    # A terminal is too narrow for one column of sentences per orchestrator.
     blocks = [
         f"{question}\n" + table(("by", "seen"), list(zip(heading[1:], cells, strict=True)))
         for question, *cells in lines
@@ -31,17 +31,17 @@ def text(found: Comparison) -> str:
 
 
 def markdown(found: Comparison) -> str:
-    """For the documentation."""
+    """The comparison for the documentation."""
     heading, lines = rows(found)
     shown = [heading, tuple("---" for _ in heading), *lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in shown) + f"\n\n{caption(found)}\n"
 
 
 def caption(found: Comparison) -> str:
-    """Of when and where the numbers are."""
+    """When and where the numbers were measured."""
     return (
         f"Measured on {found.date} in {found.seconds:.0f} s: {found.place}. "
-        "A visitor asked about twenty times a second and waited at most a second for an answer."
+        "A client sent about twenty requests a second and waited at most one second for an answer."
     )
 
 
@@ -76,11 +76,11 @@ def _away(course: Course) -> str:
     scene = course.scene("away")
     if course.machines == 1:
         if scene.copies:
-            return f"answered although the machine was away{_lost(scene)}"
-        return f"nobody answers (watched for {scene.watched:.0f} s){_lost(scene)}"
+            return f"answered although the machine had no network{_lost(scene)}"
+        return f"no answer (watched for {scene.watched:.0f} s){_lost(scene)}"
     if scene.seconds is None:
-        return f"not mended after {scene.watched:.0f} s{_lost(scene)}"
-    return f"the last lost question after {_seconds(scene.seconds)}{_lost(scene)}"
+        return f"not recovered after {scene.watched:.0f} s{_lost(scene)}"
+    return f"the last lost request after {_seconds(scene.seconds)}{_lost(scene)}"
 
 
 def _replaced(course: Course) -> str:
@@ -92,12 +92,12 @@ def _replaced(course: Course) -> str:
 
 def _back(course: Course) -> str:
     scene = course.scene("back")
-    what = "answers again" if course.machines == 1 else "counted on again"
+    what = "answers again" if course.machines == 1 else "ready again"
     return f"{what} after {_seconds(scene.seconds)}"
 
 
 def _anywhere(course: Course) -> str:
-    return "answers" if course.anywhere else "nobody answers"
+    return "answers" if course.anywhere else "no answer"
 
 
 QUESTIONS: dict[str, Callable[[Course], str]] = {
@@ -105,7 +105,7 @@ QUESTIONS: dict[str, Callable[[Course], str]] = {
     "the program is killed": _kill,
     "from 1 copy to 3": _scale,
     "another version": _update,
-    "another machine, asked for the app": _anywhere,
+    "a request to another machine": _anywhere,
     "a machine with a copy is gone": _away,
     "a new copy on another machine": _replaced,
     "the machine is back": _back,
@@ -117,4 +117,4 @@ def _seconds(value: float | None) -> str:
 
 
 def _lost(scene: Scene) -> str:
-    return f"; {scene.lost} of {scene.asked} questions lost"
+    return f"; {scene.lost} of {scene.asked} requests lost"

@@ -1,1 +1,1 @@
-"""HTML and SVG that several rooms write."""
+"""HTML, SVG and JUnit documents that several rooms use."""

@@ -1,7 +1,7 @@
-"""A picture of what is in a namespace: who made whom, who leads to whom, who uses what.
+"""A picture of the objects in a namespace and their references.
 
-Columns from left to right: what makes pods, the pods, what stands before and behind them. The
-arrows are the objects' own references: owners, selectors, backends, volumes.
+The columns from left to right contain the owners of pods, the pods, and the objects around them.
+The arrows are the objects' own references: owners, selectors, backends and volumes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ COLUMNS: Sequence[Sequence[str]] = (
     ("Ingress", "PersistentVolume"),
 )
 KINDS = tuple(kind for column in COLUMNS for kind in column)
-# Pixels: a box, and from one box to the next.
+# Pixels: the size of a box, and the distance from one box to the next.
 WIDTH, HEIGHT, ACROSS, DOWN = 170, 40, 220, 54
 STYLE = (
     ".box{fill:#f4f6f8;stroke:#5b6b7b}.good{fill:#e5f4e8;stroke:#2e7d4f}"
@@ -33,12 +33,12 @@ STYLE = (
 
 
 def key(item: Object) -> Key:
-    """Kind and name: unique in a namespace."""
+    """Kind and name, which are unique in a namespace."""
     return item["kind"], item["metadata"]["name"]
 
 
 def draw(objects: Iterable[Object]) -> str:
-    """The picture as an SVG element; kinds that have no column are left out."""
+    """The picture as an SVG element, without objects of kinds that have no column."""
     shown = [item for item in objects if item["kind"] in KINDS and not _empty(item)]
     columns = [sorted(key(item) for item in shown if item["kind"] in kinds) for kinds in COLUMNS]
     places = {
@@ -54,7 +54,7 @@ def draw(objects: Iterable[Object]) -> str:
 
 
 def references(objects: Sequence[Object]) -> list[tuple[Key, Key]]:
-    """Pairs of objects of which the first refers to the second, both of them there."""
+    """Pairs of existing objects of which the first refers to the second."""
     there = {key(item) for item in objects}
     found = [pair for item in objects for pair in _references(item, objects) if set(pair) <= there]
     return list(dict.fromkeys(found))
@@ -81,7 +81,7 @@ def _references(item: Object, objects: Sequence[Object]) -> Iterator[tuple[Key, 
 
 
 def _used(spec: Object) -> Iterator[Key]:
-    """What a pod takes its files and variables from."""
+    """The objects that a pod takes its files and variables from."""
     for volume in spec.get("volumes") or []:
         yield "ConfigMap", volume.get("configMap", {}).get("name", "")
         yield "Secret", volume.get("secret", {}).get("secretName", "")
@@ -98,7 +98,7 @@ def _used(spec: Object) -> Iterator[Key]:
 
 
 def state(item: Object) -> str:
-    """good, bad, or nothing for what has no state: the class of its box."""
+    """The class of an object's box: good, bad, or empty for kinds without a state."""
     status, spec = item.get("status") or {}, item.get("spec") or {}
     kind = item["kind"]
     if kind == "Pod":
@@ -115,7 +115,7 @@ def state(item: Object) -> str:
 
 
 def _empty(item: Object) -> bool:
-    """A ReplicaSet of an older revision, kept for the way back."""
+    """Whether the object is a ReplicaSet of an older revision, kept for a rollback."""
     return item["kind"] == "ReplicaSet" and (item.get("spec") or {}).get("replicas") == 0
 
 

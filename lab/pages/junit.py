@@ -1,4 +1,4 @@
-"""Reports in JUnit's format, which CI services read."""
+"""Reports in JUnit's format for CI services."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 @dataclass(frozen=True)
 class Case:
-    """One test of a report; `problem` is empty, `failure` or `error`, with its message."""
+    """One test of a report; `problem` is empty, `failure` or `error`."""
 
     classname: str
     name: str
@@ -42,7 +42,7 @@ def document(name: str, cases: Sequence[Case]) -> str:
 
 
 def merged(reports: Sequence[str]) -> str:
-    """Several reports as one; each has `testsuites` as its root."""
+    """One report with the suites of several; each has `testsuites` as its root."""
     suites = ElementTree.Element("testsuites")
     for report in reports:
         suites.extend(ElementTree.fromstring(report))

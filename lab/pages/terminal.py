@@ -1,7 +1,7 @@
-"""A picture of a terminal session: real commands, their real output, as SVG.
+"""A picture of a terminal session: real commands with their real output, as SVG.
 
-`python -m lab.pages.terminal` types the commands of the README in the checkout and writes
-docs/session.svg. It brings up a lab, so it takes as long as that takes.
+`python -m lab.pages.terminal` runs the commands of the README in the checkout and writes
+docs/session.svg. It starts a lab, so it takes as long as `invoke lab-up`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lab.state import write_aside
 
 FILE = Path("docs/session.svg")
 COMMANDS = ("./inv lab-up", "./inv exercise-up pod", "./inv check pod")
-# Pixels of a character and of a line in the font below, and around the text.
+# Pixels: the width of a character, the height of a line, and the margin around the text.
 WIDTH, HEIGHT, MARGIN = 7.8, 19, 16
 COLUMNS = 112
 FONT = "13px ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospace"
@@ -27,14 +27,14 @@ MARKS = {"$": "#7aa2f7", "✓": "#7bc275", "✗": "#e06c75", "…": "#8b97a3"}
 
 @dataclass(frozen=True)
 class Command:
-    """A command line as it was typed, and what it printed on both streams."""
+    """A typed command line, and its output on both streams."""
 
     typed: str
     output: str
 
 
 def lines(session: Sequence[Command]) -> Iterator[str]:
-    """The lines on the screen: each command behind a prompt, its output, and an empty line."""
+    """The lines on the screen: each command after a prompt, its output, and an empty line."""
     for number, command in enumerate(session):
         if number:
             yield ""
@@ -73,7 +73,7 @@ def _coloured(line: str) -> str:
 
 
 def record(root: Path) -> list[Command]:
-    """Type COMMANDS in a checkout. Raises CommandError when one fails."""
+    """Run COMMANDS in a checkout. Raises CommandError if one fails."""
     return [
         Command(typed, runner.run(["sh", "-c", f"{typed} 2>&1"], cwd=root, timeout=3600).stdout)
         for typed in COMMANDS

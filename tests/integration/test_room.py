@@ -174,7 +174,7 @@ def test_an_address_of_no_card(tmp_path: Path, address: str) -> None:
 
 
 def test_a_port_that_is_taken(folder: Path, keys: Path, port: int) -> None:
-    with pytest.raises(PrerequisiteError, match=f"127.0.0.1:{port} cannot be listened on"):
+    with pytest.raises(PrerequisiteError, match=f"cannot listen on 127.0.0.1:{port}"):
         serve.server(serve.files(folder), keys, "127.0.0.1", port)
 
 

@@ -1,4 +1,4 @@
-"""The lecture's Deployment: three copies, and a message whose change rolls all of them over."""
+"""The lecture's Deployment: three copies, and a message whose change starts a rollout."""
 
 import pulumi
 from pulumi_kubernetes.apps.v1 import Deployment
@@ -11,7 +11,7 @@ LABELS = {"app": "hello-d"}
 
 
 def deploy() -> None:
-    """`hello-deployment` with the text of the setting `message`; exports name and message."""
+    """Deploy `hello-deployment` with the setting `message` as text; export name and message."""
     message = pulumi.Config().get("message") or "Hello Kubernetes!"
     namespace = Namespace("deployment", metadata={"name": "deployment"})
     deployment = Deployment(
@@ -20,8 +20,8 @@ def deploy() -> None:
             "name": "hello-deployment",
             "namespace": namespace.metadata["name"],
             "labels": LABELS,
-            # Nobody waits for the rollout here: it is what the exercise looks at, and Pulumi's
-            # plugin would wait in vain for one that `kubectl rollout undo` has made already.
+            # Students observe the rollout, so Pulumi does not wait for it. Its plugin would also
+            # wait in vain for a rollout that `kubectl rollout undo` has made already.
             "annotations": SKIP_AWAIT,
         },
         spec={

@@ -9,12 +9,12 @@ from infra.workloads.checks import Cluster, eventually, owned_by, present_replic
 
 @pytest.mark.points(2)
 @pytest.mark.hints(
-    "An update that is under way, or stuck, leaves pods of two revisions.",
-    "`kubectl rollout status` says what it waits for; a pod that does not start says why.",
-    "`replicas: 3` under the Deployment's `spec`, and a command that goes on, as `sleep 3600`.",
+    "During an update, or if it is stuck, there are pods of two revisions.",
+    "`kubectl rollout status` says what it waits for; a pod's events say why it does not start.",
+    "`replicas: 3` under the Deployment's `spec`, and a command that keeps running: `sleep 3600`.",
 )
 def test_three_updated_replicas(cluster: Cluster) -> None:
-    """Three replicas of the present revision are ready, and none of an older one is left"""
+    """Three replicas of the current revision are ready, and no older one is left"""
 
     def settled() -> bool:
         status = cluster.get("deployment", "hello-deployment")["status"]
@@ -29,12 +29,12 @@ def test_three_updated_replicas(cluster: Cluster) -> None:
 
 @pytest.mark.points(2)
 @pytest.mark.hints(
-    "A Deployment makes no pods itself: somebody else does that for it.",
+    "A Deployment creates no pods itself. Another object does that for it.",
     "`kubectl get pod -o yaml` names the owner; follow the owners upwards.",
     "Pods labelled `app: hello-d`, owned by a ReplicaSet, which `hello-deployment` owns.",
 )
 def test_replicaset_is_made_by_the_deployment(cluster: Cluster) -> None:
-    """The Deployment made the ReplicaSet, and the ReplicaSet the pods"""
+    """The Deployment created the ReplicaSet, and the ReplicaSet the pods"""
     replicaset = present_replicaset(cluster, "hello-deployment")
     assert replicaset, (
         "expected a ReplicaSet that `hello-deployment` owns, saw none\n"
@@ -53,12 +53,12 @@ def test_replicaset_is_made_by_the_deployment(cluster: Cluster) -> None:
 
 @pytest.mark.points(1)
 @pytest.mark.hints(
-    "What a container prints is its log.",
-    "Every pod prints it, and the cluster is asked which image really runs.",
+    "A container's output is its log.",
+    "Every pod prints the text, and the check asks the cluster which image really runs.",
     "`image: busybox:1.37`, and a command that begins with `echo Hello Kubernetes!`.",
 )
 def test_pods_say_the_message(cluster: Cluster) -> None:
-    """Every pod says hello, in the first text or in the updated one"""
+    """Every pod prints the first text or the updated one"""
     cluster.get("deployment", "hello-deployment")
     pods = cluster.list("pods", "app=hello-d")
     assert pods, f"expected pods labelled app=hello-d\n{cluster.look('get pods')}"

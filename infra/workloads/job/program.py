@@ -1,4 +1,4 @@
-"""Jobs: one that ends well, one that gives up, and a CronJob that makes them by the clock."""
+"""Jobs: one that succeeds, one that fails, and a CronJob that creates Jobs on a schedule."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ SCHEDULE = "*/5 * * * *"
 
 
 def template(command: str) -> dict[str, Any]:
-    """A pod that runs one command and is not started again."""
+    """A pod that runs one command and never restarts."""
     container = {
         "name": "work",
         "image": BUSYBOX,
@@ -24,7 +24,7 @@ def template(command: str) -> dict[str, Any]:
 
 
 def deploy() -> None:
-    """`hello-job`, `broken-job` and `hello-cron`; exports the pieces and the schedule."""
+    """Deploy `hello-job`, `broken-job` and `hello-cron`; export the pieces and the schedule."""
     namespace = Namespace("job", metadata={"name": "job"})
 
     def metadata(name: str) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def deploy() -> None:
     )
     Job(
         "broken-job",
-        # Pulumi's plugin would wait for this one to end well, which it never does.
+        # Pulumi's plugin would wait for this Job to succeed, which never happens.
         metadata={**metadata("broken-job"), "annotations": SKIP_AWAIT},
         spec={"backoff_limit": 1, "template": template("echo I cannot do this && exit 1")},
     )

@@ -13,7 +13,7 @@ SERVE = (
 
 
 def deploy() -> None:
-    """Two web servers behind one address; exports both."""
+    """Deploy two web servers behind one address; export the Deployment and the address."""
     namespace = Namespace("machinery", metadata={"name": "machinery"})
     place = {"name": "web", "namespace": namespace.metadata["name"]}
     container = {
@@ -45,5 +45,5 @@ def deploy() -> None:
         },
     )
     pulumi.export("deployment", web.metadata["name"])
-    # A preview does not know it: the API server chooses.
+    # The API server chooses the address, so a preview does not know it.
     pulumi.export("cluster_ip", service.spec.apply(lambda spec: spec.get("cluster_ip")))

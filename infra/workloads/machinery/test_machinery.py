@@ -1,4 +1,4 @@
-"""Checks of exercise `machinery`: what each component has done for the objects, seen at work."""
+"""Checks of exercise `machinery`: each component's work for the objects."""
 
 import base64
 import json
@@ -28,7 +28,7 @@ from infra.workloads.checks import (
 HELLO = "Hello from web-"
 PORT = 9376
 DEFAULT = "default-scheduler"
-# kubeadm's etcd speaks JSON, too; k3s has a database in its own process, which nobody else may ask.
+# kubeadm's etcd also has a JSON API. The database of k3s is inside its process and unreachable.
 PKI = "/etc/kubernetes/pki/etcd"
 ETCD = (
     f"curl -s --max-time 5 --cacert {PKI}/ca.crt --cert {PKI}/server.crt --key {PKI}/server.key"
@@ -38,7 +38,7 @@ SOCKETS = ("/run/containerd/containerd.sock", "/run/k3s/containerd/containerd.so
 
 
 def replicaset_of(cluster: Cluster) -> Object:
-    """The ReplicaSet that the Deployment has made and wants pods of."""
+    """The Deployment's ReplicaSet with replicas."""
     deployment = cluster.get("deployment", "web")
 
     def found() -> Object | None:
@@ -47,28 +47,28 @@ def replicaset_of(cluster: Cluster) -> Object:
 
     replicaset = eventually(found)
     assert replicaset, (
-        "expected a ReplicaSet that Deployment `web` has made, saw none\n"
+        "expected a ReplicaSet that Deployment `web` has created, saw none\n"
         f"{cluster.look('get replicasets')}"
     )
     return replicaset
 
 
 def pods_of(cluster: Cluster, replicaset: Object) -> list[Object]:
-    """The pods of a ReplicaSet, whatever state they are in."""
+    """The pods of a ReplicaSet in any state."""
 
     def found() -> list[Object]:
         return [pod for pod in cluster.list("pods") if owned_by(pod, replicaset)]
 
     pods = eventually(found)
     assert pods, (
-        "expected pods that the ReplicaSet of `web` has made, saw none\n"
+        "expected pods that the ReplicaSet of `web` has created, saw none\n"
         f"{cluster.look('get replicasets,pods')}"
     )
     return pods
 
 
 def running_pods(cluster: Cluster) -> list[Object]:
-    """The Deployment's pods, of which all that it wants must be Ready."""
+    """The Deployment's Ready pods. Fails the check unless there are as many as its replicas."""
     wanted: int = cluster.get("deployment", "web")["spec"]["replicas"]
 
     pods: list[Object] = []
@@ -85,15 +85,15 @@ def running_pods(cluster: Cluster) -> list[Object]:
 
 
 def machine_of(machines: list[Any], node: str) -> Any:
-    """The machine that a node is. Raises CannotCheck where the lab has no such machine."""
+    """The machine of a node. Raises CannotCheck if the lab has no such machine."""
     for machine in machines:
         if machine.backend.hostname == node:
             return machine
-    raise CannotCheck(f"node {node} is no machine of the lab")
+    raise CannotCheck(f"node {node} is not a machine of the lab")
 
 
 def said(machine: Any, command: str) -> str:
-    """What root's command prints on a machine. Raises CannotCheck where it fails."""
+    """The output of a command as root on a machine. Raises CannotCheck if it fails."""
     done = machine.run("sudo sh -c %s", command)
     if done.rc:
         raise CannotCheck(f"`{command}` on {machine.backend.hostname}: {done.stderr.strip()}")
@@ -101,13 +101,13 @@ def said(machine: Any, command: str) -> str:
 
 
 def address_of(cluster: Cluster) -> str:
-    """The address of the Service `web`, which must have one and lead from port 80 to 9376."""
+    """The address of the Service `web`. Fails the check unless it maps port 80 to 9376."""
     spec = cluster.get("service", "web")["spec"]
     containers = [one for pod in cluster.list("pods") for one in pod["spec"]["containers"]]
     ports = ports_of(spec, containers)
     address: str = spec.get("clusterIP", "None")
     assert address != "None" and ports == [(80, PORT)], (
-        f"expected Service `web` to have an address and to lead from port 80 to {PORT}, "
+        f"expected Service `web` to have an address and to map port 80 to {PORT}, "
         f"saw {address} and {ports}\n{cluster.look('get service web -o yaml')}"
     )
     return address
@@ -115,22 +115,22 @@ def address_of(cluster: Cluster) -> str:
 
 @pytest.mark.points(2)
 @pytest.mark.hints(
-    "Everything begins with an object that the API server keeps for you.",
-    "`kubectl get deployment web -o yaml` shows what is kept, `resourceVersion` in which version.",
+    "Everything begins with an object that the API server stores for you.",
+    "`kubectl get deployment web -o yaml` shows the object, and its version in `resourceVersion`.",
     "`replicas: 2` stands directly under the Deployment's `spec`.",
 )
 def test_api_server_keeps_it(cluster: Cluster, machines: list[Any]) -> None:
-    """The API server keeps the Deployment in etcd, and refuses a change to an old copy"""
+    """The API server stores the Deployment in etcd, and rejects a change to an old copy"""
     found = cluster.get("deployment", "web")
     assert found["spec"]["replicas"] == 2, (
-        f"expected Deployment `web` to want 2 pods, saw {found['spec']['replicas']}\n"
+        f"expected Deployment `web` to have 2 replicas, saw {found['spec']['replicas']}\n"
         f"{cluster.look('get deployment web -o yaml')}"
     )
     old = {**found, "metadata": {**found["metadata"], "resourceVersion": "1"}}
     words = ("replace", "--dry-run=server", "--filename", "-")
     code, output = cluster.kubectl(*words, stdin=json.dumps(old))
     assert code and "Conflict" in output, (
-        f"expected the API server to refuse a change to revision 1 of `web`, saw {output.strip()}\n"
+        f"expected the API server to reject a change to revision 1 of `web`, saw {output.strip()}\n"
         f"{cluster.look('get deployment web -o yaml')}"
     )
     plane = machines[0]
@@ -143,13 +143,13 @@ def test_api_server_keeps_it(cluster: Cluster, machines: list[Any]) -> None:
         return kept.get("mod_revision") == version
 
     assert eventually(agree), (
-        "expected `resourceVersion` of `web` to be the revision in which etcd keeps it\n"
+        "expected `resourceVersion` of `web` to be its revision in etcd, saw another one\n"
         f"{cluster.look('get deployment web -o yaml')}"
     )
 
 
 def in_etcd(plane: Any, key: str) -> dict[str, str]:
-    """What etcd itself says of a key; nothing where it keeps no such key."""
+    """etcd's own metadata of a key; empty if it has no such key."""
     asked = json.dumps({"key": base64.b64encode(key.encode()).decode(), "keys_only": True})
     answer = json.loads(said(plane, f"{ETCD} --data {shlex.quote(asked)}"))
     return next(iter(answer.get("kvs", [])), {})
@@ -157,27 +157,27 @@ def in_etcd(plane: Any, key: str) -> dict[str, str]:
 
 @pytest.mark.points(2)
 @pytest.mark.hints(
-    "You write one object, and controllers write others because of it.",
+    "You write one object, and controllers create others because of it.",
     "`kubectl get replicasets,pods,endpointslices -o yaml`: look for `ownerReferences`.",
     "A Deployment `web`, and a Service `web` with `selector: {app: web}`; write nothing else.",
 )
 def test_controllers_made_the_rest(cluster: Cluster) -> None:
-    """Controllers made the ReplicaSet, its pods and the Service's EndpointSlice"""
+    """Controllers created the ReplicaSet, its pods and the Service's EndpointSlice"""
     pods_of(cluster, replicaset_of(cluster))
     service = cluster.get("service", "web")
 
     found = eventually(lambda: slices_of(cluster, "web")) or []
     makers = {item["metadata"]["labels"].get(MANAGED_BY, "hand") for item in found}
     assert makers == {ENDPOINTS_BY_SELECTOR} and all(owned_by(item, service) for item in found), (
-        f"expected the endpoints of Service `web` to be made by {ENDPOINTS_BY_SELECTOR}, "
+        f"expected {ENDPOINTS_BY_SELECTOR} to create the endpoints of Service `web`, "
         f"saw {', '.join(makers) or 'none'}\n{cluster.look('get endpointslices -o yaml')}"
     )
 
 
 @pytest.mark.points(2)
 @pytest.mark.hints(
-    "Somebody must choose a node for each pod, and it should not be you.",
-    "`kubectl describe pod` says in its events who has assigned it.",
+    "A component must choose a node for each pod, and it should not be you.",
+    "`kubectl describe pod` names the component that assigned the pod in its events.",
     "No `nodeName` and no `schedulerName` in the template of `web`.",
 )
 def test_scheduler_bound_the_pods(cluster: Cluster) -> None:
@@ -190,7 +190,7 @@ def test_scheduler_bound_the_pods(cluster: Cluster) -> None:
         f"{cluster.look('get deployment web -o yaml')}"
     )
 
-    # Nobody has written a node down, so whoever has one was bound to it.
+    # The template names no node, so the scheduler has bound every pod that has one.
     def unbound() -> list[str]:
         pods = pods_of(cluster, replicaset)
         return [pod["metadata"]["name"] for pod in pods if "nodeName" not in pod["spec"]]
@@ -204,8 +204,8 @@ def test_scheduler_bound_the_pods(cluster: Cluster) -> None:
 @pytest.mark.points(2)
 @pytest.mark.hints(
     "A container is processes of the machine that it runs on.",
-    "Go on the pod's machine and look there: `sudo ctr -n k8s.io tasks ls`.",
-    "`image: busybox:1.37`, and a command that goes on: `exec httpd -f -p 9376 -h /www`.",
+    "Log in to the pod's machine and run `sudo ctr -n k8s.io tasks ls`.",
+    "`image: busybox:1.37`, and a command that keeps running: `exec httpd -f -p 9376 -h /www`.",
 )
 def test_kubelets_run_them(cluster: Cluster, machines: list[Any]) -> None:
     """The containers are processes on the machines of their nodes"""
@@ -223,7 +223,7 @@ def test_kubelets_run_them(cluster: Cluster, machines: list[Any]) -> None:
 
 
 def tasks_on(machine: Any) -> dict[str, str]:
-    """Container -> state of its first process, as the machine's containerd has them."""
+    """A mapping from containers to the states of their first processes, by containerd."""
     listings = [
         f"[ ! -S {socket} ] || ctr --address {socket} --namespace k8s.io tasks ls"
         for socket in SOCKETS
@@ -234,7 +234,7 @@ def tasks_on(machine: Any) -> dict[str, str]:
 
 
 def rules_on(machine: Any, *addresses: str) -> str:
-    """The lines of a machine's packet rules that have one of these addresses in them."""
+    """The lines of a machine's packet rules that contain one of these addresses."""
     wanted = " ".join(f"-e {address}" for address in addresses)
     command = f"(nft list ruleset; iptables-save) 2>/dev/null | grep -wF {wanted} || true"
     return said(machine, command)
@@ -242,12 +242,12 @@ def rules_on(machine: Any, *addresses: str) -> str:
 
 @pytest.mark.points(2)
 @pytest.mark.hints(
-    "A Service's address belongs to no network card: it is in rules on every machine.",
-    "On any machine: `sudo nft list ruleset`, and search for the Service's address.",
-    "The rules lead to ready pods that `selector: {app: web}` finds, at `targetPort: 9376`.",
+    "A Service's address belongs to no network card. Every machine has packet rules for it.",
+    "Run `sudo nft list ruleset` on any machine, and search for the Service's address.",
+    "The rules forward to ready pods that `selector: {app: web}` finds, at `targetPort: 9376`.",
 )
 def test_proxies_wrote_rules(cluster: Cluster, machines: list[Any]) -> None:
-    """Every machine has rules that lead from the Service's address to the pods"""
+    """Every machine has rules that forward from the Service's address to the pods"""
     address = address_of(cluster)
     pods = [pod["status"]["podIP"] for pod in running_pods(cluster)]
     wanted = [address, *(f"{pod}:{PORT}" for pod in pods)]
@@ -267,11 +267,11 @@ def test_proxies_wrote_rules(cluster: Cluster, machines: list[Any]) -> None:
 @pytest.mark.points(1)
 @pytest.mark.hints(
     "Call the address from a machine of the cluster.",
-    "If nobody answers: has the Service endpoints, and who listens at their port?",
+    "Without an answer: has the Service endpoints, and does a program listen at their port?",
     "From port 80 to `targetPort: 9376`, where the pods labelled `app: web` listen.",
 )
 def test_service_answers(cluster: Cluster, machines: list[Any]) -> None:
-    """The Service answers on every machine, also where none of its pods runs"""
+    """The Service answers on every machine, also on those without its pods"""
     address = address_of(cluster)
     for machine in machines:
         command = f"curl -s --max-time 2 http://{address}"
@@ -284,12 +284,12 @@ def test_service_answers(cluster: Cluster, machines: list[Any]) -> None:
 
 @pytest.mark.points(3)
 @pytest.mark.hints(
-    "Delete a pod and watch who does what until there is another one.",
+    "Delete a pod and watch each component's work until there is another one.",
     "`kubectl get events --sort-by=.metadata.creationTimestamp` names the components.",
-    "All six checks above have to pass: then the machinery repeats itself for a new pod.",
+    "All six checks above have to pass. Then the machinery does the same for a new pod.",
 )
 def test_all_of_it_again(cluster: Cluster, machines: list[Any]) -> None:
-    """A deleted pod is replaced, bound by the scheduler, run by a kubelet, and in the rules"""
+    """A deleted pod's successor is bound by the scheduler, run by a kubelet, and in the rules"""
     before = running_pods(cluster)
     address_of(cluster)
     victim = before[0]["metadata"]["name"]
@@ -302,7 +302,7 @@ def test_all_of_it_again(cluster: Cluster, machines: list[Any]) -> None:
 
     pod = eventually(successor)
     assert pod and ready(pod), (
-        f"expected a new ready pod in place of `{victim}` within 20 s, saw none\n"
+        f"expected a new ready pod to replace `{victim}` within 20 s, saw none\n"
         f"{cluster.look('get pods,events')}"
     )
     name, node, ip = pod["metadata"]["name"], pod["spec"]["nodeName"], pod["status"]["podIP"]
@@ -324,5 +324,5 @@ def test_all_of_it_again(cluster: Cluster, machines: list[Any]) -> None:
 
 
 def reporter(event: Object) -> str:
-    """Which component an event comes from."""
+    """The component that reported an event."""
     return str(event.get("reportingComponent") or event.get("source", {}).get("component", ""))

@@ -11,25 +11,25 @@ from infra.manifests import SKIP_AWAIT
 
 TRAINING = {"EPOCHS": "2", "BATCH_SIZE": "64", "LR": "0.5", "GAMMA": "0.7", "SEED": "1"}
 OPTIONS = [f"--{name.lower().replace('_', '-')}=$({name})" for name in TRAINING]
-# Threads that wait for each other sleep: where there are more than processors, waiting awake would
-# take the time of those that work.
+# Waiting threads sleep. With more threads than processors, busy waiting would take processor time
+# from the working threads.
 WAITING = {"OMP_WAIT_POLICY": "passive"}
 KEPT = ["--metrics=/results/metrics.json", "--checkpoint=/results/checkpoint.pt"]
 PORT = 29500
 WORKERS = 2
 MEMORY = "640Mi"
-# main.py ends with this for wrong options: trying again would not help.
+# The exit code of main.py for invalid options, which a retry cannot repair.
 WRONG = 2
 DAY = 24 * 60 * 60
 
 
 def claim(name: str) -> dict[str, Any]:
-    """A pod's volume that is a claim."""
+    """A pod's volume from a claim."""
     return {"name": name, "persistent_volume_claim": {"claim_name": name}}
 
 
 def container(args: list[str], cpu: str, mounts: list[dict[str, Any]]) -> dict[str, Any]:
-    """A training with the ConfigMap's numbers."""
+    """The container of a training with the ConfigMap's numbers."""
     return {
         "name": "mnist",
         "image": MNIST,
@@ -44,7 +44,7 @@ def container(args: list[str], cpu: str, mounts: list[dict[str, Any]]) -> dict[s
 
 
 def job(backoff: int, template: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """A Job that goes on where a pod was lost, and gives up where that would not help."""
+    """A Job that replaces lost pods, and fails at once for invalid options."""
     wrong = {
         "action": "FailJob",
         "on_exit_codes": {"container_name": "mnist", "operator": "In", "values": [WRONG]},
@@ -63,7 +63,7 @@ def job(backoff: int, template: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def deploy() -> None:
-    """Claims `data` and `results`, Jobs `mnist` and `mnist-workers`; exports what they train by."""
+    """Deploy two claims and the Jobs `mnist` and `mnist-workers`; export their settings."""
     namespace = Namespace("mnist", metadata={"name": "mnist"})
 
     def metadata(name: str, **more: dict[str, str]) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def deploy() -> None:
     claims = [
         PersistentVolumeClaim(
             name,
-            # A volume is made once a pod needs it: Pulumi must not wait for it before.
+            # The volume is created once a pod needs it, so Pulumi must not wait for it.
             metadata=metadata(name, annotations=SKIP_AWAIT),
             spec={"access_modes": ["ReadWriteOnce"], "resources": {"requests": {"storage": size}}},
         )
@@ -112,7 +112,7 @@ def deploy() -> None:
 
     service = Service(
         "workers",
-        # It has no endpoints before there are workers.
+        # The Service has no endpoints before the workers exist, so Pulumi must not wait for it.
         metadata=metadata("workers", annotations=SKIP_AWAIT),
         spec={
             "cluster_ip": "None",
@@ -148,7 +148,7 @@ def deploy() -> None:
             parallelism=WORKERS,
             completion_mode="Indexed",
         ),
-        # One training after the other: a small machine has no memory for three at once.
+        # One training after the other, since a small machine lacks memory for three at once.
         opts=pulumi.ResourceOptions(depends_on=[alone, service]),
     )
     pulumi.export("training", training.data)

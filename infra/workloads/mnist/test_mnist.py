@@ -19,16 +19,16 @@ from infra.workloads.checks import (
     short,
 )
 
-# Seconds for a training, with the image pulled before it.
+# Seconds for pulling the image and for a training.
 TRAINING = 240
-# Seconds for going on after the last epoch: nothing is left to train.
+# Seconds for resuming after the last epoch, when nothing is left to train.
 GOING_ON = 90
-# What may be expected of a network of this kind, by the data's name.
+# The accuracy that a network of this kind should reach, by the data's name.
 BARS = {"MNIST": 0.95, "digits (not MNIST)": 0.88}
-# Losses of one worker and of several begin as the same. Their sums are rounded in another order,
-# which training makes larger with every step: later they are alike on the average only.
+# The first losses of one worker and of several are equal. Their sums are rounded in another order,
+# and training amplifies the difference. So later losses agree only on average.
 BEGINNING, SAME, ALIKE = 2, 0.001, 0.05
-# Key of the ConfigMap -> option as main.py notes it.
+# Key of the ConfigMap -> option in main.py's metrics.
 OPTIONS = {
     "EPOCHS": "epochs",
     "BATCH_SIZE": "batch_size",
@@ -36,9 +36,9 @@ OPTIONS = {
     "GAMMA": "gamma",
     "SEED": "seed",
 }
-# Runs in the image: reads what was kept, tries the model on the image's own test images, and asks
-# the program to go on from a copy of the checkpoint. The program is the students': what goes wrong
-# with it is a finding. It is told how many seconds going on may take.
+# Runs in the image. It reads the metrics, tests the model on the image's own test images, and
+# resumes the program from a copy of the checkpoint. The program is the students', so its errors are
+# findings. The argument is the time limit for resuming, in seconds.
 JUDGE = """
 import json, shutil, subprocess, sys
 from pathlib import Path
@@ -94,7 +94,7 @@ print("\\nfound " + json.dumps(found))
 
 
 def ended(cluster: Cluster, name: str) -> str:
-    """How a Job ended: `Complete`, or `Failed` and why; empty while it goes on."""
+    """The end of a Job: `Complete`, or `Failed` with the reason; empty while it runs."""
     for item in cluster.get("job", name).get("status", {}).get("conditions", []):
         if item["type"] in ("Complete", "Failed") and item["status"] == "True":
             reason = f" ({item.get('reason')})" if item["type"] == "Failed" else ""
@@ -104,10 +104,10 @@ def ended(cluster: Cluster, name: str) -> str:
 
 @functools.cache
 def waited(namespace: str, name: str, _: str) -> str:
-    """How a Job ended, as `ended`; it is waited for once, however many checks ask."""
+    """Wait for a Job's end, as in `ended`. The cache makes several checks wait only once."""
     cluster = Cluster(namespace)
     end = eventually(lambda: ended(cluster, name), TRAINING)
-    # Impatience is for what will not happen; a training that goes on is waited for.
+    # A small LAB_PATIENCE shortens useless waits, but a running training needs its time.
     for _more in range(4):
         if end or not cluster.get("job", name).get("status", {}).get("ready"):
             break
@@ -116,17 +116,17 @@ def waited(namespace: str, name: str, _: str) -> str:
 
 
 def complete(cluster: Cluster, name: str) -> Object:
-    """A Job, which must have ended well."""
+    """A Job. Fails the check unless it is Complete."""
     end = waited(cluster.namespace, name, str(cluster.get("job", name)["metadata"]["uid"]))
     assert end == "Complete", (
-        f"expected the Job `{name}` to be Complete, saw {end or 'that it goes on'}\n"
+        f"expected the Job `{name}` to be Complete, saw {end or 'that it still runs'}\n"
         f"{cluster.look(f'logs job/{name}')}"
     )
     return cluster.get("job", name)
 
 
 def claims(job: Object) -> dict[str, str]:
-    """Path in a Job's container -> the claim that is mounted there."""
+    """A mapping from paths in a Job's container to the claims mounted there."""
     spec = job["spec"]["template"]["spec"]
     volumes = {
         item["name"]: item["persistentVolumeClaim"]["claimName"]
@@ -138,7 +138,7 @@ def claims(job: Object) -> dict[str, str]:
 
 
 def judged(cluster: Cluster) -> Object:
-    """What a pod of the image finds in the claims once the Job `mnist` has ended."""
+    """The judge's findings in the claims, once the Job `mnist` is Complete."""
     job = complete(cluster, "mnist")
     seen = claims(job)
     assert seen.get("/results") == "results", (
@@ -150,7 +150,7 @@ def judged(cluster: Cluster) -> Object:
 
 @functools.cache
 def look_into(namespace: str, _: str) -> Object:
-    """The judge's findings, once for each Job. Raises CannotCheck when the judge cannot work."""
+    """The judge's findings, cached for each Job. Raises CannotCheck if the judge fails."""
     cluster = Cluster(namespace)
     found = {item["metadata"]["name"] for item in cluster.list("persistentvolumeclaims")}
     volumes = [
@@ -184,14 +184,14 @@ def look_into(namespace: str, _: str) -> Object:
         def over() -> bool:
             return cluster.get("pod", name)["status"]["phase"] in ("Succeeded", "Failed")
 
-        # However impatient the checks are: this is the judge's own time.
+        # The judge needs its time, also with a small LAB_PATIENCE.
         for _try in range(4):
             if eventually(over, 60):
                 break
         said = cluster.logs(name)
     _, mark, document = said.rpartition("\nfound ")
     if not mark:
-        raise CannotCheck(f"the judge says: {said[-500:]}")
+        raise CannotCheck(f"the pod `judge` failed: {said[-500:]}")
     answer: Object = json.loads(document)
     for name in ("single", "workers"):
         answer[name] = in_shape(answer[name] or {})
@@ -199,7 +199,7 @@ def look_into(namespace: str, _: str) -> Object:
 
 
 def in_shape(metrics: Object) -> Object:
-    """Metrics with every part as main.py writes it; empty, where a student's program does not."""
+    """Metrics with every part in main.py's format. Parts in another format become empty."""
 
     def is_number(value: Any) -> bool:
         return isinstance(value, (int, float))
@@ -221,12 +221,12 @@ def in_shape(metrics: Object) -> Object:
 
 @pytest.mark.points(1)
 @pytest.mark.hints(
-    "A Job is done when its pod has ended well, and the pod must be of the homework's image.",
-    "`kubectl describe job mnist` tells how it ended, `kubectl logs job/mnist` what it said.",
-    "The image is `registry.lab:5000/mnist`, made by `invoke mnist-up`.",
+    "A Job is complete when its pod has succeeded, and the pod must run the homework's image.",
+    "`kubectl describe job mnist` shows how it ended, `kubectl logs job/mnist` what it printed.",
+    "The image is `registry.lab:5000/mnist`, which `invoke mnist-up` builds.",
 )
 def test_training_came_to_its_end(cluster: Cluster) -> None:
-    """The Job `mnist` has ended well, with the homework's image"""
+    """The Job `mnist` is Complete and ran the homework's image"""
     job = complete(cluster, "mnist")
     pods = [pod for pod in cluster.list("pods") if owned_by(pod, job)]
     states = [state for pod in pods for state in pod["status"].get("containerStatuses", [])]
@@ -239,12 +239,12 @@ def test_training_came_to_its_end(cluster: Cluster) -> None:
 
 @pytest.mark.points(2)
 @pytest.mark.hints(
-    "A number in a ConfigMap changes nothing by itself: somebody must hand it to the program.",
-    "`kubectl get configmap training -o yaml` is what was asked; the metrics say what was done.",
+    "A number in a ConfigMap changes nothing by itself. The pod must pass it to the program.",
+    "`kubectl get configmap training -o yaml` shows the request, and the metrics the result.",
     "`envFrom` with the ConfigMap `training`, and `args` such as `--lr=$(LR)` for every key.",
 )
 def test_training_had_the_options_asked_for(cluster: Cluster) -> None:
-    """The training was done with the numbers of the ConfigMap `training`"""
+    """The training used the numbers of the ConfigMap `training`"""
     asked = cluster.get("configmap", "training").get("data", {})
     metrics = judged(cluster)["single"]
     done = metrics["options"]
@@ -256,13 +256,14 @@ def test_training_had_the_options_asked_for(cluster: Cluster) -> None:
     lacking = sorted(set(OPTIONS) - set(asked))
     epochs = len(metrics["epochs"])
     assert not wrong and not lacking and str(epochs) == asked["EPOCHS"], (
-        f"expected the numbers of the ConfigMap `training` in the training, saw (asked, done): "
-        f"{wrong}, {epochs} epochs, and none for {lacking}\n{cluster.look('logs job/mnist')}"
+        "expected the training to use the numbers of the ConfigMap `training`, saw (requested, "
+        f"used) {wrong}, {epochs} epochs, and missing keys {lacking}\n"
+        f"{cluster.look('logs job/mnist')}"
     )
 
 
 def same(asked: str, done: Any) -> bool:
-    """Whether a number of a ConfigMap is one of the metrics."""
+    """Whether a ConfigMap's text is the same number as the metrics' value."""
     try:
         return float(asked) == float(done)
     except (TypeError, ValueError):
@@ -271,12 +272,12 @@ def same(asked: str, done: Any) -> bool:
 
 @pytest.mark.points(3)
 @pytest.mark.hints(
-    "Anybody can print a number; a model that reads digits has to be trained.",
-    "The check loads the model that was kept, and tries it on images that it has never seen.",
-    "`--save-model` and `--metrics=/results/metrics.json`, `subPath: single` where it is mounted.",
+    "Any program can print a number, but a model that reads digits needs training.",
+    "The check loads the saved model, and tests it on images that were not in its training.",
+    "`--save-model` and `--metrics=/results/metrics.json`, and `subPath: single` in the mount.",
 )
 def test_model_is_as_good_as_it_says(cluster: Cluster) -> None:
-    """The kept model reads as many test images as the metrics say, and enough of them"""
+    """The saved model reads as many test images as the metrics say, and enough of them"""
     found = judged(cluster)
     metrics = found["single"]
     said = metrics["epochs"][-1]["accuracy"] if metrics["epochs"] else None
@@ -292,40 +293,41 @@ def test_model_is_as_good_as_it_says(cluster: Cluster) -> None:
 
 
 def percent(part: float | None) -> str:
-    """A part of one as people read it."""
+    """A part of one in percent."""
     return "none" if part is None else f"{part:.1%}"
 
 
 @pytest.mark.points(1)
 @pytest.mark.hints(
-    "A volume is empty at first; somebody has to put the data there before the training begins.",
+    "A new volume is empty. A container has to copy the data there before the training starts.",
     "Init containers run before the others, one after the other, with the same volumes.",
-    "An init container copies /data/MNIST into the claim `data`, which the training has at /data.",
+    "An init container copies /data/MNIST to the claim `data`, which the training mounts at /data.",
 )
 def test_data_are_in_a_claim(cluster: Cluster) -> None:
-    """The training read its data from the claim `data`"""
+    """The training reads its data from the claim `data`"""
     job = complete(cluster, "mnist")
     seen = claims(job).get("/data")
     whole = seen == "data" and judged(cluster)["data"]
     assert whole, (
-        f"expected the whole data set in the claim `data`, at /data, saw the claim {seen} at /data"
-        f"{' without it' if seen else ''}\n{cluster.look('describe job mnist')}"
+        "expected the whole data set in the claim `data`, mounted at /data, "
+        f"saw the claim {seen} at /data{' without the data set' if seen else ''}\n"
+        f"{cluster.look('describe job mnist')}"
     )
 
 
 @pytest.mark.points(2)
 @pytest.mark.hints(
-    "A pod can be lost in the middle of its work; what it has done need not be lost with it.",
-    "main.py keeps every epoch in a file if it is told where, and goes on from it.",
+    "A pod can be lost during its work, but its results need not be lost with it.",
+    "main.py saves every epoch in a file if an option names one, and resumes from it.",
     "`--checkpoint=/results/checkpoint.pt`, on the claim `results`.",
 )
 def test_training_can_go_on(cluster: Cluster) -> None:
-    """What was trained so far is kept where the next pod finds it"""
+    """The next pod can resume the training from the claim `results`"""
     found = judged(cluster)
     epochs = len(found["single"]["epochs"])
     words = f"going on after epoch {epochs}"
     assert epochs and words in found["resumed"], (
-        f"expected main.py to say `{words}` with the checkpoint of the claim `results`, saw "
+        f"expected main.py to print `{words}` with the checkpoint in the claim `results`, saw "
         f"{found['resumed'].strip()[-200:] or 'no checkpoint'}\n"
         f"{cluster.look('get job mnist -o yaml')}"
     )
@@ -333,13 +335,13 @@ def test_training_can_go_on(cluster: Cluster) -> None:
 
 @pytest.mark.points(1)
 @pytest.mark.hints(
-    "Whoever shares a machine says how much of it is wanted, and does not try again for ever.",
-    "`kubectl describe job mnist` shows limits, backoff limit and the policy for restarts.",
-    "`limits` and `requests` of cpu and memory, `restartPolicy: Never`, and a `backoffLimit` "
-    "from 1 to 10 that is not the 6 of those who say nothing.",
+    "A pod on a shared machine declares how much of it it needs, and does not retry for ever.",
+    "`kubectl describe job mnist` shows limits, backoff limit and the restart policy.",
+    "`limits` and `requests` of cpu and memory, `restartPolicy: Never`, "
+    "`ttlSecondsAfterFinished`, and a `backoffLimit` from 1 to 10 except the default of 6.",
 )
 def test_job_has_limits(cluster: Cluster) -> None:
-    """The Job says how much of a machine it wants, how often it tries, and when it goes"""
+    """The Job sets its resources, its retries, and the time of its removal"""
     spec = cluster.get("job", "mnist")["spec"]
     pod = spec["template"]["spec"]
     given = pod["containers"][0].get("resources", {})
@@ -354,26 +356,26 @@ def test_job_has_limits(cluster: Cluster) -> None:
         "restartPolicy": pod.get("restartPolicy"),
         "ttlSecondsAfterFinished": spec.get("ttlSecondsAfterFinished"),
     }
-    # Six tries are what nobody has asked for.
+    # Six retries are the default, so the field may be missing.
     tries = seen["backoffLimit"] in (1, 2, 3, 4, 5, 7, 8, 9, 10)
     stays = seen["ttlSecondsAfterFinished"] is not None
     assert not lacking and tries and stays and seen["restartPolicy"] == "Never", (
         "expected requests and limits, a backoffLimit from 1 to 10 that is not the default of 6, "
         f"restartPolicy Never and ttlSecondsAfterFinished, saw {seen}, "
-        f"and of requests and limits {', '.join(lacking) or 'nothing'} missing\n"
+        f"and {', '.join(lacking) or 'none'} of the requests and limits missing\n"
         f"{cluster.look('get job mnist -o yaml')}"
     )
 
 
 @pytest.mark.points(3)
 @pytest.mark.hints(
-    "Those who train together must know who they are, how many, and where the first one is.",
-    "Compare the losses in both metrics files: they must begin as the same, and stay alike.",
+    "Each worker must know its own number, the number of workers, and the first one's address.",
+    "Compare the losses in both metrics files. The first ones must be equal, later ones similar.",
     "Indexed, 2 completions, parallelism 2; RANK from the index, WORLD_SIZE 2, MASTER_ADDR by the "
     "headless Service `workers`.",
 )
 def test_workers_train_one_model(cluster: Cluster) -> None:
-    """Two workers have trained together, with the same losses as one alone"""
+    """Two workers train together, with the same losses as a single one"""
     job = complete(cluster, "mnist-workers")
     spec = job["spec"]
     shape = (spec.get("completionMode"), spec.get("completions"), spec.get("parallelism"))
@@ -382,18 +384,22 @@ def test_workers_train_one_model(cluster: Cluster) -> None:
     count = together.get("workers", 0)
     gap = apart(alone["steps"], together["steps"])
     good = gap is not None and gap[0] <= SAME and gap[1] <= ALIKE
-    losses = "of other steps" if gap is None else f"{gap[0]:.4f} apart at first, then {gap[1]:.3f}"
+    losses = (
+        "of other steps"
+        if gap is None
+        else f"{gap[0]:.4f} apart at first and {gap[1]:.3f} on average"
+    )
     assert shape == ("Indexed", 2, 2) and count == 2 and good, (
-        f"expected an Indexed Job of 2 workers whose losses are those of one alone, saw {shape}, "
-        f"{count} that trained together, and losses {losses}\n"
+        "expected an Indexed Job of 2 workers with the losses of a single one, "
+        f"saw {shape}, {count} workers that trained together, and losses {losses}\n"
         f"{cluster.look('logs -l job-name=mnist-workers --prefix')}"
     )
 
 
 def apart(first: list[list[float]], second: list[list[float]]) -> tuple[float, float] | None:
-    """How far two loss curves are apart: at most in the beginning, and on the average.
+    """The largest difference of two loss curves at their beginning, and their average difference.
 
-    None where they are of other steps.
+    None if the curves have different steps.
     """
     if not first or [seen for seen, _ in first] != [seen for seen, _ in second]:
         return None

@@ -1,4 +1,4 @@
-"""A web server whose updates lose no request, and a client that counts whether that is true."""
+"""A web server whose updates lose no requests, and a client that counts lost requests."""
 
 from typing import Any
 
@@ -11,13 +11,13 @@ from infra.manifests import SKIP_AWAIT
 
 LABELS = {"app": "web"}
 REPLICAS = 4
-# Two seconds stand for a program that has much to do before it listens.
+# Two seconds simulate a program that starts slowly.
 SERVE = """\
 sleep 2
 echo "$VERSION-${HOSTNAME##*-}" > /usr/share/nginx/html/index.html
 exec nginx -g "daemon off;"
 """
-# The time of /proc/uptime costs no process. What is lost is never taken back: all counts only grow.
+# Reading the time from /proc/uptime starts no process. All counts only grow.
 ASK = """\
 trap exit TERM
 until wget -qO /dev/null -T 3 http://web/; do echo waiting for a first answer; sleep 1; done
@@ -41,10 +41,11 @@ RESOURCES = {"requests": {"cpu": "10m", "memory": "16Mi"}}
 
 
 def deploy() -> None:
-    """Four web servers behind one Service, and a client; exports what is being rolled out.
+    """Deploy four web servers behind one Service, and a client; export name, version and image.
 
-    Settings: `version` is what the servers answer, `tag` their image's. The others make rollouts
-    worse: `strategy` Recreate, `unavailable` pods at once, `readiness` false, `drain` 0 seconds.
+    The setting `version` is the servers' answer, `tag` their image's tag. Other settings make
+    rollouts worse: `strategy` Recreate, a number of `unavailable` pods, `readiness` false and
+    `drain` 0 seconds.
     """
     config = pulumi.Config()
     version = config.get("version") or "1"
@@ -57,8 +58,8 @@ def deploy() -> None:
 
     deployment = Deployment(
         "web",
-        # Nobody waits for the rollout here: it is what the exercise looks at, and Pulumi would
-        # wait ten minutes for one that is stalled.
+        # Students observe the rollout, so Pulumi does not wait for it. It would wait ten minutes
+        # for a stalled one.
         metadata=metadata("web", annotations=SKIP_AWAIT),
         spec={
             "replicas": REPLICAS,
@@ -93,7 +94,7 @@ def deploy() -> None:
 
 
 def strategy(config: pulumi.Config) -> dict[str, Any]:
-    """How pods are replaced: new ones first, as long as the settings say nothing else."""
+    """The update strategy. By default, new pods start before old ones stop."""
     if config.get("strategy") == "Recreate":
         return {"type": "Recreate"}
     unavailable = config.get_int("unavailable") or 0
@@ -104,7 +105,7 @@ def strategy(config: pulumi.Config) -> dict[str, Any]:
 
 
 def container(config: pulumi.Config, version: str, image: str) -> dict[str, Any]:
-    """The web server: it says when requests may begin, and goes on for a while at its end."""
+    """The web server, with a readiness probe and a pause before it stops."""
     made: dict[str, Any] = {
         "name": "web",
         "image": image,

@@ -1,4 +1,4 @@
-"""Pods with wishes for the scheduler, and a second scheduler."""
+"""Pods with constraints for the scheduler, and a second scheduler."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from pulumi_kubernetes.rbac.v1 import ClusterRoleBinding
 from infra.images import BUSYBOX
 from infra.manifests import SKIP_AWAIT
 
-# The cluster's version: the image that kubeadm's own scheduler runs.
+# The same image as the scheduler of kubeadm, so the versions agree.
 KUBE_SCHEDULER = "registry.k8s.io/kube-scheduler:v1.35.4"
 PACKER = "scheduling-packer"
 CONFIG = f"""\
@@ -65,7 +65,7 @@ ONE_BY_ONE = {"type": "RollingUpdate", "rolling_update": {"max_surge": 0, "max_u
 
 
 def asleep(cpu: str = "10m", **wishes: Any) -> dict[str, Any]:
-    """A pod's spec that does nothing, with wishes for the scheduler."""
+    """The spec of a sleeping pod, with constraints for the scheduler."""
     container = {
         "name": "sleep",
         "image": BUSYBOX,
@@ -76,7 +76,7 @@ def asleep(cpu: str = "10m", **wishes: Any) -> dict[str, Any]:
 
 
 def scheduler() -> dict[str, Any]:
-    """The pod's spec of the second scheduler."""
+    """The spec of the second scheduler's pod."""
     return {
         "service_account_name": "packer",
         "containers": [
@@ -102,7 +102,7 @@ def scheduler() -> dict[str, Any]:
 
 
 def deploy() -> None:
-    """Pods with wishes and the scheduler `packer`; exports its name and where `packed` went."""
+    """Deploy the pods and the scheduler `packer`; export its name and the node of `packed`."""
     namespace = Namespace("scheduling", metadata={"name": "scheduling"})
 
     def metadata(name: str, **more: Any) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def deploy() -> None:
             opts=pulumi.ResourceOptions(depends_on=list(after)),
         )
 
-    # These pods are meant to stay Pending, so Pulumi must not wait for them.
+    # These pods stay Pending deliberately, so Pulumi must not wait for them.
     waiting = {"annotations": SKIP_AWAIT}
     linux, windows = ({"kubernetes.io/os": system} for system in ("linux", "windows"))
     Pod("on-linux", metadata=metadata("on-linux"), spec=asleep(node_selector=linux))
@@ -159,5 +159,5 @@ def deploy() -> None:
         opts=pulumi.ResourceOptions(depends_on=[packer]),
     )
     pulumi.export("scheduler", packed.spec["scheduler_name"])
-    # A preview does not know: nobody has chosen a node yet.
+    # The scheduler chooses the node, so a preview does not know it.
     pulumi.export("packed_on", packed.spec.apply(lambda spec: spec.get("node_name")))

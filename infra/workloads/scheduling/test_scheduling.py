@@ -19,13 +19,13 @@ def labels_of(cluster: Cluster, node: str) -> dict[str, str]:
 
 
 def scheduled(pod: Object) -> Object:
-    """What the scheduler says of a pod: the condition PodScheduled, or nothing."""
+    """A pod's condition PodScheduled, which the scheduler sets; empty if there is none."""
     conditions = pod.get("status", {}).get("conditions", [])
     return next((one for one in conditions if one["type"] == "PodScheduled"), {})
 
 
 def waits(cluster: Cluster, name: str, because: str) -> None:
-    """Fail the check unless this pod waits, and the scheduler names the reason."""
+    """Fail the check unless this pod is Pending, and the scheduler names the reason."""
 
     def said() -> bool:
         return because in scheduled(cluster.get("pod", name)).get("message", "")
@@ -37,13 +37,13 @@ def waits(cluster: Cluster, name: str, because: str) -> None:
         f"it on {pod['spec']['nodeName']}" if "nodeName" in pod["spec"] else "nothing"
     )
     assert condition.get("reason") == "Unschedulable" and because in seen, (
-        f"expected `{name}` to wait, and the scheduler to say `{because}`, saw {seen}\n"
+        f"expected `{name}` to be Pending, and the scheduler to say `{because}`, saw {seen}\n"
         f"{cluster.look(f'describe pod {name}')}"
     )
 
 
 def expect_pods(cluster: Cluster, name: str, number: int) -> list[Object]:
-    """The Ready pods of a Deployment, which must be so many."""
+    """The Ready pods of a Deployment. Fails the check unless their number is right."""
 
     def found() -> list[Object]:
         return ready_pods(cluster, "deployment", name)
@@ -58,9 +58,9 @@ def expect_pods(cluster: Cluster, name: str, number: int) -> list[Object]:
 
 
 def probe(cluster: Cluster, name: str, labels: dict[str, str], spec: dict[str, Any]) -> Object:
-    """A pod that is there for a moment only, as it is when a scheduler has judged it.
+    """Create a temporary pod; return it once a scheduler has handled it.
 
-    It has no requests and puts up with every taint, so that nothing but `spec` decides.
+    It has no requests and tolerates every taint, so that only `spec` decides.
     """
     container = {"name": "sleep", "image": "busybox:1.37", "command": ["sleep", "60"]}
     pod = {
@@ -76,12 +76,12 @@ def probe(cluster: Cluster, name: str, labels: dict[str, str], spec: dict[str, A
 
 @pytest.mark.points(2)
 @pytest.mark.hints(
-    "Nodes have labels, and a pod can insist on one.",
-    "`kubectl get nodes --show-labels`, and `kubectl describe pod` of the pod that waits.",
+    "Nodes have labels, and a pod can require one.",
+    "`kubectl get nodes --show-labels`, and `kubectl describe pod` of the Pending pod.",
     "`nodeSelector: {kubernetes.io/os: linux}` in `on-linux`, and `windows` in `on-windows`.",
 )
 def test_node_selector(cluster: Cluster) -> None:
-    """`on-linux` has a node with its label, and `on-windows` waits for one"""
+    """`on-linux` runs on a node with its label, and `on-windows` stays Pending"""
     wanted = cluster.get("pod", "on-linux")["spec"].get("nodeSelector", {})
     assert wanted.get("kubernetes.io/os") == "linux", (
         "expected `on-linux` to select nodes with kubernetes.io/os=linux, "
@@ -100,12 +100,12 @@ def test_node_selector(cluster: Cluster) -> None:
 
 @pytest.mark.points(2)
 @pytest.mark.hints(
-    "A selector asks for a label that is there; an affinity can ask for one that is not.",
+    "A selector requires a label; an affinity can also require that a label is missing.",
     "Compare `operator` and `key` with the labels of the control plane's node.",
     "Required: `key: node-role.kubernetes.io/control-plane` with `operator: DoesNotExist`.",
 )
 def test_node_affinity(cluster: Cluster) -> None:
-    """`worker` runs on a worker, and would be refused on the control plane"""
+    """`worker` runs on a worker, and the scheduler keeps it off the control plane"""
     (pod,) = expect_pods(cluster, "worker", 1)
     node = pod["spec"]["nodeName"]
     assert CONTROL_PLANE not in labels_of(cluster, node), (
@@ -119,19 +119,19 @@ def test_node_affinity(cluster: Cluster) -> None:
         selector = {**pod["spec"].get("nodeSelector", {}), HOSTNAME: host}
         seen = probe(cluster, "check-worker", {}, {**wishes, "nodeSelector": selector})
         assert scheduled(seen).get("reason") == "Unschedulable", (
-            f"expected a pod with the affinity of `worker` to be refused on {host}, saw it placed\n"
-            f"{cluster.look('get deployment worker -o yaml')}"
+            f"expected the scheduler to keep a pod with the affinity of `worker` off {host}, "
+            f"saw it placed there\n{cluster.look('get deployment worker -o yaml')}"
         )
 
 
 @pytest.mark.points(2)
 @pytest.mark.hints(
-    "Two copies on one machine are lost together.",
-    "An anti-affinity names pods by label, and by `topologyKey` how far apart they have to be.",
+    "If a machine fails, all copies on it fail.",
+    "An anti-affinity names pods by label; `topologyKey` says what they must not share.",
     "Required, `app: apart` in its `labelSelector`, and `topologyKey: kubernetes.io/hostname`.",
 )
 def test_pod_anti_affinity(cluster: Cluster) -> None:
-    """The two pods of `apart` run on different nodes, and one more would be refused there"""
+    """The two pods of `apart` run on different nodes, and no third one may run there"""
     pods = expect_pods(cluster, "apart", 2)
     nodes = sorted(pod["spec"]["nodeName"] for pod in pods)
     assert len(set(nodes)) == 2, (
@@ -143,8 +143,8 @@ def test_pod_anti_affinity(cluster: Cluster) -> None:
     seen = probe(cluster, "check-apart", labels, {"nodeSelector": {HOSTNAME: host}})
     said = scheduled(seen).get("message", "")
     assert "anti-affinity" in said, (
-        f"expected a further pod labelled like `apart` to be refused on {host} because of "
-        f"anti-affinity, saw {said or 'it placed'}\n"
+        f"expected anti-affinity to keep another pod with the labels of `apart` off {host}, "
+        f"saw {said or 'it placed there'}\n"
         f"{cluster.look('get deployment apart -o yaml')}"
     )
 
@@ -152,22 +152,22 @@ def test_pod_anti_affinity(cluster: Cluster) -> None:
 @pytest.mark.points(1)
 @pytest.mark.hints(
     "The scheduler adds up what pods reserve, not what they use.",
-    "`kubectl describe pod too-big` ends with what the scheduler missed on each node.",
+    "`kubectl describe pod too-big` ends with the resources that each node lacks.",
     "`requests` with `cpu: 100`, under the container's `resources`.",
 )
 def test_too_big(cluster: Cluster) -> None:
-    """`too-big` waits, since no node has that much to reserve"""
+    """`too-big` stays Pending, since it requests more than any node has"""
     waits(cluster, "too-big", "Insufficient")
 
 
 @pytest.mark.points(1)
 @pytest.mark.hints(
-    "A taint keeps pods away from a node, all but those that say they can bear it.",
-    "The toleration has to fit the taint in key, value and effect.",
+    "A taint keeps pods away from a node, except those that tolerate it.",
+    "The toleration has to match the taint's key, value and effect.",
     "`{key: lecture, operator: Equal, value: reserved, effect: NoSchedule}` in `tolerations`.",
 )
 def test_toleration(cluster: Cluster) -> None:
-    """`tolerant` bears the taint lecture=reserved:NoSchedule, and `worker` does not"""
+    """`tolerant` tolerates the taint lecture=reserved:NoSchedule, and `worker` does not"""
     found = {}
     for name in ("tolerant", "worker"):
         (pod,) = expect_pods(cluster, name, 1)
@@ -179,7 +179,7 @@ def test_toleration(cluster: Cluster) -> None:
 
 
 def tolerates(toleration: dict[str, Any]) -> bool:
-    """Whether a toleration fits the taint of this exercise."""
+    """Whether a toleration matches the taint of this exercise."""
     exists = toleration.get("operator") == "Exists"
     key = toleration.get("key", TAINT["key"] if exists else "")
     value = TAINT["value"] if exists else toleration.get("value", "")
@@ -189,32 +189,33 @@ def tolerates(toleration: dict[str, Any]) -> bool:
 
 @pytest.mark.points(3)
 @pytest.mark.hints(
-    "A pod says which scheduler it is for, and waits until that one comes along.",
-    "Is `packer` ready, is its profile called what the pod asks for, and what is in its log?",
+    "A pod names its scheduler, and stays Pending until that one runs.",
+    "Is `packer` ready, does its profile have the name in the pod, and what is in its log?",
     "The profile's name in the ConfigMap is the `schedulerName` of `packed`; both roles are bound.",
 )
 def test_second_scheduler(cluster: Cluster) -> None:
-    """A scheduler of your own places `packed`, and whatever else asks for it"""
+    """Your own scheduler places `packed`, and any other pod that names it"""
     pod = cluster.get("pod", "packed")
     name = pod["spec"]["schedulerName"]
     assert name != DEFAULT, (
-        f"expected `packed` to ask for another scheduler than {DEFAULT}\n"
+        f"expected `packed` to name another scheduler than {DEFAULT}\n"
         f"{cluster.look('get pod packed -o yaml')}"
     )
     (packer,) = expect_pods(cluster, "packer", 1)
     assert eventually(lambda: ready(cluster.get("pod", "packed")), 40), (
-        f"expected `packed` to be placed by {name} and ready\n{cluster.look('describe pod packed')}"
+        f"expected {name} to place `packed`, and the pod to become ready\n"
+        f"{cluster.look('describe pod packed')}"
     )
     seen = probe(cluster, "check-packed", {}, {"schedulerName": name})
     assert eventually(lambda: placed_by(cluster, seen, packer)), (
-        f"expected a new pod that asks for {name} to be placed by `{packer['metadata']['name']}`, "
-        f"saw {scheduled(seen).get('message') or 'otherwise'}\n"
+        f"expected `{packer['metadata']['name']}` to place a new pod that names {name}, "
+        f"saw {scheduled(seen).get('message') or 'another scheduler'}\n"
         f"{cluster.look('logs deployment/packer')}"
     )
 
 
 def placed_by(cluster: Cluster, pod: Object, scheduler: Object) -> bool:
-    """Whether a pod's event Scheduled comes from the program that runs in another pod."""
+    """Whether a pod's event Scheduled comes from the scheduler in another pod."""
     return any(
         event["involvedObject"].get("uid") == pod["metadata"]["uid"]
         and event["reason"] == "Scheduled"

@@ -1,4 +1,4 @@
-"""Experiments: what can be stopped where, what a probe says of an object, and what was found."""
+"""Experiments: components and machines, probes of objects, and findings."""
 
 from __future__ import annotations
 
@@ -31,31 +31,31 @@ Object = dict[str, Any]
         ("kube-proxy", "worker-2"),
     ],
 )
-def test_where_it_is_stopped(lab: Lab, name: str, machine: str) -> None:
+def test_a_component_is_stopped_on_its_machine(lab: Lab, name: str, machine: str) -> None:
     part, found = experiment.plan(lab, name)
     assert found.name == machine
     assert name in part.program
 
 
-def test_an_experiment_that_does_not_exist(lab: Lab) -> None:
+def test_an_unknown_experiment_is_rejected(lab: Lab) -> None:
     with pytest.raises(NotFoundError, match="scheduler, controller-manager, kubelet, kube-proxy"):
         experiment.plan(lab, "etcd")
 
 
 @pytest.mark.parametrize("name", ["scheduler", "controller-manager", "kube-proxy"])
-def test_k3s_has_one_process(lab: Lab, name: str) -> None:
+def test_components_of_k3s_cannot_be_stopped_alone(lab: Lab, name: str) -> None:
     with pytest.raises(PrerequisiteError, match="cannot be stopped alone: k3s") as caught:
         experiment.plan(replace(lab, distribution="k3s"), name)
     assert caught.value.message.count("\n") == 0
 
 
-def test_a_kubelet_of_k3s_is_its_agent(lab: Lab) -> None:
+def test_the_kubelet_of_k3s_is_its_agent(lab: Lab) -> None:
     part, machine = experiment.plan(replace(lab, distribution="k3s"), "kubelet")
     assert (part.program, part.how) == ("k3s-agent", "systemctl stop k3s-agent")
     assert machine.name == "worker-2"
 
 
-def test_three_control_planes_take_over_from_each_other(lab: Lab) -> None:
+def test_several_control_planes_rule_out_some_experiments(lab: Lab) -> None:
     three = replace(lab, control_planes=3)
     with pytest.raises(PrerequisiteError, match="another control plane takes over from kube-sch"):
         experiment.plan(three, "scheduler")
@@ -88,7 +88,7 @@ def pod(phase: str, node: str = "", ready: str = "False") -> Object:
         (pod("Running", "worker-1", "True"), None, "Running on worker-1"),
     ],
 )
-def test_of_a_pod(given: Object, waits: str | None, runs: str | None) -> None:
+def test_probes_of_a_pod(given: Object, waits: str | None, runs: str | None) -> None:
     assert experiment.waiting(given) == waits
     assert experiment.running(given) == runs
 
@@ -97,21 +97,21 @@ def test_of_a_pod(given: Object, waits: str | None, runs: str | None) -> None:
     ("state", "expected"),
     [("True", None), ("Unknown", "Ready is Unknown"), ("False", "Ready is False")],
 )
-def test_of_a_node(state: str, expected: str | None) -> None:
+def test_a_node_that_is_not_ready_is_lost(state: str, expected: str | None) -> None:
     node = {"status": {"conditions": [{"type": "Ready", "status": state}]}}
     assert experiment.lost(node) == expected
 
 
-def test_of_a_deployment_whose_status_nobody_writes() -> None:
+def test_a_deployment_whose_status_is_out_of_date() -> None:
     deployment = {"status": {"readyReplicas": 2}}
     one = pod("Running", "worker-1", "True")
-    assert experiment.counted(deployment, [one]) == "1 pod(s), and the status says 2"
+    assert experiment.counted(deployment, [one]) == "1 pod(s), but the status says 2"
     assert experiment.counted(deployment, [one, one]) is None
     assert experiment.replaced([one, one], 2) == "2 pods ready"
     assert experiment.replaced([one, pod("Pending")], 2) is None
 
 
-def test_addresses_that_a_service_sends_to() -> None:
+def test_only_ready_addresses_receive_traffic() -> None:
     endpoints = [
         {"addresses": ["10.244.1.2"], "conditions": {"ready": True}},
         {"addresses": ["10.244.1.3"], "conditions": {"ready": False}},
@@ -119,14 +119,14 @@ def test_addresses_that_a_service_sends_to() -> None:
     assert experiment.addresses([{"endpoints": endpoints}, {"endpoints": None}]) == {"10.244.1.2"}
 
 
-def test_a_pod_bound_by_hand_and_one_that_waits_for_a_scheduler() -> None:
+def test_a_pod_names_its_node_only_if_requested() -> None:
     assert samples.sleeper("a", "worker-1")["spec"]["nodeName"] == "worker-1"
     assert "nodeName" not in samples.sleeper("a")["spec"]
 
 
 @pytest.fixture
 def bench(lab: Lab) -> Iterator[Bench]:
-    """A bench whose part is not away, so that no machine is asked."""
+    """A bench whose component runs, so that it sends no command to a machine."""
     made = Bench(Opened(lab, lab.root), Status(io.StringIO()), *experiment.plan(lab, "scheduler"))
     yield made
     made.close()
@@ -144,7 +144,7 @@ def answers(*given: str | None) -> Callable[[], str | None]:
         ((None,), "not within 0 s (no answer yet)", False),
     ],
 )
-def test_something_comes_to_be(
+def test_a_probe_succeeds_in_time_or_not(
     bench: Bench, given: tuple[str | None, ...], seen: str, right: bool
 ) -> None:
     bench.see("it is there", answers(*given), 0.3)
@@ -160,7 +160,7 @@ def test_something_comes_to_be(
         (("still", None), "no more after `still`", False),
     ],
 )
-def test_something_stays(
+def test_a_probe_succeeds_all_the_time_or_not(
     bench: Bench, given: tuple[str | None, ...], seen: str, right: bool
 ) -> None:
     bench.stays("it is so", answers(*given), 0.2)
@@ -170,7 +170,7 @@ def test_something_stays(
 
 
 class Machine:
-    """A machine that notes what it is told, and fails at one of the words."""
+    """A machine that records its commands, and fails at one of them."""
 
     def __init__(self, fails: str = "") -> None:
         self.told: list[str] = []
@@ -183,7 +183,7 @@ class Machine:
         return "000" if "away" in self.told and "back" not in self.told else "200"
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing, since no connection is open."""
 
 
 @pytest.fixture
@@ -199,7 +199,9 @@ def seen(bench: Bench) -> list[tuple[str, bool]]:
     return [(finding.expected, finding.right) for finding in bench.findings]
 
 
-def test_it_is_held_while_it_is_away_and_put_back(bench: Bench, machine: Machine) -> None:
+def test_the_switch_is_reset_until_the_component_is_restored(
+    bench: Bench, machine: Machine
+) -> None:
     with bench.away("static/kube-scheduler"):
         bench.see("it is held", lambda: "yes" if machine.told.count("hold") > 1 else None, 5)
     told = [word for word in machine.told if word in ("away", "hold", "back")]
@@ -211,20 +213,20 @@ def test_it_is_held_while_it_is_away_and_put_back(bench: Bench, machine: Machine
     ]
 
 
-def test_it_is_put_back_when_the_experiment_ends_badly(bench: Bench, machine: Machine) -> None:
+def test_an_interrupt_restores_the_component(bench: Bench, machine: Machine) -> None:
     with pytest.raises(KeyboardInterrupt), bench.away("static/kube-scheduler"):
         raise KeyboardInterrupt
     assert "back" in machine.told
 
 
-def test_it_is_put_back_though_it_was_not_known_to_be_away(bench: Bench, machine: Machine) -> None:
+def test_a_failed_stop_restores_the_component(bench: Bench, machine: Machine) -> None:
     machine._fails = "away"
     with pytest.raises(ResourceError, match="cut"), bench.away("static/kube-scheduler"):
         raise AssertionError("the block must not run")
     assert machine.told == ["away", "back"]
 
 
-def test_what_could_not_be_held_is_told(bench: Bench, machine: Machine) -> None:
+def test_a_failed_reset_is_a_finding(bench: Bench, machine: Machine) -> None:
     machine._fails = "hold"
     with bench.away("static/kube-scheduler"):
         bench.see("it slips", lambda: bench._slipped or None, 5)
@@ -236,7 +238,7 @@ def outcome(*right: bool) -> Outcome:
     return Outcome("kubelet", experiment.PARTS["kubelet"], "worker-2", findings)
 
 
-def test_an_outcome_for_people_and_for_programs() -> None:
+def test_an_outcome_as_text_and_as_data() -> None:
     found = outcome(True, False)
     lines = found.text().splitlines()
     assert lines[0] == "kubelet on worker-2: systemctl stop kubelet"
@@ -252,8 +254,8 @@ def test_an_outcome_for_people_and_for_programs() -> None:
     }
 
 
-def test_another_outcome_than_expected_is_an_error() -> None:
+def test_an_unmet_expectation_is_an_error() -> None:
     outcome(True, True).raise_for_status()
-    with pytest.raises(ChecksFailed, match="1 of 2 things were not as expected") as caught:
+    with pytest.raises(ChecksFailed, match="1 of 2 expectations were not met") as caught:
         outcome(True, False).raise_for_status()
     assert caught.value.answered

@@ -1,4 +1,4 @@
-"""A comparison of made-up numbers, for tests of what is told about one."""
+"""A comparison of invented numbers, for tests of its texts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STARTS: Mapping[str, Sequence[float]] = {
     "singularity": (0.12, 0.06, 2.1, 0.1),
     "job": (1.8, 0.06, 1.95, 0.1),
 }
-# Images per second of five repetitions: the job is slower in every one, the others are not.
+# Images per second of five repetitions. The job is slower in every one, the others are equal.
 RATES: Mapping[str, Sequence[float]] = {
     "bare": (1000, 1010, 990, 1005, 995),
     "docker": (998, 1007, 992, 1009, 996),
@@ -26,7 +26,7 @@ HOSTS = {"bare": "control-plane-1", "singularity": "control-plane-1", "docker": 
 
 
 def place(way: str) -> Environment:
-    """Where a way ran."""
+    """The environment of a way."""
     return Environment(
         kernel="6.18",
         cgroup=1,
@@ -46,7 +46,7 @@ def place(way: str) -> Environment:
 
 
 def sample(way: str, repetition: int, *, cold: bool = False) -> Sample:
-    """A run."""
+    """A sample of a run."""
     setup, python, imports, loading = (
         part * (1 + repetition / 100) * (3 if cold else 1) for part in STARTS[way]
     )
@@ -71,7 +71,7 @@ def sample(way: str, repetition: int, *, cold: bool = False) -> Sample:
 
 
 def comparison(*, cold: bool = True, repetitions: int = 5) -> Comparison:
-    """All four ways."""
+    """A comparison of all four ways."""
     numbers = range(1, repetitions + 1)
     samples = [sample(way, number) for number in numbers for way in STARTS]
     if cold:
@@ -99,5 +99,5 @@ def comparison(*, cold: bool = True, repetitions: int = 5) -> Comparison:
 
 
 def without(found: Comparison, *ways: str) -> Comparison:
-    """The same comparison, these ways left out."""
+    """The comparison without the runs of these ways."""
     return replace(found, samples=tuple(one for one in found.samples if one.way not in ways))

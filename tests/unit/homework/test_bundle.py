@@ -1,4 +1,4 @@
-"""mnist-submit: what is gathered, what is missing, and whose words stay whose."""
+"""mnist-submit: the gathered files, the missing items, and the student's unchanged text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DOCKERFILE = 'FROM pytorch\nCOPY main.py /mnist/\nCMD ["python3", "main.py", "--
 OUTPUT = (
     "data: digits\nepoch 1/5  loss 0.9  accuracy 81.10%\nepoch 5/5  accuracy 97.64%  5 images/s\n"
 )
-# What programs of the PyTorch examples' habits print.
+# The output of a program like those of the PyTorch examples.
 OTHER = "Train Epoch: 3 [640/60000 (1%)]\tLoss: 0.1\n\nTest set: Accuracy: 9860/10000 (99%)\n"
 OWN = "Read the words that I wrote."
 
@@ -36,7 +36,7 @@ def filled(report: str) -> str:
 
 
 def complete() -> dict[str, str]:
-    """A bundle in which nothing is missing."""
+    """The files of a complete bundle."""
     report = rubric.with_measured(rubric.skeleton("ada"), "| a | b |\n|---|---|\n| 1 | 2 |")
     return {
         rubric.VAGRANTFILE: "Vagrant.configure",
@@ -55,7 +55,7 @@ def missing(files: dict[str, str]) -> list[str]:
 # The rubric.
 
 
-def test_the_points_are_the_lectures() -> None:
+def test_the_points_add_up_to_100() -> None:
     assert sum(rubric.PARTS.values()) == 100
     assert {item.part for item in rubric.judge({})} == set(rubric.PARTS)
 
@@ -65,7 +65,7 @@ def test_nothing_is_missing() -> None:
     found = {item.asked: item.found for item in rubric.judge(complete())}
     assert found["docker-run.out, what a run showed"] == "up to epoch 5, accuracy 97.64%"
     assert found["singularity-run.out, what a run showed"] == "up to epoch 3, accuracy 9860/10000"
-    assert found["main.py, if changed"] == "as the example's: not needed"
+    assert found["main.py, if changed"] == "unchanged, so not needed"
     assert '"--epochs", "5"' in found["Dockerfile, with a change of yours"]
     assert found["report.md: Steps"] == "6 words"
 
@@ -80,21 +80,21 @@ def test_nothing_is_missing() -> None:
         rubric.SINGULARITY_OUTPUT,
     ],
 )
-def test_a_file_that_is_missing_is_named(name: str) -> None:
+def test_a_missing_file_is_named(name: str) -> None:
     files = complete()
     del files[name]
     (said,) = missing(files)
     assert said.startswith(name) and said.endswith("not there")
 
 
-def test_without_a_report_every_part_of_it_is_missing() -> None:
+def test_without_a_report_every_section_is_missing() -> None:
     files = complete()
     del files[rubric.REPORT]
     assert len(missing(files)) == len(rubric.SECTIONS) + 1
 
 
-def test_the_skeleton_is_no_report() -> None:
-    """Headings and the lab's questions are nobody's words."""
+def test_the_skeleton_counts_as_empty() -> None:
+    """The headings and the lab's questions do not count as the student's words."""
     said = missing({**complete(), rubric.REPORT: rubric.skeleton("ada")})
     assert said == [
         *(f"report.md: {one.heading}: empty" for one in rubric.SECTIONS if one.part == "report"),
@@ -106,8 +106,10 @@ def test_the_skeleton_is_no_report() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        pytest.param("", "no epoch of a training is in it", id="empty"),
-        pytest.param("hello from docker\n", "no epoch of a training is in it", id="another image"),
+        pytest.param("", "it contains no epoch of a training", id="empty"),
+        pytest.param(
+            "hello from docker\n", "it contains no epoch of a training", id="another image"
+        ),
         pytest.param(
             "epoch 1/3\nTraceback (most recent call last):\n  x\n",
             "the run failed: Traceback (most recent call last)",
@@ -118,30 +120,30 @@ def test_the_skeleton_is_no_report() -> None:
         ),
     ],
 )
-def test_outputs_that_show_no_training(text: str, said: str) -> None:
+def test_outputs_without_a_training_are_rejected(text: str, said: str) -> None:
     assert missing({**complete(), rubric.DOCKER_OUTPUT: text}) == [
         f"docker-run.out, what a run showed: {said}"
     ]
 
 
 def test_a_part_of_the_output_is_enough() -> None:
-    """The lecture asks for a partial capture."""
+    """The lecture requires only a part of the output."""
     assert not missing({**complete(), rubric.DOCKER_OUTPUT: "epoch 2/14  64/60000  loss 0.4\n"})
 
 
-def test_a_comment_is_no_change(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_comment_does_not_count_as_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
     shipped = {**rubric.SHIPPED, rubric.DOCKERFILE: rubric.fingerprint(DOCKERFILE)}
     monkeypatch.setattr(rubric, "SHIPPED", shipped)
     commented = f"# My own.\n\n{DOCKERFILE}".replace("main.py /mnist/", "main.py /mnist/  ")
     assert missing({**complete(), rubric.DOCKERFILE: commented}) == [
-        "Dockerfile, with a change of yours: it is the example's"
+        "Dockerfile, with a change of yours: it is the unchanged example"
     ]
     assert not missing({**complete(), rubric.DOCKERFILE: commented.replace('"5"', '"6"')})
 
 
 @pytest.mark.parametrize("name", sorted(rubric.SHIPPED))
-def test_the_example_is_known_as_such(name: str) -> None:
-    """After a change of the example: write its new fingerprint into rubric.SHIPPED."""
+def test_the_example_is_recognized(name: str) -> None:
+    """After a change of the example, write its new fingerprint into rubric.SHIPPED."""
     assert rubric.fingerprint((ROOT / APP / name).read_text()) == rubric.SHIPPED[name]
 
 
@@ -161,11 +163,11 @@ def test_the_example_is_known_as_such(name: str) -> None:
         pytest.param("", None, id="nothing"),
     ],
 )
-def test_own_words(report: str, words: int | None) -> None:
+def test_only_the_students_words_are_counted(report: str, words: int | None) -> None:
     assert rubric.own_words(report, "Steps") == words
 
 
-def test_the_lab_writes_between_its_marks_only() -> None:
+def test_the_lab_writes_only_between_its_marks() -> None:
     mine = filled(rubric.skeleton("ada"))
     once = rubric.with_measured(mine, "| first |")
     twice = rubric.with_measured(once, "| second |")
@@ -187,7 +189,7 @@ def test_without_its_marks_the_lab_writes_nothing(marks: tuple[str, ...]) -> Non
 
 @pytest.fixture
 def ready(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Lab:
-    """A lab in which both runs and a comparison were made; no machine can be reached."""
+    """A lab with both runs and a comparison, without a reachable machine."""
     app, kept = lab.root / APP, lab.state / KEPT
     for folder in (app, kept):
         folder.mkdir(parents=True)
@@ -207,7 +209,7 @@ def make(lab: Lab, **given: Path) -> bundle.Bundle:
     return bundle.submit(lab, Status(), output=lab.root / "hand-in", student="ada", **given)
 
 
-def test_the_bundle(ready: Lab) -> None:
+def test_a_bundle_has_every_file_in_its_folder_and_zip(ready: Lab) -> None:
     made = make(ready)
     assert sorted(path.name for path in made.folder.iterdir()) == sorted(made.files)
     with zipfile.ZipFile(made.archive) as packed:
@@ -218,7 +220,7 @@ def test_the_bundle(ready: Lab) -> None:
     }
     report = (made.folder / rubric.REPORT).read_text()
     assert "### Measured" in report and "digits (not MNIST)" in report and "ada" in report
-    # All that is missing is what only the student can write.
+    # Only the student's own sections are missing.
     assert [item.missing for item in made.missing] == ["empty"] * len(rubric.SECTIONS)
     with pytest.raises(ChecksFailed) as failed:
         made.raise_for_status()
@@ -227,7 +229,7 @@ def test_the_bundle(ready: Lab) -> None:
     assert json.loads(json.dumps(made.data()))["complete"] is False
 
 
-def test_what_a_student_wrote_stays(ready: Lab) -> None:
+def test_the_students_text_stays_unchanged(ready: Lab) -> None:
     report = make(ready).folder / rubric.REPORT
     report.write_text(filled(report.read_text()))
     mine = report.read_text()
@@ -239,8 +241,10 @@ def test_what_a_student_wrote_stays(ready: Lab) -> None:
     assert make(ready).archive.read_bytes() == first
 
 
-def test_the_folder_one_stands_in(ready: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`.` has no name, and the zip is called like the folder."""
+def test_the_current_folder_gives_the_zip_its_name(
+    ready: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`.` has no name, so the zip takes the name of the absolute folder."""
     folder = ready.root / "hand-in"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -248,14 +252,14 @@ def test_the_folder_one_stands_in(ready: Lab, monkeypatch: pytest.MonkeyPatch) -
     assert made.archive == ready.root / "hand-in.zip" and made.archive.exists()
 
 
-def test_without_anything(lab: Lab) -> None:
+def test_a_lab_without_files_gives_a_bundle_with_a_report_only(lab: Lab) -> None:
     (lab.root / APP).mkdir(parents=True)
     made = make(lab)
     assert made.files == (rubric.REPORT,)
     assert len(made.missing) == len(made.items) - 1
 
 
-def test_outputs_that_were_put_there_by_hand(ready: Lab) -> None:
+def test_outputs_copied_by_hand_are_kept(ready: Lab) -> None:
     (ready.state / KEPT / rubric.DOCKER_OUTPUT).unlink()
     output = ready.root / "hand-in" / rubric.DOCKER_OUTPUT
     output.parent.mkdir()
@@ -265,7 +269,7 @@ def test_outputs_that_were_put_there_by_hand(ready: Lab) -> None:
 
 
 class Machine:
-    """A machine on which somebody worked by hand: path in the home folder -> time, content."""
+    """A machine with files of runs by hand: path in the home folder -> time, content."""
 
     files: ClassVar[dict[str, tuple[float, str]]] = {}
 
@@ -273,19 +277,19 @@ class Machine:
         assert ssh_config.exists()
 
     def run(self, argv: list[str]) -> str:
-        """List the files, or show one."""
+        """List the files, or print one."""
         if argv[0] == "cat":
             return self.files[argv[1]][1]
         assert "-path ./mnist/Dockerfile" in argv[2] and "-name docker-run.out" in argv[2]
         return "".join(f"{age} {path}\n" for path, (age, _) in self.files.items())
 
     def close(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 @pytest.fixture
 def worked(ready: Lab, monkeypatch: pytest.MonkeyPatch) -> Lab:
-    """The same lab, its machine up. What is on the host is of second 70."""
+    """The lab with a running machine. The host's files have the time of second 70."""
     monkeypatch.setattr(bundle, "Remote", Machine)
     (ready.state / "ssh_config").write_text("")
     for folder in (ready.root / APP, ready.state / KEPT):
@@ -295,7 +299,7 @@ def worked(ready: Lab, monkeypatch: pytest.MonkeyPatch) -> Lab:
 
 
 @pytest.mark.parametrize(("age", "text"), [(77, OTHER), (66, OUTPUT)])
-def test_the_newer_output_counts(
+def test_the_newer_output_is_taken(
     worked: Lab, monkeypatch: pytest.MonkeyPatch, age: float, text: str
 ) -> None:
     files = {"./docker-run.out": (5.5, "old"), "./mnist/docker-run.out": (age, OTHER)}
@@ -314,7 +318,7 @@ def test_the_newer_output_counts(
         pytest.param(77, "there", "here", id="changed on the host only"),
     ],
 )
-def test_the_students_dockerfile_is_found_wherever_it_was_edited(
+def test_the_students_dockerfile_is_found_on_host_and_machine(
     worked: Lab, monkeypatch: pytest.MonkeyPatch, age: float, shipped: str, taken: str
 ) -> None:
     here = worked.root / APP / rubric.DOCKERFILE
@@ -327,7 +331,7 @@ def test_the_students_dockerfile_is_found_wherever_it_was_edited(
     assert found[rubric.DOCKERFILE] == taken
 
 
-def test_a_machine_that_is_down(
+def test_an_unreachable_machine_is_reported_and_left_out(
     worked: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(self: Machine, argv: list[str]) -> str:
@@ -339,13 +343,15 @@ def test_a_machine_that_is_down(
     assert "cannot be reached" in capsys.readouterr().err
 
 
-def test_the_examples_program_is_left_out(ready: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_unchanged_example_program_is_left_out(
+    ready: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     known = {**rubric.SHIPPED, rubric.PROGRAM: rubric.fingerprint("print('mine')")}
     monkeypatch.setattr(rubric, "SHIPPED", known)
     assert not {rubric.PROGRAM, "record.py"} & set(make(ready).files)
 
 
-def test_another_program_and_folder(ready: Lab) -> None:
+def test_a_program_outside_of_the_folder_is_taken(ready: Lab) -> None:
     elsewhere = ready.root / "mine"
     elsewhere.mkdir()
     (elsewhere / "mnist.py").write_text("print('another')")

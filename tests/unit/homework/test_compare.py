@@ -1,4 +1,4 @@
-"""The comparison of the homework: what numbers mean, and how they are told."""
+"""The comparison of the homework: its statistics, its texts and its runs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def found() -> Comparison:
 # Numbers.
 
 
-def test_a_spread() -> None:
+def test_a_spread_has_median_limits_and_quartiles() -> None:
     found = spread.Spread((5, 1, 3, 2, 4))
     assert (found.median, found.low, found.high, found.middle) == (3, 1, 5, (2, 4))
     assert spread.Spread((7,)).middle == (7, 7)
@@ -49,25 +49,27 @@ def test_a_spread() -> None:
         pytest.param((1, 2), (8, 9), "few", id="two runs"),
         pytest.param((1, 2, 3, 4, 5), (1, 2, 3, 4, 5), "none", id="the same spread"),
         pytest.param((1, 2, 3, 4, 5), (3.9, 4, 5, 6, 7), "none", id="middle halves touch"),
-        pytest.param((1, 2, 3, 4, 5), (4.5, 6, 7, 8, 9), "perhaps", id="one run reaches over"),
+        pytest.param((1, 2, 3, 4, 5), (4.5, 6, 7, 8, 9), "perhaps", id="one run overlaps"),
         pytest.param((1, 2, 3, 4, 5), (6, 7, 8, 9, 10), "seen", id="apart"),
-        pytest.param((1, 2, 3), (6, 7, 8), "perhaps", id="apart, but chance does that"),
+        pytest.param((1, 2, 3), (6, 7, 8), "perhaps", id="apart, but by chance"),
         pytest.param((1, 1.1, 1, 1.1, 9), (2, 2, 2.1, 2, 2), "perhaps", id="an outlier"),
         pytest.param((6, 7, 8, 9, 10), (1, 2, 3, 4, 5), "seen", id="the other way round"),
     ],
 )
-def test_what_may_be_said(base: tuple[float, ...], other: tuple[float, ...], word: str) -> None:
+def test_the_word_for_a_difference(
+    base: tuple[float, ...], other: tuple[float, ...], word: str
+) -> None:
     assert spread.difference(base, other).word == word
 
 
-def test_chance() -> None:
+def test_the_probability_that_groups_lie_apart_by_chance() -> None:
     assert spread.chance(1, 1) == 1
     assert spread.chance(3, 3) == pytest.approx(0.1)
     assert spread.chance(5, 5) == pytest.approx(2 / 252)
 
 
-def test_a_slow_moment_of_the_machine_is_in_both_of_a_pair() -> None:
-    """Three times as slow for one repetition: the ratios do not see it."""
+def test_a_temporary_slowdown_does_not_change_the_ratios() -> None:
+    """One repetition is three times as slow, for both values of its pair."""
     known = spread.difference((100, 300, 100), (110, 330, 110))
     assert (known.low, known.ratio, known.high) == pytest.approx((1.1, 1.1, 1.1))
     assert known.within(0.11) and not known.within(0.05)
@@ -81,7 +83,7 @@ def test_without_pairs_the_medians_are_compared() -> None:
 
 
 def metrics(**clock: float) -> Metrics:
-    """What main.py wrote: two epochs of 100 images, 4 and 6 seconds."""
+    """The metrics of two epochs with 100 images, which took 4 and 6 seconds."""
     epochs = tuple(
         Epoch(number, 0.5, 0.4, 0.9, 2.0 + 2 * number, 3.0 * number, 20) for number in (1, 2)
     )
@@ -101,7 +103,7 @@ def metrics(**clock: float) -> Metrics:
     )
 
 
-def test_where_the_time_of_a_run_went() -> None:
+def test_a_sample_has_the_phases_of_its_run() -> None:
     sample = compared.reduce("docker", 2, asked=10.0, seconds=15.5, metrics=metrics())
     parts = [getattr(sample, phase.key) for phase in compared.PHASES]
     assert parts == pytest.approx([0.5, 0.1, 2.0, 0.4, 10.0, 2.0, 0.5])
@@ -112,19 +114,19 @@ def test_where_the_time_of_a_run_went() -> None:
 
 
 @pytest.mark.parametrize("started", [9.99, 10.605])
-def test_a_tick_too_early_or_too_late_makes_no_time_negative(started: float) -> None:
+def test_the_clocks_resolution_makes_no_phase_negative(started: float) -> None:
     sample = compared.reduce("bare", 1, asked=10.0, seconds=15.0, metrics=metrics(started=started))
     assert sample.setup >= 0 and sample.python >= 0
     assert sample.first_line == pytest.approx(0.6)
 
 
-def test_a_run_that_did_not_come_to_an_epoch() -> None:
+def test_a_run_without_an_epoch_has_zeros() -> None:
     nothing = replace(metrics(), epochs=())
     sample = compared.reduce("bare", 1, asked=10.0, seconds=16.0, metrics=nothing)
     assert (sample.images_per_second, sample.accuracy, sample.training) == (0, 0, 0)
 
 
-def test_curves() -> None:
+def test_curves_are_compared_point_by_point() -> None:
     one = ((64, 2.0), (128, 1.0))
     assert compared.apart([]) == 0
     assert compared.apart([one, one]) == 0
@@ -132,7 +134,7 @@ def test_curves() -> None:
     assert compared.apart([one, one[:1]]) is None
 
 
-# What is told.
+# Texts.
 
 
 @pytest.mark.parametrize(
@@ -147,7 +149,7 @@ def test_curves() -> None:
         (8.53, "seen", "8.5 times"),
     ],
 )
-def test_honest_words(ratio: float, word: str, said: str) -> None:
+def test_a_difference_in_words(ratio: float, word: str, said: str) -> None:
     assert markdown.words(spread.Difference(ratio, ratio, ratio, word), SECONDS) == said
 
 
@@ -173,15 +175,15 @@ def test_a_median_and_its_spread(values: tuple[float, ...], unit: str, told: str
     [
         (spread.Difference(1.01, 0.98, 1.04, "none"), "within 5 %"),
         (spread.Difference(0.93, 0.92, 0.94, "seen"), "not within 5 %"),
-        (spread.Difference(1.01, 0.7, 1.2, "none"), "cannot be told"),
-        (spread.Difference(1.15, 1.01, 1.3, "perhaps"), "cannot be told"),
+        (spread.Difference(1.01, 0.7, 1.2, "none"), "unclear whether within 5 %"),
+        (spread.Difference(1.15, 1.01, 1.3, "perhaps"), "unclear whether within 5 %"),
     ],
 )
-def test_how_near(known: spread.Difference, said: str) -> None:
+def test_whether_a_ratio_is_near_to_1(known: spread.Difference, said: str) -> None:
     assert said in markdown.near(known)
 
 
-def test_what_was_seen(found: Comparison) -> None:
+def test_the_findings_name_every_difference(found: Comparison) -> None:
     told = "\n".join(markdown.findings(found))
     assert "Data: digits (not MNIST), 5000 images" in told
     assert "Docker against bare Python: no difference seen" in told and "; within 5 %)" in told
@@ -192,13 +194,13 @@ def test_what_was_seen(found: Comparison) -> None:
 
 
 @pytest.mark.parametrize(
-    ("apart", "said"), [(0.0, "digit by digit"), (0.0123, "by 0.012 at most"), (None, "cannot")]
+    ("apart", "said"), [(0.0, "digit by digit"), (0.0123, "by at most 0.012"), (None, "cannot")]
 )
-def test_what_is_said_of_the_curves(found: Comparison, apart: float | None, said: str) -> None:
+def test_the_finding_about_the_curves(found: Comparison, apart: float | None, said: str) -> None:
     assert said in markdown.findings(replace(found, apart=apart))[-1]
 
 
-def test_what_was_not_the_same_for_all_is_said(found: Comparison) -> None:
+def test_unequal_environments_are_reported(found: Comparison) -> None:
     assert "Not the same" not in markdown.text(found)
     places = {**found.environments, "job": replace(homework.place("job"), cpus=1)}
     told = markdown.findings(replace(found, environments=places))[-1]
@@ -206,7 +208,7 @@ def test_what_was_not_the_same_for_all_is_said(found: Comparison) -> None:
     assert told.endswith("Kubernetes Job 1.")
 
 
-def test_the_datas_own_words_are_enough(found: Comparison) -> None:
+def test_a_name_that_mentions_mnist_is_not_extended(found: Comparison) -> None:
     named = replace(found, dataset=Data("digits (not MNIST)", 1, 1))
     assert markdown.findings(named)[0].startswith("Data: digits (not MNIST), 1 images")
 
@@ -215,7 +217,7 @@ def test_real_mnist_is_called_mnist(found: Comparison) -> None:
     assert "not MNIST" not in markdown.text(replace(found, dataset=Data("MNIST", 60000, 10000)))
 
 
-def test_nothing_cold_is_said_with_its_reason() -> None:
+def test_missing_cold_runs_are_reported_with_their_reason() -> None:
     found = homework.comparison(cold=False)
     measured = markdown.tables(found)[0]
     assert "the machine is a container" in measured.note
@@ -223,8 +225,8 @@ def test_nothing_cold_is_said_with_its_reason() -> None:
     assert "cold" not in page.page(found)
 
 
-def test_ways_that_were_left_out(found: Comparison) -> None:
-    """Also where the base is missing, every form can be made."""
+def test_every_form_works_without_some_of_the_ways(found: Comparison) -> None:
+    """The base may be missing, too."""
     less = homework.without(found, "bare", "job")
     assert less.ways == ["docker", "singularity"]
     assert "against bare" not in markdown.text(less)
@@ -233,24 +235,26 @@ def test_ways_that_were_left_out(found: Comparison) -> None:
     assert page.page(alone) and markdown.text(alone)
 
 
-def test_one_repetition_says_little() -> None:
+def test_one_repetition_shows_no_difference() -> None:
     found = homework.comparison(repetitions=1)
     differences = markdown.tables(found)[1]
     cells = {cell for _, *rest in differences.rows for cell in rest}
     assert cells <= {"too few runs to say", "the same"}
 
 
-def test_the_concepts_are_what_was_seen(found: Comparison) -> None:
+def test_the_concepts_come_from_the_environments(found: Comparison) -> None:
     concepts = {row[0]: row[1:] for row in markdown.tables(found)[-1].rows}
     assert concepts["namespaces"][1] == "a host name of its own: `a1b2c3`"
     assert concepts["namespaces"][2] == "sees the machine's host name"
     assert concepts["user identity"] == ("ordinary (1000)", "root (0)") * 2
-    assert concepts["who must be root"][2] == "nobody while it runs"
+    assert concepts["who must be root"][2] == "no process while it runs"
     assert concepts["cgroups"][3] == "v1, limit: 2 processors, 1.50 GB"
 
 
 @pytest.mark.parametrize("form", [markdown.text, markdown.markdown, page.page])
-def test_every_form_says_the_same(found: Comparison, form: Callable[[Comparison], str]) -> None:
+def test_every_form_has_all_cells_and_findings(
+    found: Comparison, form: Callable[[Comparison], str]
+) -> None:
     shown = form(found).replace("<code>", "`").replace("</code>", "`").replace("&#x27;", "'")
     for one in markdown.tables(found):
         for text in (text for row in one.rows for text in row):
@@ -259,7 +263,7 @@ def test_every_form_says_the_same(found: Comparison, form: Callable[[Comparison]
         assert sentence in shown
 
 
-def test_markdown_tables_are_tables(found: Comparison) -> None:
+def test_markdown_tables_have_equal_columns(found: Comparison) -> None:
     lines = [line for line in markdown.markdown(found).splitlines() if line.startswith("|")]
     assert {line.count("|") for line in lines} <= {5, 6}
     assert "### Measured" in markdown.markdown(found, level=3)
@@ -268,7 +272,7 @@ def test_markdown_tables_are_tables(found: Comparison) -> None:
 # The page.
 
 
-def test_the_page_stands_alone(found: Comparison) -> None:
+def test_the_page_loads_no_other_files(found: Comparison) -> None:
     shown = page.page(found)
     assert "<script" not in shown and "OpenBLAS <0.3>" not in shown
     assert "http" not in shown.replace("http://www.w3.org/2000/svg", "")
@@ -291,7 +295,7 @@ def test_pictures_stay_within_their_frame(
 def test_a_bar_has_every_part_of_the_start(found: Comparison) -> None:
     root = ElementTree.fromstring(page.starts(found))
     titles = [item.text or "" for item in root.iter(f"{SVG}title")]
-    # Four ways, warm and cold, of four parts.
+    # Four ways, warm and cold, with four phases each.
     assert len(titles) == 32
     assert "container made: 0.464 s" in titles
 
@@ -306,7 +310,7 @@ def test_a_curve_for_each_way_and_a_dot_for_each_run(found: Comparison) -> None:
     assert widths == ["9.0", "6.5", "4.0", "1.5"]
     dots = ElementTree.fromstring(page.throughput(found)).iter(f"{SVG}circle")
     assert len(list(dots)) == 20
-    assert "No losses" in page.losses(replace(found, curves={}))
+    assert "no losses" in page.losses(replace(found, curves={}))
 
 
 @pytest.mark.parametrize(
@@ -318,7 +322,7 @@ def test_a_curve_for_each_way_and_a_dot_for_each_run(found: Comparison) -> None:
         (3, 3, [3]),
     ],
 )
-def test_ticks(low: float, high: float, ticks: list[float]) -> None:
+def test_ticks_are_round_numbers(low: float, high: float, ticks: list[float]) -> None:
     assert page._ticks(low, high) == pytest.approx(ticks)
 
 
@@ -326,19 +330,19 @@ def test_ticks(low: float, high: float, ticks: list[float]) -> None:
 
 
 def ended(known: Metrics | None, code: int = 0) -> Run:
-    """A run that is over."""
+    """A finished run."""
     return Run("bare", asked=10.0, seconds=15.5, code=code, output="first\nlast", metrics=known)
 
 
 class Runs:
-    """Notes what is run instead of running it."""
+    """Records the requested runs instead of starting them."""
 
     def __init__(self, answer: Run) -> None:
         self.answer = answer
         self.seen: list[tuple[str, bool]] = []
 
     def __call__(self, way: str, cold: bool) -> Run:
-        """The same answer every time."""
+        """Return the same run every time."""
         self.seen.append((way, cold))
         return self.answer
 
@@ -367,7 +371,7 @@ def test_runs_are_warmed_up_repeated_and_then_cold() -> None:
         ("job", 1),
         ("job", 2),
     ]
-    # Of cold runs only the start counts.
+    # Only the start of a cold run counts.
     assert len(notes.curves) == 6 and set(notes.environments) == {"bare", "job"}
 
 
@@ -386,13 +390,13 @@ def test_without_cold_runs() -> None:
         pytest.param(ended(replace(metrics(), resumed=1)), "from a checkpoint", id="resumed"),
     ],
 )
-def test_a_run_that_does_not_count(run: Run, said: str) -> None:
+def test_an_incomplete_run_is_rejected(run: Run, said: str) -> None:
     with pytest.raises(ResourceError, match=said):
         compare.repeat(Runs(run), ("bare",), 1, Status(), cold=False)
 
 
 @pytest.mark.parametrize("repetitions", [0, 21])
-def test_repetitions_that_make_no_sense(repetitions: int) -> None:
+def test_too_few_and_too_many_repetitions_are_rejected(repetitions: int) -> None:
     with pytest.raises(ConfigError, match="between 1 and 20"):
         compare.refuse(repetitions)
 
@@ -405,11 +409,11 @@ def test_repetitions_that_make_no_sense(repetitions: int) -> None:
         (("--seed", "7", "--threads", "1"), "--seed 7 --threads 1 --epochs 3"),
     ],
 )
-def test_options_that_make_runs_alike(options: tuple[str, ...], asked: str) -> None:
+def test_default_options_make_runs_comparable(options: tuple[str, ...], asked: str) -> None:
     assert " ".join(compare.with_defaults(options, 4)) == asked
 
 
-def test_what_was_made_beforehand() -> None:
+def test_the_images_made_beforehand() -> None:
     made = Made("digits", "sha256:1", image=3, layers=2, sif=1, convert_seconds=5.0)
     assert [(part.size, part.seconds) for part in compare.parts(made)] == [
         (None, None),
@@ -431,7 +435,7 @@ def test_how_the_sif_is_mounted(seen: str, kind: str) -> None:
     assert compare.mode(seen) == kind
 
 
-def test_what_only_the_machine_sees() -> None:
+def test_mounts_that_only_the_machine_sees_are_added() -> None:
     inside = replace(homework.place("bare"), root="unknown", mount="unknown")
     seen = compare.seen_outside({"bare": inside, "job": inside}, {"bare": "ext4"})
     assert (seen["bare"].root, seen["bare"].mount) == ("ext4", "ext4")
@@ -439,7 +443,7 @@ def test_what_only_the_machine_sees() -> None:
 
 
 class Lent:
-    """What `opened` lends: runs on a lab, of which one fails."""
+    """Stands for `Runs`; the run with the number `fails_at` fails."""
 
     def __init__(self, lab: Lab, allowed: bool, fails_at: int = 0) -> None:
         self.lab, self.allowed, self.fails_at = lab, allowed, fails_at
@@ -449,19 +453,19 @@ class Lent:
 
     @property
     def machine(self) -> Lent:
-        """It answers itself."""
+        """The same object, which also stands for the machine."""
         return self
 
     def unpack_root(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def drop_caches(self) -> bool:
-        """Count."""
+        """Count the calls."""
         self.drops += 1
         return self.allowed
 
     def run(self, way: str | list[str], ask: Ask | None = None, **_: object) -> Run | str:
-        """The same every time, but for the one that fails; the machine: what it has mounted."""
+        """A run, or the machine's answer about its mounts when there is no `ask`."""
         if ask is None:
             return "77 squashfuse_ll\n" if "sh" in way else "ext2/ext3\n"
         self.asks.append(ask)
@@ -485,7 +489,7 @@ def test_a_comparison_from_beginning_to_end(
     found = compare.compare(lab, ["--lr", "0.5"], Status(), repetitions=2)
     assert found == compare.last(lab)
     assert (found.repetitions, found.epochs, found.apart, found.no_cold) == (2, 2, 0, "")
-    # One each that does not count, two warm, two cold.
+    # For each way one uncounted run, two warm and two cold ones.
     assert len(lent.asks) == 4 * 5 and len(found.samples) == 4 * 4
     assert {ask.cpus for ask in lent.asks} == {"0,1"}
     assert ["--dry-run" in ask.options for ask in lent.asks] == [False] * 12 + [True] * 8
@@ -500,9 +504,9 @@ def test_a_comparison_from_beginning_to_end(
 
 
 @pytest.mark.parametrize(
-    ("allowed", "asked", "said"), [(False, True, "allow"), (True, False, "ask")]
+    ("allowed", "asked", "said"), [(False, True, "permit"), (True, False, "request")]
 )
-def test_no_cold_runs(
+def test_without_cold_runs_the_reason_is_kept(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, allowed: bool, asked: bool, said: str
 ) -> None:
     lent = Lent(lab, allowed)
@@ -512,19 +516,19 @@ def test_no_cold_runs(
     assert len(lent.asks) == 8
 
 
-def test_what_was_measured_until_a_run_failed_is_kept(
+def test_runs_before_a_failed_one_are_kept(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lend(monkeypatch, Lent(lab, allowed=True, fails_at=8))
     with pytest.raises(ResourceError, match="ended with code 1"):
         compare.compare(lab, [], Status())
     kept = lab.state / compare.UNFINISHED
-    assert f"the 3 runs so far are in {kept}" in capsys.readouterr().err
+    assert f"the 3 runs so far are saved in {kept}" in capsys.readouterr().err
     assert len(compared.read(json.loads(kept.read_text())).samples) == 3
     assert compare.last(lab) is None
 
 
-# What is kept.
+# Saved comparisons.
 
 
 def test_a_comparison_survives_json(found: Comparison) -> None:
@@ -533,7 +537,7 @@ def test_a_comparison_survives_json(found: Comparison) -> None:
     assert compared.read(json.loads(json.dumps(kept.data()))) == kept
 
 
-def test_the_documents_numbers_are_those_of_a_run() -> None:
+def test_the_documentation_has_the_numbers_of_the_saved_comparison() -> None:
     docs = ROOT / "docs"
     measured = compared.read(json.loads((docs / "mnist.json").read_text()))
     assert markdown.markdown(measured, level=3) in (docs / "mnist.md").read_text()
@@ -541,7 +545,7 @@ def test_the_documents_numbers_are_those_of_a_run() -> None:
     assert (docs / "mnist.json").stat().st_size < 80_000
 
 
-def test_quantities(found: Comparison) -> None:
+def test_a_way_without_runs_has_no_difference(found: Comparison) -> None:
     assert RATE in QUANTITIES and FIRST_LINE in QUANTITIES
     assert compared.differ(found, RATE, "bare", "nobody") is None
     assert found.repetitions == 5

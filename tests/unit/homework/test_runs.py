@@ -1,4 +1,4 @@
-"""The homework's data, commands and records: all that needs neither machine nor PyTorch."""
+"""The homework's data, commands and records, tested without a machine and without PyTorch."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def load(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, name, module)
-    # It sets one of its own.
+    # The module sets its own hook; monkeypatch restores this one.
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     spec.loader.exec_module(module)
     return module
@@ -78,7 +78,7 @@ def record(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def program(record: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """main.py, with something of PyTorch's names in its place; signals are as before afterwards."""
+    """main.py with stand-ins for PyTorch's modules. Signal handlers are restored afterwards."""
     before = {sign: signal.getsignal(sign) for sign in record.STOPPED}
     for name in ("torch", "torch.nn", "torch.nn.functional", "torch.optim",
                  "torch.optim.lr_scheduler", "torchvision"):  # fmt: skip
@@ -109,7 +109,7 @@ def test_metrics_survive_json() -> None:
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", '{"schema": 2}', json.dumps({**DOCUMENT, "clock": {"started": 1}})]
 )
-def test_another_document(text: str) -> None:
+def test_an_invalid_document_is_rejected(text: str) -> None:
     with pytest.raises(ResourceError, match="metrics file"):
         metrics.parse(text)
 
@@ -121,7 +121,7 @@ def table(lines: int) -> str:
     return "\n".join(",".join(["16"] * 32 + ["0"] * 32 + [str(n % 10)]) for n in range(lines))
 
 
-def test_digits_are_mnists_files() -> None:
+def test_digits_are_written_as_mnists_files() -> None:
     files = data.digits(table(data.TESTS + 2))
     assert files.keys() == data.FILES.keys()
     train, labels = files["train-images-idx3-ubyte"], files["train-labels-idx1-ubyte"]
@@ -143,12 +143,12 @@ def test_a_digit_is_enlarged_in_the_middle_of_its_frame() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "1,2,3", table(5), table(300).replace("16", "x", 1)])
-def test_another_table(text: str) -> None:
+def test_an_invalid_table_is_rejected(text: str) -> None:
     with pytest.raises(ResourceError):
         data.digits(text)
 
 
-def test_a_data_set_is_whole_or_not(tmp_path: Path) -> None:
+def test_a_damaged_data_set_is_not_whole(tmp_path: Path) -> None:
     assert not data.whole(tmp_path)
     data.write(tmp_path, data.DIGITS, data.digits(table(data.TESTS + 1)))
     assert data.whole(tmp_path)
@@ -156,7 +156,7 @@ def test_a_data_set_is_whole_or_not(tmp_path: Path) -> None:
     assert not data.whole(tmp_path)
 
 
-def test_without_mnist_there_are_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_digits_replace_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[list[str]] = []
 
     def run(words: list[str], **_: Any) -> Any:
@@ -168,16 +168,16 @@ def test_without_mnist_there_are_digits(tmp_path: Path, monkeypatch: pytest.Monk
     story = io.StringIO()
     status = Status(story)
     found = data.obtain(tmp_path, "pytorch", status)
-    assert found.name == data.DIGITS and "in its place" in story.getvalue()
+    assert found.name == data.DIGITS and "digits replace it" in story.getvalue()
     assert {path.name for path in found.files} == {*data.FILES, "NAME", "SHA256SUMS"}
     data.obtain(tmp_path, "pytorch", status)
     assert len(said) == 1
 
 
-# What is asked, and how it is run
+# Requests and commands
 
 
-def test_flags_as_options() -> None:
+def test_flags_become_options() -> None:
     given = {"--epochs": 2, "--lr": "", "--dry-run": True, "--no-accel": False}
     found = asked.ask(given, ["--name 'two words'"], cpus="0,1", memory="300")
     assert found.options == ("--epochs", "2", "--dry-run", "--name", "two words")
@@ -187,12 +187,12 @@ def test_flags_as_options() -> None:
 @pytest.mark.parametrize(
     "wrong", [{"cpus": "all"}, {"memory": "1g"}, {"memory": "0"}, {"program": "/none/main.py"}]
 )
-def test_flags_that_cannot_be(wrong: dict[str, str]) -> None:
+def test_invalid_flags_are_rejected(wrong: dict[str, str]) -> None:
     with pytest.raises(ConfigError):
         asked.ask({}, [], **wrong)
 
 
-def test_whose_program_it_is(tmp_path: Path) -> None:
+def test_a_program_with_the_options_for_results_is_recognized(tmp_path: Path) -> None:
     assert Ask().own and Ask(program=APP / "main.py").own
     assert not Ask(program=ROOT / "tests/slow/foreign.py").own
     (tmp_path / "main.py").write_bytes(b"\xff\xfe")
@@ -201,7 +201,7 @@ def test_whose_program_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("way", ways.COMMANDS)
-def test_each_way_gives_the_program_the_same(way: str) -> None:
+def test_each_way_gives_the_program_its_folders_and_options(way: str) -> None:
     ask = Ask(("--lr", "a b"), Path("other.py"), cpus="0,1", memory=300)
     words = ways.COMMANDS[way]("/runs/x", ask, [*ask.options, *ways.RESULTS])
     line = " ".join(words)
@@ -212,16 +212,16 @@ def test_each_way_gives_the_program_the_same(way: str) -> None:
 
 
 @pytest.mark.parametrize("way", ways.COMMANDS)
-def test_the_machines_scripts_are_shell(way: str) -> None:
+def test_the_machines_scripts_quote_correctly(way: str) -> None:
     command = ways.COMMANDS[way]("/runs/x", Ask(), ["--lr", "it's"])
     text = ways.script("/runs/x", command, ways.stop(way, "/runs/x")) + ways.sweep(way, "/runs/x")
-    # Every quote has its other one, and the option has come through; `bare` is a line in a line.
+    # shlex rejects an unbalanced quote. `bare` nests one shell line in another.
     words = shlex.split(text)
     inner = [word for line in words if "chroot" in line for word in shlex.split(line)]
     assert "it's" in [word.rstrip(";") for word in (inner if way == "bare" else words)]
 
 
-def test_the_job() -> None:
+def test_the_job_has_limits_and_a_failure_policy() -> None:
     ask = Ask(("--epochs", "1"), cpus="0,2-3", memory=200)
     namespace, made = ways.job("/runs/job", "one", ask, ["--epochs", "1"], 2)
     pod = made["spec"]["template"]["spec"]
@@ -233,7 +233,7 @@ def test_the_job() -> None:
 
 
 @pytest.mark.parametrize(("cpus", "expected"), [("", 0), ("0", 1), ("0,1", 2), ("0,4-7", 5)])
-def test_processors(cpus: str, expected: int) -> None:
+def test_processors_are_counted(cpus: str, expected: int) -> None:
     assert ways.count(cpus) == expected
 
 
@@ -242,12 +242,12 @@ def test_processors(cpus: str, expected: int) -> None:
     [
         (1, "", "epoch 1\nerror: cannot write x: No space left", ResourceError, "No space left"),
         (2, "", "\nerror: 'x' is no number\n", ConfigError, "code 2: 'x' is no number"),
-        (137, "OOMKilled", "epoch 1", ResourceError, "more memory"),
-        (137, "", "", ResourceError, "it said nothing"),
-        (137, job.DELETED, "epoch 1", ResourceError, "somebody deleted"),
+        (137, "OOMKilled", "epoch 1", ResourceError, "memory limit"),
+        (137, "", "", ResourceError, "it printed nothing"),
+        (137, job.DELETED, "epoch 1", ResourceError, "was deleted"),
     ],
 )
-def test_how_a_run_failed(
+def test_a_failed_run_raises_its_reason(
     code: int, reason: str, output: str, kind: type[LabError], said: str
 ) -> None:
     run = Run("docker", 0, 1, code, output, None, reason)
@@ -256,7 +256,7 @@ def test_how_a_run_failed(
     replace(run, code=0).raise_for_status()
 
 
-def test_a_run_is_remembered(lab: Lab) -> None:
+def test_a_run_is_saved_and_read_back(lab: Lab) -> None:
     with pytest.raises(NotFoundError):
         runs.last(lab, "docker")
     run = Run("docker", 1.5, 2.0, 0, "said", metrics.parse(json.dumps(DOCUMENT)))
@@ -269,7 +269,7 @@ def test_a_run_is_remembered(lab: Lab) -> None:
     assert "accuracy: 90.00%" in runs.text(run) and "accuracy" not in runs.text(foreign)
 
 
-def test_lines_are_heard_whole() -> None:
+def test_only_whole_lines_are_passed_on() -> None:
     lines: list[str] = []
     heard = Listener(lines.append)
     for text in ("one\ntw", "o\nthr", "ee ü"):
@@ -278,7 +278,7 @@ def test_lines_are_heard_whole() -> None:
     assert heard.bytes == len(heard.text.encode())
 
 
-def test_a_bar_is_one_line_in_the_end() -> None:
+def test_an_overwritten_bar_becomes_one_line() -> None:
     assert seen("\r\x1b[Kepoch 1 [#.]\r\x1b[Kepoch 1 done") == "epoch 1 done"
     story = io.StringIO()
     teller(Status(story))("epoch 1/3  64/128  loss 1.0  900 images/s  3 s left")
@@ -296,12 +296,12 @@ def test_a_bar_is_one_line_in_the_end() -> None:
         ({"phase": "Pending"}, "pod a is Pending"),
     ],
 )  # fmt: skip
-def test_why_a_pod_has_not_begun(pod: dict[str, Any], said: str) -> None:
+def test_why_a_pod_has_not_started(pod: dict[str, Any], said: str) -> None:
     assert job.waiting({"metadata": {"name": "a"}, "status": pod}) == said
 
 
 def started(lab: Lab, monkeypatch: pytest.MonkeyPatch, *, pods: Any, jobs: Any) -> job.Job:
-    """A Job in a cluster that has these pods and Jobs; what it is told to do is done."""
+    """A Job in a cluster with these pods and Jobs. Every command succeeds."""
     found = {"pods": pods, "jobs": jobs}
     monkeypatch.setattr(Cluster, "get", lambda cluster, kind, *words: found[kind])
     monkeypatch.setattr(Cluster, "kubectl", lambda *words, **more: "")
@@ -318,7 +318,7 @@ POD = {
 }
 
 
-def test_a_job_that_failed(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_job_gives_its_exit_code(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     failed = [{"status": {"conditions": [{"type": "Failed", "status": "True"}]}}]
     one = started(lab, monkeypatch, pods=[POD], jobs=failed)
     asked, ending = one.run([{}, {}], Listener(None), 5)
@@ -326,17 +326,15 @@ def test_a_job_that_failed(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("pods", "code"), [([], job.KILLED), ([POD], 1)])
-def test_a_job_that_somebody_deletes_is_not_waited_for(
+def test_a_deleted_job_ends_the_wait(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, pods: Any, code: int
 ) -> None:
-    """Its pod may be there for a moment longer, and has an end of its own to tell of."""
+    """Its pod may exist a moment longer and report its own exit code."""
     one = started(lab, monkeypatch, pods=pods, jobs=[])
     assert one.run([{}, {}], Listener(None), 5)[1] == job.Ending(7.0, code, job.DELETED)
 
 
-def test_an_interrupted_job_is_not_followed_any_more(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupt_stops_the_jobs_follower(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     def halt() -> None:
         raise KeyboardInterrupt
 
@@ -348,10 +346,10 @@ def test_an_interrupted_job_is_not_followed_any_more(
     assert time.monotonic() - begin < 5
 
 
-# What was made
+# Images
 
 
-def test_the_context_is_what_the_image_needs() -> None:
+def test_the_build_context_has_only_the_images_files() -> None:
     lines = (APP / ".dockerignore").read_text().splitlines()
     rules = [line for line in lines if line and not line.startswith("#")]
     beside = [ways.ROOT, f"{ways.ROOT}.digest", runs.RUNS, image.SIF, f"{image.SIF}.new"]
@@ -366,8 +364,8 @@ def test_the_context_is_what_the_image_needs() -> None:
         assert not any(fnmatch.fnmatch(name, rule) for rule in rules), name
 
 
-def test_times_that_were_not_needed_again_stay(lab: Lab) -> None:
-    with pytest.raises(NotFoundError, match="not made"):
+def test_a_skipped_step_keeps_its_last_time(lab: Lab) -> None:
+    with pytest.raises(NotFoundError, match="does not exist yet"):
         image.made(lab)
     first = image.Made("MNIST", "sha256:1", 3, 2, 1, base_seconds=60.0, build_seconds=9.0)
     image.remember(lab, first)
@@ -395,7 +393,7 @@ class Registry:
         pass
 
 
-def test_the_registry(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_registrys_answers_are_read(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry.http.client, "HTTPConnection", Registry)
     assert registry.digest(lab, image.IMAGE) == "sha256:1"
     monkeypatch.setattr(Registry, "body", b'{"layers": [{"size": 3}, {"size": 4}]}')
@@ -407,7 +405,9 @@ def test_the_registry(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
         registry.digest(lab, image.IMAGE)
 
 
-def test_an_exercise_that_needs_an_image(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exercise_needs_its_image_and_machines(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     exercise = Exercise("mnist", Path(), "", 1, "", 1, image.IMAGE)
     monkeypatch.setattr(registry, "digest", lambda *_: "")
     assert "needs the image" in practice.lacking(Opened(lab, Path()), exercise)[0]
@@ -418,7 +418,7 @@ def test_an_exercise_that_needs_an_image(lab: Lab, monkeypatch: pytest.MonkeyPat
     )
 
 
-def test_all_is_without_what_a_registry_that_is_down_may_have(
+def test_every_exercise_without_those_of_an_unreachable_registry(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     story = io.StringIO()
@@ -437,7 +437,7 @@ def test_all_is_without_what_a_registry_that_is_down_may_have(
 # The program
 
 
-def test_the_familiar_options(program: Any) -> None:
+def test_the_default_options(program: Any) -> None:
     found = program.options([])
     assert (found.batch_size, found.test_batch_size, found.epochs) == (64, 1000, 14)
     assert (found.lr, found.gamma, found.seed, found.log_interval) == (1.0, 0.7, 1, 10)
@@ -465,12 +465,16 @@ def test_a_wrong_option_is_one_sentence(
         (0, None, "nothing was kept; --checkpoint FILE"),
     ],
 )
-def test_what_a_training_leaves(program: Any, saved: int, checkpoint: Any, said: str) -> None:
+def test_a_stopped_training_names_its_checkpoint(
+    program: Any, saved: int, checkpoint: Any, said: str
+) -> None:
     training = SimpleNamespace(saved=saved, args=SimpleNamespace(checkpoint=checkpoint))
     assert said in program.kept(training)
 
 
-def test_damaged_data_are_named_with_their_sum(program: Any, record: Any, tmp_path: Path) -> None:
+def test_damaged_data_are_named_with_their_digest(
+    program: Any, record: Any, tmp_path: Path
+) -> None:
     data.write(tmp_path, data.DIGITS, data.digits(table(data.TESTS + 1)))
     raw = tmp_path / data.RAW
     program.verify(raw)
@@ -488,7 +492,7 @@ def test_damaged_data_are_named_with_their_sum(program: Any, record: Any, tmp_pa
     assert caught.value.code == 2
 
 
-def test_a_file_is_written_whole_or_stays(
+def test_a_failed_write_keeps_the_old_file(
     record: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "checkpoint.pt"
@@ -542,7 +546,9 @@ def test_limits_of_the_cgroup(
     assert (record.cpu_limit(), record.memory_limit()) == (cpus, memory)
 
 
-def test_the_bar_and_the_lines(record: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_is_shown_as_a_bar_or_as_lines(
+    record: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     record.Progress("plain", 2).step(1, 64, 128, 64, 2.3, True)
     assert "epoch 1/2  64/128  loss 2.3000" in capsys.readouterr().out
     record.Progress("auto", 2).step(1, 64, 128, 64, 2.3, False)
@@ -551,7 +557,7 @@ def test_the_bar_and_the_lines(record: Any, capsys: pytest.CaptureFixture[str]) 
     assert "[####" in capsys.readouterr().out.replace("#...", "####")
 
 
-def test_a_stop_is_heard_once(record: Any) -> None:
+def test_a_second_stop_signal_is_ignored(record: Any) -> None:
     before = {sign: signal.getsignal(sign) for sign in record.STOPPED}
     try:
         record.stop_on_signals()
@@ -564,7 +570,7 @@ def test_a_stop_is_heard_once(record: Any) -> None:
             signal.signal(sign, handler)
 
 
-def test_the_start_of_this_process(record: Any) -> None:
+def test_the_start_and_memory_of_this_process(record: Any) -> None:
     age = record.time.time() - record.process_start()
     assert 0 < age < 24 * 3600 and record.peak_memory() > 1 << 20
 

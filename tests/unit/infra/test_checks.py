@@ -169,7 +169,7 @@ def test_short_name_of_an_image(image: str, expected: str) -> None:
     [
         ("docker.io/library/busybox:1.37", "sha256:aa", None),
         ("registry.lab:5000/busybox:latest", "sha256:bb", "saw registry.lab:5000/busybox"),
-        ("busybox:0.0.0", "", "saw nothing that runs"),
+        ("busybox:0.0.0", "", "saw no running container"),
     ],
 )
 def test_the_image_that_really_runs(

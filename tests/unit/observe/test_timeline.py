@@ -1,4 +1,4 @@
-"""The time line: what each source tells, and how they become one."""
+"""The time line: entries from each source, and their merge."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def true(*conditions: str) -> list[Object]:
     return [{"type": condition, "status": "True"} for condition in conditions]
 
 
-def test_etcds_order_is_the_right_one() -> None:
+def test_watch_events_are_sorted_by_their_revision() -> None:
     kinds = {12: "Pod", 10: "Deployment", 11: "ReplicaSet"}
     news = [News(1.0, "ADDED", item(kind, number)) for number, kind in kinds.items()]
     found = [one.item["kind"] for one in witnesses.in_order(news)]
@@ -38,7 +38,7 @@ def entry(when: float, what: str, component: str = "x") -> Entry:
     return Entry(when, component, PLANE, what, "log")
 
 
-def test_what_arrives_late_was_no_later_than_what_came_of_it() -> None:
+def test_a_late_watch_event_takes_the_time_of_its_effect() -> None:
     told = [entry(5.0, "stores Deployment web"), entry(3.0, "a"), entry(4.0, "binds the pod to w")]
     others = [entry(3.5, "sees a pod for its node"), entry(2.0, "something else")]
     assert [one.time for one in timeline.bounded(told, others)] == [3.0, 3.0, 3.5]
@@ -70,7 +70,7 @@ def way_of_a_pod() -> list[News]:
     ]
 
 
-def test_every_component_is_known_by_what_it_writes() -> None:
+def test_a_change_identifies_its_component() -> None:
     found = list(witnesses.told_by_api(way_of_a_pod(), PLANE))
     told = [(round(one.time, 1), one.component, one.machine) for one in found]
     controllers = "kube-controller-manager"
@@ -93,7 +93,7 @@ def test_every_component_is_known_by_what_it_writes() -> None:
     assert found[0].source == "watch, revision 1"
 
 
-def test_a_pod_with_a_node_of_its_own_is_bound_at_once() -> None:
+def test_a_pod_that_names_its_node_is_bound_at_once() -> None:
     news = [News(1.0, "ADDED", item("Pod", 4, spec={"nodeName": "worker-1"}))]
     assert len(list(witnesses.told_by_api(news, PLANE))) == 2
 
@@ -102,7 +102,7 @@ def event(**parts: Any) -> Object:
     return item("Event", 1, reason="Scheduled", message="done", **parts)
 
 
-def test_events_by_their_arrival() -> None:
+def test_events_have_the_time_of_their_arrival() -> None:
     first = event(reportingComponent="default-scheduler", source={})
     second = event(source={"component": "kubelet", "host": "worker-1"})
     news = [News(9.0, "ADDED", first), News(9.5, "ADDED", second), News(9.9, "MODIFIED", second)]
@@ -114,7 +114,7 @@ def test_events_by_their_arrival() -> None:
 
 
 METADATA = "&PodSandboxMetadata{Name:web-1,Uid:u,Namespace:machinery-timeline,Attempt:0,}"
-# containerd 1 and 2; what the latter prints has one space or two between fields, as it likes.
+# containerd 1 and 2. Version 2 separates fields by one or two spaces.
 PODS = {
     "1": METADATA,
     "2": 'name:"web-1" uid:"u" namespace:"machinery-timeline"',
@@ -144,7 +144,7 @@ CONTAINERS = {"1": "&ContainerMetadata{Name:web,Attempt:0,}", "2": 'name:"web"'}
         ("ImageCreate event name:...", ""),
     ],
 )
-def test_containerd_by_its_ids(version: str, message: str, expected: str) -> None:
+def test_containerds_log_is_filtered_by_ids(version: str, message: str, expected: str) -> None:
     def written(text: str) -> str:
         pod, container = PODS[version], CONTAINERS[version[0]]
         other = pod.replace("machinery-timeline", "default").replace("web-1", "machinery-timeline")
@@ -180,12 +180,12 @@ def test_a_line_of_containerd() -> None:
             "kube-scheduler",
             '"Successfully bound pod to node" pod="machinery-timeline/web-1" node="worker-1"'
             " evaluatedNodes=3 feasibleNodes=2",
-            "is done with the pod: looked at 3 nodes, 2 would do",
+            "has scheduled the pod: 3 nodes evaluated, 2 feasible",
         ),
         ("etcd", '"Hello" pod="machinery-timeline/web-1"', ""),
     ],
 )
-def test_logs_in_our_words(component: str, message: str, expected: str) -> None:
+def test_logs_are_translated(component: str, message: str, expected: str) -> None:
     assert witnesses.logged(component, message) == expected
 
 
@@ -220,12 +220,12 @@ def test_a_line_of_a_containers_log(stamp: str, expected: float) -> None:
         ("add chain ip kube-proxy service-x", ""),
     ],
 )
-def test_rules_in_our_words(message: str, expected: str) -> None:
+def test_packet_rules_are_translated(message: str, expected: str) -> None:
     said = witnesses.rules_line(message)
     assert said.startswith(expected) if expected else said == ""
 
 
-def test_kubectl_says_what_it_sends() -> None:
+def test_kubectls_log_names_the_objects_it_sends() -> None:
     log = (
         'I1124 17:30:00.250000  42 round_trippers.go:632] "Response" verb="POST" '
         'url="https://127.0.0.1:6443/apis/apps/v1/namespaces/x/deployments?fieldManager=k" '
@@ -244,7 +244,7 @@ def record(unit: str, message: object, microseconds: int) -> str:
     return json.dumps({**fields, "__REALTIME_TIMESTAMP": str(microseconds)})
 
 
-def test_a_machines_journal_on_our_clock() -> None:
+def test_a_machines_logs_are_converted_to_the_hosts_clock() -> None:
     sandbox = f'time="1970-01-01T00:00:05.5Z" level=info msg="RunPodSandbox for {METADATA}"'
     seen = '"SyncLoop ADD" source="api" pods=["machinery-timeline/w"]'
     adding = '"Adding deployment" deployment="machinery-timeline/web"'
@@ -257,7 +257,7 @@ def test_a_machines_journal_on_our_clock() -> None:
             sandbox,
             f"kube-controller-manager 1970-01-01T00:00:01.5Z stderr F {adding}",
             f"kube-controller-manager 1970-01-01T00:00:01.500000000Z stderr F {adding}",
-            "nothing that is known",
+            "an unknown line",
         ]
     )
     found = list(witnesses.told_by_machine(log, "worker-1", 0.1))
@@ -274,7 +274,7 @@ def test_a_machines_journal_on_our_clock() -> None:
 @pytest.mark.parametrize(
     "before", ["", '{"cniVersion":"1.0.0","ips":[]}', '{"cniVersion":"1.0.0"}\n{"cniVersion":\n']
 )
-def test_a_cni_plugin_writes_into_k3s_log_of_containerd(before: str) -> None:
+def test_output_of_a_cni_plugin_before_containerds_message(before: str) -> None:
     said = f"RunPodSandbox for {PODS['2']}".replace('"', r"\"")
     line = f'{before}time="1970-01-01T00:00:05.5Z" level=info msg="{said}"'
     (found,) = witnesses.told_by_machine(line, "worker-1", 0.0)
@@ -301,14 +301,14 @@ def test_k3s_logs_for_all_components() -> None:
     ]
 
 
-def test_entries_are_merged_and_told_once() -> None:
+def test_entries_are_merged_without_repetitions() -> None:
     line = timeline.merged(
         10.0, [entry(10.5, "b"), entry(9.0, "old"), entry(10.2, "a"), entry(11, "b")]
     )
     assert [(one.time, one.what) for one in line.entries] == [(10.2, "a"), (10.5, "b")]
 
 
-def test_a_time_line_for_people_and_for_programs() -> None:
+def test_a_time_line_as_text_and_as_data() -> None:
     line = Timeline(10.0, (Entry(10.25, "kubelet", "worker-1", "sees the pod", "log"),))
     assert line.text().splitlines()[1].split()[:3] == ["250", "kubelet", "worker-1"]
     assert line.data() == {
@@ -328,11 +328,11 @@ def test_a_time_line_for_people_and_for_programs() -> None:
 @pytest.mark.parametrize(
     ("told", "expected"), [(10.02, 0.0), (10.09, 0.0), (12.05, 2.0), (9.05, -1.0)]
 )
-def test_a_clock_that_is_ahead(told: float, expected: float) -> None:
+def test_a_difference_within_the_round_trip_is_zero(told: float, expected: float) -> None:
     assert timeline.lateness(10.0, told, 10.1) == pytest.approx(expected)
 
 
-def test_whom_a_kubeconfig_means() -> None:
+def test_a_kubeconfig_gives_server_and_credentials() -> None:
     def coded(text: str) -> str:
         return base64.b64encode(text.encode()).decode()
 

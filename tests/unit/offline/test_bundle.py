@@ -1,4 +1,4 @@
-"""Bundles: their manifest, what is packed, what verification names, and the bill of materials."""
+"""Bundles: manifest, packing, verification, and the bill of materials."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def entry(folder: Path, path: str, content: bytes, packed: str = "") -> Entry:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A small bundle: a tool, an image, two wheels."""
+    """A small bundle with a tool, an image and two wheels."""
     place = tmp_path / "bundle"
     raw = tmp_path / "raw"
     raw.write_bytes(b"a program " * 1000)
@@ -80,7 +80,7 @@ def test_a_manifest_is_read_as_it_was_written(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../secret", "a/../../b"])
-def test_no_file_of_a_mirror_lies_outside(folder: Path, path: str) -> None:
+def test_paths_outside_of_a_mirror_are_rejected(folder: Path, path: str) -> None:
     text = (folder / "manifest.toml").read_text().replace("images/node.tar", path)
     (folder / "manifest.toml").write_text(text)
     with pytest.raises(ConfigError, match="is not a file of a mirror"):
@@ -88,24 +88,24 @@ def test_no_file_of_a_mirror_lies_outside(folder: Path, path: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["../demo", "a/b", "..", "/demo"])
-def test_no_file_is_put_elsewhere(folder: Path, name: str) -> None:
+def test_names_with_a_path_are_rejected(folder: Path, name: str) -> None:
     text = (folder / "manifest.toml").read_text().replace('"demo" = {', f'"{name}" = {{')
     (folder / "manifest.toml").write_text(text)
     with pytest.raises(ConfigError, match="is not a file name"):
         mirror.read(str(folder), this_platform())
 
 
-def test_another_way_of_packing_is_refused(folder: Path) -> None:
+def test_an_unknown_compression_is_rejected(folder: Path) -> None:
     text = (folder / "manifest.toml").read_text().replace('packed = "zstd"', 'packed = "arj"')
     (folder / "manifest.toml").write_text(text)
     with pytest.raises(ConfigError, match="is not a file of a mirror"):
         mirror.read(str(folder), this_platform())
 
 
-# What is packed
+# Packing
 
 
-def test_packed_and_unpacked(tmp_path: Path) -> None:
+def test_packing_is_reproducible_and_reversible(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(b"the same again and again " * 100_000)
     for name in ("first", "second"):
@@ -117,7 +117,7 @@ def test_packed_and_unpacked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive at all", None])
-def test_what_cannot_be_unpacked_is_named(tmp_path: Path, content: bytes | None) -> None:
+def test_a_damaged_file_is_named(tmp_path: Path, content: bytes | None) -> None:
     source, packed = tmp_path / "source", tmp_path / "packed.zst"
     source.write_bytes(bytes(range(256)) * 100)
     packing.pack(source, packed)
@@ -138,7 +138,7 @@ def test_a_packed_tool_is_unpacked(tools: Any, folder: Path, tmp_path: Path) -> 
 # Images and other items of a mirror
 
 
-def test_a_mirrored_item_is_there_for_the_block(tools: Any) -> None:
+def test_a_mirrored_item_exists_while_the_block_runs(tools: Any) -> None:
     with tools().mirrored("image/node", "0123456789ab") as files:
         assert files["node.tar"].read_bytes() == b"layers"
     assert not files["node.tar"].exists()
@@ -153,12 +153,14 @@ def test_a_mirrored_item_is_there_for_the_block(tools: Any) -> None:
         ("mirror", "image/pytorch", "0123456789ab"),
     ],
 )
-def test_what_a_mirror_is_not_asked_for(tools: Any, source: str, name: str, version: str) -> None:
+def test_other_sources_and_versions_do_not_use_the_mirror(
+    tools: Any, source: str, name: str, version: str
+) -> None:
     with tools(source).mirrored(name, version) as files:
         assert files == {}
 
 
-def test_a_changed_image_is_refused(tools: Any, folder: Path) -> None:
+def test_a_changed_image_is_rejected(tools: Any, folder: Path) -> None:
     (folder / "images" / "node.tar").write_bytes(b"LAYERS")
     with (
         pytest.raises(PrerequisiteError, match=r"node\.tar cannot be used: expected sha256"),
@@ -168,7 +170,9 @@ def test_a_changed_image_is_refused(tools: Any, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("inside", ["lecture-lab/node:0123456789ab", "lecture-lab/node:else"])
-def test_an_image_is_loaded(tools: Any, monkeypatch: pytest.MonkeyPatch, inside: str) -> None:
+def test_an_image_is_loaded_if_its_tag_is_right(
+    tools: Any, monkeypatch: pytest.MonkeyPatch, inside: str
+) -> None:
     loaded: list[str] = []
 
     def run(words: list[Any], **_: Any) -> None:
@@ -187,8 +191,8 @@ def test_an_image_is_loaded(tools: Any, monkeypatch: pytest.MonkeyPatch, inside:
     assert loaded == [inside]
 
 
-def test_a_node_of_a_mirror_has_a_name_of_its_own(tmp_path: Path) -> None:
-    """The name follows where the tools come from, and what a mirror has; not where it lies."""
+def test_the_node_images_tag_depends_on_the_mirrors_content(tmp_path: Path) -> None:
+    """The mirror's own path does not matter."""
 
     def tag(folder: Path, content: bytes) -> str:
         items = [
@@ -205,7 +209,7 @@ def test_a_node_of_a_mirror_has_a_name_of_its_own(tmp_path: Path) -> None:
     assert docker.mirror_item(first) == ("image/node", first[-12:])
 
 
-def test_mnist_of_a_mirror(tmp_path: Path) -> None:
+def test_mnist_is_taken_from_the_mirror(tmp_path: Path) -> None:
     entries = {name: entry(tmp_path, name, name.encode()) for name in data.FILES}
     text = mirror.render([Mirrored(*data.MIRRORED, entries)], this_platform())
     (tmp_path / "manifest.toml").write_text(text)
@@ -218,14 +222,14 @@ def test_mnist_of_a_mirror(tmp_path: Path) -> None:
 # Verification
 
 
-def test_a_whole_bundle(folder: Path) -> None:
+def test_a_whole_bundle_is_right(folder: Path) -> None:
     verdict = bundle.verify(folder, Status(io.StringIO()))
     assert (verdict.files, verdict.wrong) == (4, {})
     assert verdict.digest == file_digest(folder / "manifest.toml")
     verdict.raise_for_status()
 
 
-def test_everything_that_is_wrong_is_named(folder: Path) -> None:
+def test_every_difference_is_named(folder: Path) -> None:
     (folder / "images" / "node.tar").write_bytes(b"LAYERS")
     (folder / "wheels" / WHEELS[0]).write_bytes(b"short")
     (folder / "wheels" / WHEELS[1]).unlink()
@@ -244,40 +248,40 @@ def test_everything_that_is_wrong_is_named(folder: Path) -> None:
     assert caught.value.answered
 
 
-def test_no_bundle_to_verify(tmp_path: Path) -> None:
+def test_a_folder_without_a_manifest_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match=r"has no manifest\.toml"):
         bundle.verify(tmp_path, Status(io.StringIO()))
 
 
 @pytest.mark.parametrize("text", ["[demo", "demo = 1", '[demo]\nversion = "1"\nlinux-amd64 = 2'])
-def test_a_torn_manifest(tmp_path: Path, text: str) -> None:
+def test_an_invalid_manifest_is_rejected(tmp_path: Path, text: str) -> None:
     (tmp_path / "manifest.toml").write_text(text)
     with pytest.raises(ConfigError, match="is not a manifest of a bundle"):
         bundle.verify(tmp_path, Status(io.StringIO()))
 
 
-# What is made
+# Making a bundle
 
 
-def test_something_else_is_not_replaced(lab: Lab, tmp_path: Path) -> None:
+def test_another_folder_is_not_replaced(lab: Lab, tmp_path: Path) -> None:
     (tmp_path / "thesis").mkdir()
-    with pytest.raises(ConfigError, match="thesis exists and is no bundle"):
+    with pytest.raises(ConfigError, match="thesis exists and is not a bundle"):
         bundle.make(lab, tmp_path / "thesis", Status(io.StringIO()))
 
 
-def test_a_bundle_for_no_architecture(lab: Lab, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="architecture 'arm' is none of amd64, arm64"):
+def test_an_unknown_architecture_is_rejected(lab: Lab, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="architecture 'arm' is not one of amd64, arm64"):
         bundle.make(lab, tmp_path / "usb", Status(io.StringIO()), architecture="arm")
 
 
 @pytest.mark.parametrize("python", ["3", "3.10", "2.7", "3.13.1", "cp313"])
-def test_a_bundle_for_no_python(lab: Lab, tmp_path: Path, python: str) -> None:
-    with pytest.raises(ConfigError, match=rf"Python '{python}' is no version like 3\.11"):
+def test_an_invalid_version_of_python_is_rejected(lab: Lab, tmp_path: Path, python: str) -> None:
+    with pytest.raises(ConfigError, match=rf"Python '{python}' is not a version like 3\.11"):
         bundle.make(lab, tmp_path / "usb", Status(io.StringIO()), pythons=["3.12", python])
 
 
-def test_markers_hold_for_those_who_take_the_wheels() -> None:
-    """pip would ask them of the Python that it runs on itself."""
+def test_markers_are_evaluated_for_the_target() -> None:
+    """pip would evaluate them for its own Python."""
     locked = """# by hand
 always==1 \\
     --hash=sha256:aa \\
@@ -296,10 +300,10 @@ new==2 ; python_version >= '3.12' and platform_machine == 'aarch64' \\
     assert bundle.applying(locked, "linux-arm64", "3.13") == always + new
 
 
-def test_wheels_for_several_pythons(
+def test_wheels_for_several_versions_of_python(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What all of them take is there once."""
+    """A wheel for all versions exists once."""
 
     def download(requirements: Path, folder: Path, platform: str, python: str) -> None:
         assert platform == "linux-arm64" and "==" in requirements.read_text()
@@ -323,10 +327,10 @@ def test_wheels_for_several_pythons(
     ("provider", "platform"),
     [("docker", "linux-amd64"), ("libvirt", "linux-amd64"), ("docker", "linux-arm64")],
 )
-def test_the_images_of_a_bundle(
+def test_a_bundles_images_are_tagged_and_saved(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, provider: str, platform: str
 ) -> None:
-    """Tagged for those who use the mirror, saved, and untagged again, except what was there."""
+    """The tags are those that users of the mirror request. New tags are removed afterwards."""
     ran: list[list[str]] = []
 
     def run(words: list[Any], **_: Any) -> Any:
@@ -364,7 +368,7 @@ def test_the_images_of_a_bundle(
     assert not (tmp_path / "image.tar").exists()
 
 
-def test_a_bundle_is_replaced_by_the_next(folder: Path) -> None:
+def test_a_new_bundle_replaces_the_old_one(folder: Path) -> None:
     aside = folder.with_name(".bundle.partial")
     aside.mkdir()
     (aside / "manifest.toml").write_text("# new")
@@ -373,7 +377,7 @@ def test_a_bundle_is_replaced_by_the_next(folder: Path) -> None:
     assert not list(folder.parent.glob(".bundle.*"))
 
 
-def test_an_archive_depends_on_content_alone(folder: Path) -> None:
+def test_an_archive_depends_only_on_the_content(folder: Path) -> None:
     first = file_digest(bundle._tar(folder, Status(io.StringIO())))
     (folder / "manifest.toml").touch()
     (folder / "manifest.toml").chmod(0o600)
@@ -383,14 +387,14 @@ def test_an_archive_depends_on_content_alone(folder: Path) -> None:
         assert "bundle/images/node.tar" in tar.getnames() == sorted(tar.getnames())
 
 
-def test_the_page_of_links() -> None:
+def test_the_page_of_links_escapes_names() -> None:
     assert '<a href="a%2Bb-1.0.whl">a+b-1.0.whl</a>' in bundle.index(["a+b-1.0.whl"])
 
 
 # The bill of materials
 
 
-def test_the_bill_names_everything(folder: Path) -> None:
+def test_the_bill_names_every_item_and_package(folder: Path) -> None:
     items = list(mirror.read(str(folder), this_platform()).values())
     inside = {
         "image/node": [
@@ -412,7 +416,7 @@ def test_the_bill_names_everything(folder: Path) -> None:
     assert hashed == [{"alg": "SHA-256", "content": items[1].files["node.tar"].sha256}]
 
 
-def test_another_bundle_has_another_bill(folder: Path) -> None:
+def test_different_bundles_have_different_serial_numbers(folder: Path) -> None:
     items = list(mirror.read(str(folder), this_platform()).values())
     numbers = {
         json.loads(sbom.document(part, {}))["serialNumber"] for part in (items, items[:1], [])
@@ -420,16 +424,16 @@ def test_another_bundle_has_another_bill(folder: Path) -> None:
     assert len(numbers) == 3
 
 
-# What is handed to a room
+# Serving a room
 
 
-def test_a_registry_that_pulls_through() -> None:
+def test_the_registry_pulls_through() -> None:
     settings = serve.registry_settings(serve.Place("10.1.2.3", 8443, 8444), "https://far.example")
     assert settings["http"]["addr"] == "10.1.2.3:8444"
     assert settings["proxy"] == {"remoteurl": "https://far.example"}
 
 
-def test_the_image_that_has_a_registry(
+def test_the_machine_image_is_loaded_for_its_registry(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded: list[str] = []
@@ -440,5 +444,5 @@ def test_the_image_that_has_a_registry(
         assert loaded == [tag] == ["lecture-lab/node:0123456789ab"]
     text = (folder / "manifest.toml").read_text().replace("image/node", "image/pytorch")
     (folder / "manifest.toml").write_text(text)
-    with pytest.raises(ConfigError, match="has no image of machines"):
+    with pytest.raises(ConfigError, match="has no machine image"):
         serve.machine_image(ROOT, folder, Status(io.StringIO()))

@@ -1,4 +1,4 @@
-"""The comparison of orchestrators: what a visitor's notes mean, and how it is told."""
+"""The comparison of orchestrators: the client's log, the table and the page."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ garbage that a tool wrote
 
 
 def seen(*answers: tuple[float, str], last: float | None = None) -> list[Sample]:
-    """Questions: when each was asked, and `text/copy` or nothing; then calm until `last`."""
+    """Requests: the begin of each, and `text/copy` or nothing; then one answer at `last`."""
     found = []
     for begun, answer in answers:
         text, _, copy = answer.partition("/")
@@ -37,11 +37,11 @@ def seen(*answers: tuple[float, str], last: float | None = None) -> list[Sample]
     return found
 
 
-def test_notes_are_read_by_the_time_of_the_question() -> None:
+def test_the_log_is_sorted_by_the_begin_of_requests() -> None:
     samples = records.parse(LOG)
     assert [one.begun for one in samples] == [100.01, 100.05, 100.10, 100.15, 100.20]
     assert [one.copy for one in samples] == ["web-a", "web-a", "web-b", "", ""]
-    # Whoever answers something else is not the app.
+    # Another answer does not come from the app.
     assert records.lost(samples) == 2
     assert records.parse("") == []
 
@@ -56,7 +56,7 @@ def test_notes_are_read_by_the_time_of_the_question() -> None:
         pytest.param([], None, id="no question"),
     ],
 )
-def test_served_again(samples: list[Sample], expected: float | None) -> None:
+def test_seconds_until_the_app_answers_again(samples: list[Sample], expected: float | None) -> None:
     found = records.served_again(samples, 10)
     assert found == (None if expected is None else pytest.approx(expected))
 
@@ -69,7 +69,7 @@ def test_served_again(samples: list[Sample], expected: float | None) -> None:
         pytest.param(seen((11, "v1/a"), (12, "v1/a"), (13, "v1/a")), None, id="the same again"),
     ],
 )
-def test_grown(samples: list[Sample], expected: float | None) -> None:
+def test_seconds_until_all_copies_answer(samples: list[Sample], expected: float | None) -> None:
     found = records.grown(samples, 10, 3)
     assert found == (None if expected is None else pytest.approx(expected))
 
@@ -86,7 +86,9 @@ def test_grown(samples: list[Sample], expected: float | None) -> None:
         pytest.param([], None, id="no question"),
     ],
 )
-def test_replaced(samples: list[Sample], expected: float | None) -> None:
+def test_seconds_until_all_copies_are_replaced(
+    samples: list[Sample], expected: float | None
+) -> None:
     found = records.replaced(samples, 10, "v2", 2)
     assert found == (None if expected is None else pytest.approx(expected))
 
@@ -100,7 +102,7 @@ def test_replaced(samples: list[Sample], expected: float | None) -> None:
         pytest.param([], None, id="no question"),
     ],
 )
-def test_recovered(samples: list[Sample], expected: float | None) -> None:
+def test_seconds_until_the_last_lost_request(samples: list[Sample], expected: float | None) -> None:
     assert records.recovered(samples, 10) == expected
 
 
@@ -110,7 +112,7 @@ def test_bars_have_no_gaps() -> None:
     assert records.bars([], 10) == []
 
 
-def test_a_clock_that_is_ahead() -> None:
+def test_samples_are_shifted_to_another_clock() -> None:
     assert race.shifted(Sample(1, 2, "v1", "a"), 10) == Sample(11, 12, "v1", "a")
 
 
@@ -123,12 +125,12 @@ def test_the_app_is_the_same_in_every_form() -> None:
     for file in ("compose.yaml", "stack.yaml"):
         service = yaml.safe_load((APP / file).read_text())["services"]["web"]
         assert service["image"] == container["image"]
-        # Compose's way to write a dollar.
+        # Compose escapes a dollar by another one.
         commands.append([word.replace("$$", "$") for word in service["command"]])
     assert commands == [["sh", "-c", wanted]] * 3
 
 
-def test_the_manifests_in_a_namespace_of_the_runs_own() -> None:
+def test_the_manifests_go_into_the_runs_own_namespace() -> None:
     made = kubernetes.objects(MANIFESTS.read_text(), "ask", "control-plane-1")
     assert [item["kind"] for item in made] == ["Namespace", "Deployment", "Service", "Pod"]
     assert {item["metadata"].get("namespace") for item in made[1:]} == {kubernetes.NAMESPACE}
@@ -136,8 +138,8 @@ def test_the_manifests_in_a_namespace_of_the_runs_own() -> None:
     assert made[3]["spec"]["nodeName"] == "control-plane-1"
 
 
-def test_what_is_changed_by_hand_is_there_once() -> None:
-    """podman.py changes the number and the text of the manifests by `sed`."""
+def test_podmans_sed_commands_match_once() -> None:
+    """podman.py changes the replicas and the text of the manifests by `sed`."""
     text = MANIFESTS.read_text()
     assert len(re.findall(r"replicas: [0-9]", text)) == 1
     assert len(re.findall("value: v1", text)) == 1
@@ -153,7 +155,7 @@ def a_course(name: str, machines: int, **seconds: float | None) -> Course:
 
 @pytest.fixture
 def found() -> Comparison:
-    """One orchestrator that does nothing, one that does everything."""
+    """One orchestrator that never recovers, and one that always does."""
     never = a_course(
         "docker <run>", 1, deploy=1, kill=None, scale=None, update=None, away=None, back=0.2
     )
@@ -163,19 +165,19 @@ def found() -> Comparison:
     return Comparison("2026-11-24", "3 machines", 260.4, (never, always))
 
 
-def test_the_table_has_an_answer_to_every_question(found: Comparison) -> None:
+def test_the_table_has_a_row_for_every_scene(found: Comparison) -> None:
     heading, lines = table.rows(found)
     assert heading == ("", "docker <run> 1.0", "Kubernetes 1.0")
     cells = {question: rest for question, *rest in lines}
     assert cells["the program is killed"] == [
-        "stays dead (watched for 8 s); 7 of 100 questions lost",
-        "answers again after 2.0 s; 7 of 100 questions lost",
+        "stays dead (watched for 8 s); 7 of 100 requests lost",
+        "answers again after 2.0 s; 7 of 100 requests lost",
     ]
     assert cells["a new copy on another machine"] == ["there is no other machine", "after 6.0 s"]
-    assert cells["another machine, asked for the app"] == ["nobody answers", "answers"]
+    assert cells["a request to another machine"] == ["no answer", "answers"]
 
 
-def test_every_form_says_the_same(found: Comparison) -> None:
+def test_every_form_has_all_cells(found: Comparison) -> None:
     _, lines = table.rows(found)
     for cell in (cell for line in lines for cell in line):
         assert cell in table.text(found) and cell in table.markdown(found)
@@ -183,13 +185,13 @@ def test_every_form_says_the_same(found: Comparison) -> None:
     assert table.caption(found) in table.markdown(found)
 
 
-def test_the_page_stands_alone(found: Comparison) -> None:
+def test_the_page_loads_no_other_files(found: Comparison) -> None:
     shown = page.page(found)
     assert "<script" not in shown and "docker <run>" not in shown
     assert "http://" not in shown.replace("http://www.w3.org/2000/svg", "")
     root = ElementTree.fromstring(page.picture(found))
     kinds = [rect.get("class") for rect in root.iter("{http://www.w3.org/2000/svg}rect")]
-    # Nothing is drawn where nobody asked; three more are the legend.
+    # Times without requests have no bar. Three more are in the legend.
     assert kinds == ["good", "some", "none"] * 3
 
 
@@ -197,7 +199,7 @@ def test_a_comparison_survives_json(found: Comparison) -> None:
     assert course.read(json.loads(json.dumps(found.data()))) == found
 
 
-def test_the_documents_numbers_are_those_of_a_run() -> None:
+def test_the_documentation_has_the_numbers_of_the_saved_comparison() -> None:
     docs = ROOT / "docs"
     measured = course.read(json.loads((docs / "orchestrators.json").read_text()))
     assert table.markdown(measured) in (docs / "orchestrators.md").read_text()
