@@ -1,4 +1,4 @@
-"""UTF-8, whatever the locale: files of the lab are, and so is what it prints."""
+"""Use UTF-8 with every locale, for the lab's files and its output."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import locale
 import os
 import sys
 
-# What children are told: https://docs.python.org/3/using/cmdline.html#envvar-PYTHONUTF8
+# Variables for children: https://docs.python.org/3/using/cmdline.html#envvar-PYTHONUTF8
 VARIABLES = {"PYTHONUTF8": "1"}
 
 
 def insist() -> None:
-    """Replace a task's process by itself in UTF-8 mode, where it would read files otherwise.
+    """Restart the task's process in UTF-8 mode if it would read files in another encoding.
 
-    The mode cannot be changed later. `./inv` and the shell of `lab-env` have it from the beginning.
-    What an output still cannot show (PYTHONIOENCODING may have set another code) is escaped.
+    A running process cannot change its mode. `./inv` and the shell of `lab-env` set it at their
+    start. If PYTHONIOENCODING sets another encoding, the output escapes other characters.
     """
     os.environ.update(VARIABLES)
     if not sys.flags.utf8_mode and locale.getencoding().lower() != "utf-8":

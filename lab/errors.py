@@ -1,19 +1,18 @@
-"""Every way the lab can fail, and the exit code each way has.
+"""The errors of the lab, each with its exit code.
 
     LabError                 1   unclassified
     ├── ConfigError          2   lab.toml, a flag, a LAB_* variable or an argument is wrong
     ├── PrerequisiteError    3   the host lacks something
     ├── ResourceError        4   a machine, the cluster or a stack failed
     │   └── CommandError     4   a child process failed
-    ├── ChecksFailed         5   the checks ran and points were lost
+    ├── ChecksFailed         5   the checks ran and some failed
     ├── NotFoundError        6   lab, machine, exercise or stack does not exist
-    ├── UnexpectedChange     7   something changed where nothing should
-    ├── DeadlineExceeded     9   a wait reached its limit
-    └── LabBug              70   ours: the traceback is in the log
+    ├── UnexpectedChange     7   something changed that should not change
+    ├── DeadlineExceeded     9   a wait timed out
+    └── LabBug              70   a bug of the lab: the traceback is in the log
 
-The numbers follow Pulumi's exit codes where the meaning is the same. Each class carries a stable
-`id` that appears in `--json` output, and every message reads: what failed, why; the hint is the
-next command to type.
+The numbers follow Pulumi's exit codes if the meaning is the same. Each class has a stable `id` for
+the `--json` output. Every message says what failed and why. The hint is the next command to type.
 """
 
 from __future__ import annotations
@@ -31,11 +30,14 @@ from lab.version import versions
 
 
 class LabError(Exception):
-    """A failure with a sentence for the user, a hint and an exit code."""
+    """A failure with a message for the user, a hint and an exit code.
+
+    `hint` is the next command, `log` the path of a log. Both may be empty.
+    """
 
     exit_code = 1
     id = "failed"
-    # Whether the answer on stdout has told the failure already.
+    # Whether the output on stdout already reports the failure.
     answered = False
 
     def __init__(self, message: str, *, hint: str = "", log: Path | None = None) -> None:
@@ -46,7 +48,7 @@ class LabError(Exception):
 
     @property
     def reason(self) -> str:
-        """The last line of the message: of a command that failed, the last that it said."""
+        """The last line of the message; for a failed command, the last line of its output."""
         return self.message.splitlines()[-1].strip(" |")
 
     def __str__(self) -> str:
@@ -60,7 +62,7 @@ class LabError(Exception):
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with the configuration: where it stands, and what the rule is."""
+    """One problem of the configuration: its key, a message, and its line if it is in a file."""
 
     key: str
     message: str
@@ -72,7 +74,7 @@ class Problem:
 
 
 class ConfigError(LabError):
-    """Wrong configuration or argument; carries every problem that was found, not just the first."""
+    """A wrong configuration or argument, with every problem and not only the first."""
 
     exit_code = 2
     id = "configuration"
@@ -91,21 +93,22 @@ class PrerequisiteError(LabError):
 
 
 class ResourceError(LabError):
-    """A machine, the cluster or a stack did not become what was asked for."""
+    """A machine, the cluster or a stack did not reach the wanted state."""
 
     exit_code = 4
     id = "resource"
 
 
 def tail(output: str) -> str:
-    """The last lines of a program's output, set apart below a sentence."""
+    """The last 15 lines of a program's output, each marked, to append to a message."""
     return "".join(f"\n  | {line}" for line in output.strip().splitlines()[-15:])
 
 
 class CommandError(ResourceError):
-    """A child process ended with a code that was not expected.
+    """A child process ended with an unexpected exit code.
 
-    `argv` is pasteable in a shell through `command`; `output` is all that it said.
+    `command` is `argv` for a shell. `output` is the whole output; the message has its last lines.
+    `where` names the machine of the process, empty for this host.
     """
 
     id = "command"
@@ -122,7 +125,7 @@ class CommandError(ResourceError):
 
 
 class ChecksFailed(LabError):
-    """The checks ran; at least one of them is not fulfilled."""
+    """The checks ran, and at least one of them failed."""
 
     exit_code = 5
     id = "checks"
@@ -132,7 +135,7 @@ Failure = TypeVar("Failure", bound=LabError)
 
 
 def answered(error: Failure) -> Failure:
-    """The same error, marked as told on stdout already."""
+    """Mark an error as already reported on stdout, and return it."""
     error.answered = True
     return error
 
@@ -145,20 +148,20 @@ class NotFoundError(LabError):
 
 
 class UnexpectedChange(LabError):
-    """Something changed although nothing should have."""
+    """Something changed that should not change."""
 
     exit_code = 7
     id = "unexpected-change"
 
 
 class DeadlineExceeded(LabError):
-    """A wait reached its limit; the message names what was waited for and what was last seen."""
+    """A wait timed out. The message names the awaited state and the last reason."""
 
     exit_code = 9
     id = "timeout"
 
 
-# What a host may refuse, and what shows it of a folder.
+# Error numbers if the host refuses access to a file, and a command that shows the reason.
 REFUSALS = {
     errno.ENOSPC: "df -h {}",
     errno.EDQUOT: "quota",
@@ -169,11 +172,11 @@ REFUSALS = {
 
 
 def refusal(error: BaseException) -> PrerequisiteError | None:
-    """What a host refuses, with a full disk for instance, as an error of the lab; else None."""
+    """An error of the lab for an OSError of the host, e.g. a full disk; None for other errors."""
     if not isinstance(error, OSError) or error.errno not in REFUSALS:
         return None
     place = f" {error.filename}" if error.filename else ""
-    # The file itself may not have been made.
+    # The file itself may not exist.
     named = isinstance(error.filename, str)
     near = shlex.quote(str(existing(Path(error.filename).absolute()))) if named else ""
     return PrerequisiteError(
@@ -183,14 +186,17 @@ def refusal(error: BaseException) -> PrerequisiteError | None:
 
 
 class LabBug(LabError):
-    """A failure nobody foresaw: ours to mend."""
+    """An unexpected exception: a bug of the lab."""
 
     exit_code = 70
     id = "bug"
 
     @classmethod
     def wrap(cls, error: Exception, folder: Path) -> LabBug:
-        """Keep the versions and the traceback of any exception in a log, and say where it is."""
+        """Write the versions and the traceback of an exception into a log below `folder`.
+
+        If the log cannot be written, the message has them instead.
+        """
         told = f"{type(error).__name__}: {error}"
         text = f"{versions().text()}\n\n{''.join(traceback.format_exception(error))}"
         log = folder / "bug.log"
@@ -198,12 +204,12 @@ class LabBug(LabError):
             folder.mkdir(exist_ok=True)
             log.write_text(text)
         except OSError:
-            return cls(f"{told}\n{text}", hint="report it; its log could not be written")
-        return cls(told, hint="report it with the log", log=log)
+            return cls(f"{told}\n{text}", hint="report this bug; the log could not be written")
+        return cls(told, hint="report this bug with the log", log=log)
 
 
 def exit_codes() -> dict[int, list[str]]:
-    """The table of exit codes: code -> names of the error classes that have it."""
+    """The table of exit codes: code -> names of its error classes."""
     table: dict[int, list[str]] = {0: []}
     classes: list[type[LabError]] = [LabError]
     while classes:

@@ -1,4 +1,4 @@
-"""Interrupts (Ctrl-C and the like) that wait for a moment that suits."""
+"""Defer Ctrl-C and termination signals to a safe point."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def held_back() -> Iterator[Callable[[], None]]:
-    """Hold interrupts back: what is yielded raises the one that has come, at a moment that suits.
+    """Defer interrupts while the block runs.
 
-    A command on a machine would swallow it, and tidying up must not be cut short. Raises
-    KeyboardInterrupt at the end for one that has come since the last such moment.
+    Yields a function that raises KeyboardInterrupt if an interrupt has arrived. Call it at safe
+    points. Otherwise a command on a machine could swallow the interrupt, or the interrupt could
+    stop the cleanup. At the end, raises KeyboardInterrupt for an interrupt since the last call.
     """
     come: list[int] = []
 
@@ -26,7 +27,7 @@ def held_back() -> Iterator[Callable[[], None]]:
         if come:
             raise KeyboardInterrupt
 
-    # One that is ignored, as `nohup` has it, stays so.
+    # Do not handle ignored signals: `nohup` ignores SIGHUP.
     heard = [sign for sign in SIGNALS if signal.getsignal(sign) is not signal.SIG_IGN]
     before = {sign: signal.signal(sign, note) for sign in heard}
     try:

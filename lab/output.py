@@ -1,4 +1,4 @@
-"""What the user sees: the story on stderr, the answer on stdout."""
+"""The output for the user: progress on stderr, results on stdout."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from lab.progress import History, Running, line
 
 
 def silence_broken() -> bool:
-    """Whether somebody has stopped reading this process's output.
+    """Whether the reader of this process's output has closed its pipe, e.g. `head`.
 
-    What still is to be written there goes nowhere: Python flushes once more at its end.
+    Discards all further output, because Python flushes again at its exit.
     """
     broken = False
     for stream in filter(None, (sys.stdout, sys.stderr)):
@@ -34,11 +34,10 @@ def silence_broken() -> bool:
 
 @dataclass
 class Status:
-    """Named steps with their duration, on stderr; thread-safe, plain lines when not on a terminal.
+    """Named steps with their duration on stderr. Thread-safe. Without a terminal, plain lines.
 
-    `times` maps each finished step to its seconds: the closing summary is made of it. `history`
-    knows how long steps usually take. Where stderr is no terminal, a line every `every` seconds
-    says which steps run.
+    `times` maps each finished step to its seconds, for the final summary. `history` knows the usual
+    duration of steps. Without a terminal, a line names the running steps every `every` seconds.
     """
 
     stream: TextIO = field(default_factory=lambda: sys.stderr)
@@ -51,13 +50,13 @@ class Status:
     _note: str = ""
 
     def say(self, text: str) -> None:
-        """Print one line of the story."""
+        """Print one line."""
         with self._lock:
             self._clear()
             print(text, file=self.stream, flush=True)
 
     def note(self, text: str) -> None:
-        """Show what the running step is at: on a terminal at once, elsewhere in the next line."""
+        """Show a detail of the running step: on a terminal now, otherwise in the next line."""
         with self._lock:
             self._note = text
             if self.stream.isatty():
@@ -67,9 +66,9 @@ class Status:
 
     @contextmanager
     def step(self, name: str, *, part: bool = False) -> Iterator[None]:
-        """Announce `name`, run the block, and print ✓ or ✗ with the seconds it took.
+        """Announce the step `name`, run the block, and print ✓ or ✗ with the seconds.
 
-        A `part` of another step is indented, and the summary does not count it again.
+        A `part` belongs to another step. Its line is indented, and the summary leaves it out.
         """
         usual = self.history.usual(name) if self.history else None
         step = Running(name, time.monotonic(), usual)
@@ -101,10 +100,10 @@ class Status:
         return seconds
 
     def _report(self, idle: threading.Event) -> None:
-        """Say how far the running steps are, again and again until none runs."""
+        """Print the progress of the running steps at intervals, until none runs."""
         terminal = self.stream.isatty()
         while not idle.wait(1 if terminal else self.every):
-            # A stream that was closed needs no progress; the step itself tells of it.
+            # Ignore a closed stream here. The step itself fails when it prints.
             with self._lock, contextlib.suppress(OSError, ValueError):
                 if self._running and terminal:
                     self.note(self._note)
@@ -120,12 +119,12 @@ class Status:
 
 
 def count(number: int, what: str) -> str:
-    """So many of something: `1 machine`, `3 machines`."""
+    """A number with its noun, e.g. `1 machine` or `3 machines`."""
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Columns as kubectl prints them: upper-case header, three spaces between, `-` for empty."""
+    """A table in kubectl's style: upper-case header, three spaces between columns, `-` if empty."""
     cells = [[str(cell) if cell not in (None, "") else "-" for cell in row] for row in rows]
     lines = [[title.upper() for title in header], *cells]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
@@ -136,5 +135,5 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def document(value: dict[str, object]) -> str:
-    """The one JSON document of a `--json` command; `schema` counts incompatible changes."""
+    """The JSON document of a `--json` command. `schema` counts incompatible changes."""
     return json.dumps({"schema": 1, **value}, indent=2, default=str)

@@ -1,4 +1,4 @@
-"""Several things at once, in threads that wait for processes and machines."""
+"""Run several actions at once, in threads that wait for processes and machines."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ R = TypeVar("R")
 
 
 def each(items: Iterable[T], action: Callable[[T], R], at_once: int = 8) -> list[R]:
-    """Run `action` for every item, so many at once; the results in the items' order.
+    """Run `action` for every item, at most `at_once` at a time. Returns results in item order.
 
-    Raises the only error, or all of them as one, when everything has ended. An interrupt is raised
-    at once: what has not begun by then never does.
+    After all actions have ended, raises the only error, or one ResourceError for several. An
+    interrupt ends the call at once, and actions that have not started never start.
     """
     pool = ThreadPoolExecutor(at_once)
     try:

@@ -1,7 +1,7 @@
-"""The one module that starts processes on the host; a `kubectl proxy` is the checks' own.
+"""The only module that starts processes on the host, except for the checks' `kubectl proxy`.
 
-Arguments are lists, standard input is closed, every call has a limit, and a child that is killed
-takes its descendants along. What a machine runs goes through `lab.machines.ssh` instead.
+Arguments are lists, standard input is closed, and every call has a timeout. A child that is killed
+takes its descendants along. Commands on machines go through `lab.machines.ssh` instead.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ from pathlib import Path
 from lab import wait
 from lab.errors import CommandError, DeadlineExceeded, PrerequisiteError, tail
 
-# Variables of a shell by which a tool would do something else than the lab asks of it: another
-# passphrase, another form of checkpoints, another Vagrantfile, another Go than the one that is run,
-# another code than UTF-8 in what it prints.
+# Variables that would change the behaviour of a tool. They set another passphrase, format of
+# checkpoints, Vagrantfile or Go, or another encoding than UTF-8.
 MISLEADING = {
     "PYTHONIOENCODING",
     "PULUMI_CONFIG_PASSPHRASE",
@@ -33,20 +32,20 @@ MISLEADING = {
     "VAGRANT_VAGRANTFILE",
     "GOROOT",
 }
-# Seconds for which a child that was told to end may tidy up.
+# Seconds to clean up for a child that gets SIGTERM.
 POLITE = 5
-# Seconds that the output of a child which has ended may still take to be read.
+# Seconds to read the remaining output of a child after its exit.
 LAST_WORDS = 5
-# The children that run now, whichever thread waits for them.
+# The running children of all threads.
 _children: set[subprocess.Popen[bytes]] = set()
 _ending = threading.Event()
-# Held while a child is started: one that begins now is ended by `end_children`, or never begins.
+# Locked during the start of a child. So `end_children` ends the child, or the child never starts.
 _starting = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a finished process left: its exit code and its two outputs, decoded as UTF-8."""
+    """The exit code of a finished process, and its outputs decoded as UTF-8."""
 
     code: int
     stdout: str
@@ -64,14 +63,14 @@ def run(
     on_line: Callable[[str], None] | None = None,
     hint: str = "",
 ) -> Result:
-    """Run `argv` to its end and return what it printed.
+    """Run `argv`, wait for its exit, and return its exit code and output.
 
-    `env` is added to the caller's environment; `timeout` is in seconds of a usual host; `ok` are
-    the exit codes that are no error; `on_line` is called with each line of output (both streams) as
-    it comes, and what it raises is raised at the child's end.
+    `env` is added to the caller's environment. `timeout` is in seconds on a usual host; slow hosts
+    get more. `ok` are the expected exit codes. `on_line` gets each line of both outputs at once. If
+    it raises an error, `run` raises that error after the child's exit.
 
-    Raises CommandError for any other exit code, DeadlineExceeded when the limit is reached (the
-    child's whole process group is ended first) and PrerequisiteError when the program is missing.
+    Raises CommandError for an unexpected exit code, and PrerequisiteError for a missing program.
+    After the timeout, ends the child's whole process group and raises DeadlineExceeded.
     """
     words = [str(word) for word in argv]
     longest = wait.limit(timeout)
@@ -86,14 +85,14 @@ def run(
                 try:
                     on_line(line.rstrip("\n"))
                 except Exception as error:
-                    # Whoever stops reading stops the child, when its pipe is full.
+                    # Continue to read: the child blocks once its pipe is full.
                     deaf.append(error)
 
     drains = [threading.Thread(target=drain, args=(name,), daemon=True) for name in collected]
     try:
         with _starting:
             if _ending.is_set():
-                raise CommandError(words, 130, "not started: everything is being ended")
+                raise CommandError(words, 130, "not started: the task is being interrupted")
             child = subprocess.Popen(
                 words,
                 cwd=cwd,
@@ -102,8 +101,8 @@ def run(
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 start_new_session=True,
-                # The lab's lock is the one inheritable descriptor: it outlives a killed lab-up for
-                # as long as a child of it still works on the machines.
+                # The only inheritable descriptor is the lab's lock. After lab-up is killed, the
+                # lock stays while one of its children still works on the machines.
                 close_fds=False,
             )
             _children.add(child)
@@ -115,11 +114,11 @@ def run(
         for thread in drains:
             thread.start()
         if stdin is not None and child.stdin:
-            # A child that has ended by then tells why by its code.
+            # If the child has already ended, its exit code tells the reason.
             with contextlib.suppress(BrokenPipeError), child.stdin:
                 child.stdin.write(stdin)
         code = child.wait(longest)
-        # A daemon started by the child may keep the pipes open: its output is not waited for.
+        # A daemon of the child may keep the pipes open, so do not wait for its output.
         deadline = time.monotonic() + LAST_WORDS
         for thread in drains:
             thread.join(max(0, deadline - time.monotonic()))
@@ -143,12 +142,12 @@ def run(
 
 
 def inherited() -> dict[str, str]:
-    """This process's environment, as its children have it."""
+    """The environment for children: this process's without misleading variables."""
     return {name: value for name, value in os.environ.items() if name not in MISLEADING}
 
 
 def end_children() -> None:
-    """End every child that still runs, and start no other: what an interrupted task has to do."""
+    """End every running child, and prevent new ones. An interrupted task calls it."""
     with _starting:
         _ending.set()
         children = tuple(_children)
@@ -156,7 +155,7 @@ def end_children() -> None:
 
 
 def _end(*children: subprocess.Popen[bytes]) -> None:
-    """End children and their descendants, all at once: politely first, then for good."""
+    """End children and their descendants at the same time: first by SIGTERM, then by SIGKILL."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
         for child in children:
             _tell(child, sign)
@@ -168,13 +167,13 @@ def _end(*children: subprocess.Popen[bytes]) -> None:
 
 
 def _tell(child: subprocess.Popen[bytes], sign: signal.Signals) -> None:
-    """Send a signal to a child's process group, which may be gone already, or be root's."""
+    """Send a signal to a child's process group, which may have ended or may belong to root."""
     try:
         os.killpg(child.pid, sign)
     except ProcessLookupError:
         return
     except PermissionError:
-        # Begun by sudo: only sudo can end it.
+        # Only sudo can end a child of sudo.
         line = f"kill -s {sign.name.removeprefix('SIG')} -- -{child.pid}"
         kill = ["sudo", "-n", "sh", "-c", line]
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
@@ -182,17 +181,20 @@ def _tell(child: subprocess.Popen[bytes], sign: signal.Signals) -> None:
 
 
 def terminate(processes: Iterable[int]) -> None:
-    """Tell processes that are no children to end; one may be gone already, or somebody else's."""
+    """Send SIGTERM to processes that are not children.
+
+    Ignores a process that has ended or belongs to another user.
+    """
     for process in processes:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(process, signal.SIGTERM)
 
 
 def attach(argv: Sequence[str | Path], cwd: Path) -> int:
-    """Run `argv` with this process's own output streams; returns its exit code.
+    """Run `argv` with the output streams of this process, and return its exit code.
 
-    An interrupt is handed on once, and the child's end is waited for: tests that are interrupted
-    take away what they made.
+    Passes an interrupt on to the child once and waits for its exit, so that interrupted tests can
+    clean up.
     """
     child = subprocess.Popen(
         argv, cwd=cwd, env=inherited(), stdin=subprocess.DEVNULL, start_new_session=True
@@ -206,7 +208,7 @@ def attach(argv: Sequence[str | Path], cwd: Path) -> int:
 
 
 def spawn(argv: Sequence[str], log: Path) -> int:
-    """Start a daemon that outlives this process, its output in `log`; returns its process id."""
+    """Start a daemon that outlives this process, with its output in `log`. Returns its PID."""
     with log.open("ab") as file:
         daemon = subprocess.Popen(
             argv,

@@ -1,4 +1,4 @@
-"""The lab's own tests, in the order in which a fault is cheapest to find."""
+"""The lab's own test suites, the cheapest first."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lab.parallel import each
 
 PYTHON = [sys.executable, "-m"]
 LAB = [*PYTHON, "pytest", "--exitfirst", "--durations=12"]
-# Only when they are asked for: what takes too long for every run.
+# Suites that take too long for every run. `--only` runs one of them.
 SLOW = (
     "architecture",
     "bare",
@@ -29,7 +29,7 @@ SLOW = (
 )
 SUITES = {
     "lint": [[*PYTHON, "ruff", "check", "."], [*PYTHON, "ruff", "format", "--check", "."]],
-    # What it found out about a file holds in every checkout.
+    # All checkouts share mypy's cache, which depends only on the files' contents.
     "types": [[*PYTHON, "mypy", "--cache-dir", str(cache_folder() / "mypy")]],
     "unit": [[*PYTHON, "pytest", "tests/unit"]],
     "integration": [[*PYTHON, "pytest", "tests/integration"]],
@@ -37,19 +37,19 @@ SUITES = {
     "e2e": [[*LAB, "tests/e2e"]],
     **{name: [[*LAB, f"tests/slow/test_{name}.py"]] for name in SLOW},
 }
-# Need no lab, so they run side by side; after them what has the machine to itself.
+# Suites that need no lab run at the same time. After them, ALONE runs by itself.
 QUICK = ("lint", "types", "unit", "integration", "refusals")
 ALONE = "e2e"
 LIMIT = 1800
 
 
 def run(root: Path, only: str = "") -> int:
-    """Run what CI runs, or one suite; returns the exit code of the first that fails, else 0.
+    """Run the suites of CI, or only one. Returns the exit code of the first failure, else 0.
 
-    Output goes to the terminal, suite by suite. Raises ConfigError for a suite that does not exist.
+    Output goes to the terminal, suite by suite. Raises ConfigError for an unknown suite.
     """
     if only and only not in SUITES:
-        raise ConfigError(f"there is no suite `{only}`; there are: {', '.join(SUITES)}")
+        raise ConfigError(f"there is no suite `{only}`; the suites are: {', '.join(SUITES)}")
     if only:
         return _attached(root, only)
     codes = each(QUICK, lambda name: _aside(root, name))
@@ -57,14 +57,14 @@ def run(root: Path, only: str = "") -> int:
 
 
 def _attached(root: Path, name: str) -> int:
-    """Run a suite whose output is seen as it comes."""
+    """Run a suite and show its output immediately."""
     print(f"== {name}", flush=True)
     codes = (runner.attach(command, cwd=root) for command in SUITES[name])
     return next((code for code in codes if code), 0)
 
 
 def _aside(root: Path, name: str) -> int:
-    """Run a suite whose output is told at its end, in one piece."""
+    """Run a suite and print its whole output at its end."""
     told, code = "", 0
     for command in SUITES[name]:
         result = runner.run(command, cwd=root, timeout=LIMIT, ok=range(256))

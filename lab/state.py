@@ -1,4 +1,4 @@
-"""Files that the lab must remember: written aside, then renamed, so never half there."""
+"""Files of the lab's state: written aside and renamed, so that they are always complete."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from pathlib import Path
 
 
 def write_aside(path: Path, text: str, mode: int = 0o600) -> bool:
-    """Replace a file's content in one step; False when it had that content already."""
+    """Replace a file's content in one step. Returns False if the content was the same.
+
+    Creates missing folders. `mode` has the permissions of the new file.
+    """
     if path.exists() and path.read_text() == text:
         return False
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -24,7 +27,7 @@ def write_aside(path: Path, text: str, mode: int = 0o600) -> bool:
 
 
 def existing(path: Path) -> Path:
-    """A path, or the nearest folder above it that is there and may be looked at."""
+    """A path, or the nearest folder above it that exists and that this user may read."""
     try:
         there = path.exists()
     except OSError:
@@ -33,7 +36,7 @@ def existing(path: Path) -> Path:
 
 
 def remembered(path: Path, make: Callable[[], str]) -> str:
-    """The text of a file, which `make` provides the first time."""
+    """The text of a file. If the file does not exist, writes the text of `make` first."""
     if not path.exists():
         write_aside(path, make())
     return path.read_text()

@@ -1,4 +1,4 @@
-"""Waiting with a limit: the only place that sleeps, and that knows how long is too long."""
+"""Wait with a timeout. Only this module sleeps, and only it extends timeouts on slow hosts."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ from typing import TypeVar
 from lab.errors import DeadlineExceeded, LabError
 
 T = TypeVar("T")
-# Additions that a processor of this century makes in USUAL seconds, by Python 3.11.
+# Passes of a Python loop that a usual host runs in USUAL seconds, with Python 3.11.
 WORK = 100_000
 USUAL = 0.003
-# A usual host beside other work counts as usual. No limit grows further than by LARGEST.
+# A factor below SMALLEST counts as 1, so that a usual host with other work keeps its timeouts. No
+# timeout grows by more than LARGEST.
 SMALLEST, LARGEST = 2.5, 20.0
-# How many times slower than their host the lab's machines are: emulated ones are.
+# How many times slower than their host the lab's machines are. Emulated machines are slower.
 _emulation = 1.0
 
 
 @cache
 def host_slowness() -> float:
-    """How many times slower than a usual computer this host is, from one short measurement.
+    """How many times slower than a usual host this host is, by a short measurement.
 
-    The fastest of several rounds counts, so that a busy host is not taken for a slow one.
+    The fastest of several rounds counts, so that a busy host does not seem slow.
     """
     return slowness(min(_round() for _ in range(5)))
 
 
 def slowness(seconds: float) -> float:
-    """The factor for a host that takes so many seconds for WORK: 1, or SMALLEST to LARGEST."""
+    """The factor for a host that needs `seconds` for WORK: 1, or from SMALLEST to LARGEST."""
     ratio = seconds / USUAL
     return min(ratio, LARGEST) if ratio >= SMALLEST else 1.0
 
@@ -42,7 +43,7 @@ def _round() -> float:
 
 
 def expect(emulation: float) -> None:
-    """Make every limit of this process so many times longer, for machines slower than the host."""
+    """Multiply every timeout of this process by a factor, for machines slower than the host."""
     global _emulation
     _emulation = emulation
 
@@ -53,20 +54,20 @@ def slow() -> bool:
 
 
 def limit(seconds: float) -> float:
-    """So many seconds on a usual machine, in seconds of this host and its machines."""
+    """Convert seconds on a usual machine into seconds on this host and its machines."""
     return seconds * host_slowness() * _emulation
 
 
 def at_once(number: int) -> int:
-    """How many things to start at once where a usual machine takes `number`; at least one.
+    """How many jobs to run at once if a usual machine runs `number`; at least one.
 
-    A slow machine runs them no sooner side by side, and its kubelets miss their leases meanwhile.
+    A slow machine gains no time from more jobs, and its kubelets fail to renew their leases.
     """
     return max(1, int(number / limit(1)))
 
 
 def pause(seconds: float) -> None:
-    """Do nothing for so many seconds, because a server asked for it."""
+    """Sleep for some seconds, because a server asks for it."""
     time.sleep(seconds)
 
 
@@ -81,14 +82,14 @@ def until(
     unless: Callable[[], None] | None = None,
     hint: str = "",
 ) -> T:
-    """Call `probe` until it returns something other than None, and return that.
+    """Call `probe` until it returns a value other than None, and return the value.
 
-    A LabError from the probe counts as "not yet" and becomes the reason named at the end. The
-    pause starts at `interval` seconds and grows by half up to `longest`.
+    A LabError from the probe counts as "not yet", and its message is the last reason. The pause
+    starts at `interval` seconds and grows by half, up to `longest` seconds.
 
-    `what` is a noun: what the probe waits for. Raises DeadlineExceeded after `timeout` seconds
-    (more on slow machines), naming `what` and the last reason seen; and after `silence` seconds in
-    which the probe did nothing but raise. What `unless` raises before a look ends the wait.
+    `what` is a noun for the awaited state. Raises DeadlineExceeded, with `what` and the last
+    reason, after `timeout` seconds, or after `silence` seconds in which every probe raised. Slow
+    machines get more time. `unless` runs before each probe; an error that it raises ends the wait.
     """
     timeout = limit(timeout)
     deadline = time.monotonic() + timeout

@@ -1,8 +1,8 @@
-"""The cluster's API, asked without a kubectl for every question.
+"""A client of the cluster's API that does not start kubectl for every request.
 
-Starting kubectl takes a tenth of a second of processor time, and checks look again and again. One
-`kubectl proxy` serves all looks of a process, or of several, so any cluster that kubectl reaches is
-reached.
+Starting kubectl takes 0.1 s of processor time, and checks send many requests. One `kubectl proxy`
+serves the requests of one process or several, so the client reaches every cluster that kubectl
+reaches.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from urllib.parse import quote, urlencode
 
 import websocket
 
-# Where the kinds are that exercises are about.
+# The API groups of the exercises' kinds.
 GROUPS = (
     "api/v1",
     "apis/apps/v1",
@@ -34,14 +34,14 @@ GROUPS = (
     "apis/networking.k8s.io/v1",
     "apis/storage.k8s.io/v1",
 )
-# Names the socket of a proxy that serves several processes.
+# The variable with the socket of a proxy that serves several processes.
 SOCKET = "LAB_API_SOCKET"
-# Seconds until the proxy listens, and until it has an answer.
+# Seconds until the proxy listens, and until it answers.
 START = 15
 ANSWER = 20
-# What stands between says so when it does not reach the cluster.
+# A gateway that cannot reach the cluster answers with one of these.
 GATEWAY = (http.HTTPStatus.BAD_GATEWAY, http.HTTPStatus.SERVICE_UNAVAILABLE)
-# What an API server says whose etcd is too slow, or that has too much to do; seconds that it may.
+# The answers of an overloaded API server or etcd, and the seconds for which the client retries.
 BUSY = (
     http.HTTPStatus.TOO_MANY_REQUESTS,
     http.HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -60,7 +60,7 @@ class CannotCheck(Exception):
 
 
 class _Connection(http.client.HTTPConnection):
-    """HTTP by a Unix socket, whose folder nobody else may enter."""
+    """HTTP by a Unix socket in a private folder."""
 
     def __init__(self, path: Path) -> None:
         super().__init__("localhost", timeout=ANSWER)
@@ -72,9 +72,8 @@ class _Connection(http.client.HTTPConnection):
         self.sock.connect(str(self.path))
 
 
-# A program that is ended, and its folder ($0) removed, when nobody holds its input open any more:
-# it must not outlive whoever started it and was killed, for it lets in everybody who reaches its
-# socket.
+# Runs a program, terminates it and removes its folder ($0) when its input is closed. The proxy must
+# not outlive a parent that was killed, because its socket gives access to the cluster.
 TIED = """\
 exec 3<&0
 { read -r end <&3; kill $$; rm -rf "$0"; } 2>/dev/null &
@@ -83,15 +82,16 @@ exec "$@" 3<&- </dev/null
 
 
 class Proxy:
-    """A `kubectl proxy` until `close`: what answers at its socket is the cluster.
+    """A `kubectl proxy` until `close`, whose socket leads to the cluster.
 
-    `command` is kubectl with the options that say which cluster. Raises CannotCheck without one.
+    `command` is kubectl with the options that select the cluster. Raises CannotCheck when the proxy
+    does not start.
     """
 
     def __init__(self, command: Sequence[str] = ("kubectl",)) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="lab-api-")
         self.socket = Path(self._folder.name) / "socket"
-        # By default it refuses commands in containers, since others may reach it.
+        # By default, it rejects commands in containers, because others might reach it.
         words = [*command, "proxy", f"--unix-socket={self.socket}", "--reject-paths=^$"]
         self._process = subprocess.Popen(
             ["sh", "-c", TIED, self._folder.name, *words],
@@ -101,7 +101,7 @@ class Proxy:
             text=True,
         )
         deadline = time.monotonic() + START
-        # The socket is there a moment before anybody listens to it.
+        # The socket exists a moment before the proxy listens.
         while not self._listens():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self._process.kill()
@@ -109,7 +109,7 @@ class Proxy:
             time.sleep(0.01)
 
     def close(self) -> None:
-        """End the proxy."""
+        """Stop the proxy."""
         self._process.terminate()
         self._process.communicate()
         self._folder.cleanup()
@@ -137,7 +137,7 @@ class Api:
     def ask(self, path: str, method: str = "GET", document: Any = None) -> tuple[int, str]:
         """HTTP status and body of the answer. Raises CannotCheck when there is none.
 
-        A cluster that is too busy for the moment is asked again, unless it was to change something.
+        Retries while the cluster is overloaded, unless the request changes something.
         """
         deadline = time.monotonic() + PATIENCE
         status, body = self._exchange(path, method, document)
@@ -157,7 +157,7 @@ class Api:
                 answer = self._connection.getresponse()
                 return answer.status, answer.read().decode(errors="replace")
             except (OSError, http.client.HTTPException) as error:
-                # A connection that was idle may have been closed; a new one may not.
+                # The server may have closed an idle connection, but not a new one.
                 self._connection.close()
                 silence = error
         raise CannotCheck(f"the cluster does not answer: {silence}") from silence
@@ -228,7 +228,7 @@ class Api:
 def _heard(connection: websocket.WebSocket) -> tuple[int, str]:
     """Exit code and output of the command at the other end, which has begun."""
     output, ended = b"", b""
-    # How it ended comes last. Whoever waits for the good-bye after it may find nobody to answer.
+    # The exit status comes last. The server may already be gone when a client waits for the close.
     while not ended:
         kind, message = connection.recv_data()
         if kind == websocket.ABNF.OPCODE_CLOSE:

@@ -1,1 +1,1 @@
-"""This computer: what it has, what it lacks, what lab-up chooses for it."""
+"""This computer: its facts, its missing prerequisites, and the choices of lab-up for it."""

@@ -1,4 +1,4 @@
-"""What is wrong with the checkout itself, and the lab of the same name in another one."""
+"""Check the checkout: line ends of its files, and labs of the same name in other checkouts."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 from lab.config import Settings
 from lab.errors import ConfigError
 
-# What goes into machines, and is run there.
+# Folders whose files lab-up copies into machines and runs there.
 INSIDE = ("vagrant", "infra/workloads/*/app", "infra/workloads/*/base")
 
 
 def with_carriage_returns(root: Path) -> list[str]:
-    """The files for machines whose lines end as Windows ends them; no shell there runs them."""
+    """The files for machines with line ends of Windows, sorted. No shell there runs them."""
 
     def files() -> Iterator[Path]:
         for pattern in INSIDE:
@@ -24,9 +24,9 @@ def with_carriage_returns(root: Path) -> list[str]:
 
 
 def refuse_another(lab: Settings, roots: Iterable[Path]) -> None:
-    """Raises ConfigError where another checkout, of another user perhaps, has a lab of this name.
+    """Raise ConfigError if another checkout, e.g. of another user, has a lab of this name.
 
-    `roots` are the checkouts of the existing machines. A checkout that was deleted does not count.
+    `roots` are the checkouts of the existing machines. A deleted checkout does not count.
     """
     for root in roots:
         if root != lab.root and not _gone(root):
@@ -37,7 +37,7 @@ def refuse_another(lab: Settings, roots: Iterable[Path]) -> None:
 
 
 def _gone(folder: Path) -> bool:
-    """Whether there is no such folder; one that may not be looked at is there."""
+    """Whether a folder does not exist. A folder that this user may not read exists."""
     try:
         folder.stat()
     except (FileNotFoundError, NotADirectoryError):

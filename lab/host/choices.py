@@ -1,7 +1,7 @@
-"""What every `auto` becomes on this host, and why.
+"""Choose a value for every `auto` on this host, with a reason.
 
-A choice that an earlier lab-up made is kept: a lab must not move to other addresses, ports or
-software because the host looks different today.
+A lab keeps the choices of its first lab-up. It must not move to other addresses, ports or software
+because the host has changed.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from lab.state import write_aside
 
 S = TypeVar("S", bound=Settings)
 DEFAULT_PORTS = {"api": 6443, "http": 8080, "registry": 5000, "ssh": 2222}
-# MiB that must be free for two workers to be started beside the control plane, and what a further
-# control plane adds to that.
+# MiB of free memory that a control plane and two workers need, and that each further control plane
+# needs.
 MEMORY_FOR_WORKERS = 4096
 MEMORY_FOR_CONTROL_PLANE = 1200
 FILE = "choices.json"
-# Keys of what a lab stays for as long as it exists, and their names in FILE.
+# Keys whose values a lab keeps as long as it exists, and their names in FILE.
 STAYS = {
     "provider": "provider",
     "distribution": "distribution",
@@ -45,21 +45,22 @@ STAYS = {
     "network.pods": "pods",
     "network.services": "services",
 }
-# A container is made with its ports, and keeps them.
+# Docker publishes the ports of a container when it creates it, and cannot change them later.
 STAYS_IN_CONTAINERS = {f"ports.{name}": f"ports.{name}" for name in DEFAULT_PORTS}
 STAYS_IN_CONTAINERS["forward"] = "forwards"
-# What no machine has yet when the first one cannot be made: FILE must not hold on to it.
+# Names in FILE that no machine uses yet if lab-up could not create the first machine. The next
+# lab-up chooses them again.
 UNTRIED = ("subnet", *(f"ports.{name}" for name in DEFAULT_PORTS))
-# Where a lab's network is looked for, best first: what VirtualBox allows, then parts of other
-# private networks that few hosts have, then all of them.
+# Ranges for a lab's network, best first: the range that VirtualBox allows, then parts of private
+# networks that few hosts use, then all private networks.
 POOLS = (HOST_ONLY, IPv4Network("172.30.56.0/21"), IPv4Network("10.156.56.0/21"), *PRIVATE)
-# In the cache, which all labs share: a line for the folder of every checkout's labs.
+# A file in the cache, which all labs share. Each line is the folder of one checkout's labs.
 CHECKOUTS = "checkouts"
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A decision that the configuration left open: key, value and reason."""
+    """A decision for an `auto` of the configuration: key, value and reason."""
 
     key: str
     value: str
@@ -76,8 +77,9 @@ def resolve(
 ) -> tuple[Lab, list[Choice]]:
     """Replace every `auto` by a value that fits the host.
 
-    `versions` has the version of each distribution that can be had.
-    Raises ConfigError with every clash between an explicit value and the host.
+    `versions` maps each distribution with a source to its version. `owner` names the program that
+    listens on a port. Returns the lab and the choices. Raises ConfigError with every conflict
+    between an explicit value and the host.
     """
     settings = as_brought_up(settings)
     kept = remembered(settings)
@@ -119,18 +121,18 @@ def resolve(
     now = to_remember(lab)
     for key, name in (STAYS | STAYS_IN_CONTAINERS if provider == "docker" else STAYS).items():
         if kept.get(name, now[name]) != now[name]:
-            rule = f"{now[name]} is wanted of a lab that has {kept[name]} already"
+            rule = f"the lab already has {kept[name]} and cannot change to {now[name]}"
             problems.append(Problem(key, f"{rule}: lab-destroy first, or --lab NAME"))
     problems += _clashes(lab, kept, port_is_free, owner)
     if kept.get("control_planes", 1) > lab.control_planes:
         problems.append(
-            Problem("machines.control_planes", "a lab of three cannot become one of one")
+            Problem("machines.control_planes", "the lab cannot change from three to one")
         )
     if not kubernetes:
         problems.append(Problem("distribution", f"no source has {distribution} for this host"))
     elif settings.kubernetes not in (AUTO, kubernetes.partition("+")[0]):
         problems.append(
-            Problem("kubernetes", f"{settings.kubernetes} cannot be had here; {kubernetes} can")
+            Problem("kubernetes", f"no source has {settings.kubernetes}; one has {kubernetes}")
         )
     if settings.subnet and str(settings.subnet) != kept.get("subnet"):
         for network, holder in host.networks.items():
@@ -152,24 +154,24 @@ def _clashes(
     port_is_free: Callable[[int], bool],
     owner: Callable[[int], str],
 ) -> list[Problem]:
-    """What is wrong with the ports and forwards of a resolved lab."""
+    """The problems with the ports and forwards of a resolved lab."""
     problems = []
     ports = vars(lab.ports)
     taken = {port: f"ports.{name}" for name, first in ports.items() for port in _row(name, first)}
     for name, first in ports.items():
         for port in _row(name, first):
             if taken[port] != f"ports.{name}":
-                problems.append(Problem(f"ports.{name}", f"{port} is one of {taken[port]}, too"))
+                problems.append(Problem(f"ports.{name}", f"{port} is also one of {taken[port]}"))
     machines = [machine.name for machine in lab.machines]
-    # Those that the lab has hold their ports themselves.
+    # The lab itself uses the ports of its existing forwards.
     held = kept.get("forwards", _told(lab) if kept else "").split(", ")
     for number, forward in enumerate(lab.forwards):
         key = f"forward[{number}]"
         if forward.machine not in machines:
-            lack = f"there is no {forward.machine}, there are {', '.join(machines)}"
+            lack = f"there is no {forward.machine}; the machines are {', '.join(machines)}"
             problems.append(Problem(f"{key}.machine", lack))
         if forward.host in taken:
-            rule = f"{forward.host} is one of {taken[forward.host]}"
+            rule = f"{forward.host} is also one of {taken[forward.host]}"
             problems.append(Problem(f"{key}.host", rule))
         elif str(forward) not in held and not port_is_free(forward.host):
             used = f"{forward.host} is in use{_by(owner(forward.host))}"
@@ -178,8 +180,10 @@ def _clashes(
 
 
 def as_brought_up(lab: S) -> S:
-    """The lab with the control planes, the source and the mirror that its last lab-up was told of,
-    where nothing else is said now: nobody repeats a flag to look at a lab."""
+    """The lab with the control planes, the source and the mirror of its last lab-up.
+
+    Flags and settings of this task win. So a user need not repeat flags to use a lab.
+    """
     kept = remembered(lab)
 
     def said(key: str) -> bool:
@@ -197,20 +201,20 @@ def as_brought_up(lab: S) -> S:
 
 
 def remembered(settings: Settings) -> dict[str, Any]:
-    """What an earlier lab-up chose; empty for a lab that does not exist."""
+    """The choices of an earlier lab-up; empty for a lab that does not exist."""
     return _read(settings.state / FILE)
 
 
 def forget(settings: Settings) -> None:
-    """Drop the addresses and ports that were chosen for a lab of which no machine was made."""
+    """Drop the chosen addresses and ports of a lab without any machine."""
     kept = {key: value for key, value in remembered(settings).items() if key not in UNTRIED}
     write_aside(settings.state / FILE, json.dumps(kept, indent=2))
 
 
 def neighbours(settings: Settings, cache: Path) -> tuple[dict[IPv4Network, str], dict[int, str]]:
-    """Networks and ports (-> name) that other labs have chosen, also those of other checkouts.
+    """The networks and ports of other labs, also in other checkouts, each with the lab's name.
 
-    A lab that is still being built holds neither yet, and must find them free when it comes to it.
+    A lab whose lab-up still runs does not use them yet, and must find them free later.
     """
     networks: dict[IPv4Network, str] = {}
     ports: dict[int, str] = {}
@@ -228,13 +232,13 @@ def neighbours(settings: Settings, cache: Path) -> tuple[dict[IPv4Network, str],
 
 
 def announce(settings: Settings, cache: Path) -> None:
-    """Let the labs of other checkouts know where the choices of this one's are written."""
+    """Write the folder of this checkout's labs into the cache, for the labs of other checkouts."""
     known = {folder for folder in _announced(cache) if folder.is_dir()} | {settings.state.parent}
     write_aside(cache / CHECKOUTS, "".join(f"{folder}\n" for folder in sorted(known)), mode=0o644)
 
 
 def to_remember(lab: Lab) -> Mapping[str, Any]:
-    """The part of a resolved lab that must stay as it is."""
+    """The part of a resolved lab that FILE keeps."""
     return {
         "provider": lab.provider,
         "distribution": lab.distribution,
@@ -272,11 +276,11 @@ def _provider(host: Host) -> tuple[str, str]:
 
 
 def _distribution(versions: Mapping[str, str]) -> tuple[str, str]:
-    """The preferred distribution of those that can be had, whose names `versions` has."""
+    """The best distribution in `versions`, and the reason."""
     known = tuple(name for name in DISTRIBUTIONS if name != AUTO)
     found = next((name for name in known if name in versions), known[-1])
     if found == known[0]:
-        return found, "its release can be had"
+        return found, "a source has its release"
     return found, f"no source has a {known[0]} release"
 
 
@@ -284,7 +288,7 @@ def _workers(settings: Settings, host: Host) -> tuple[int, str]:
     need = MEMORY_FOR_WORKERS + (settings.control_planes - 1) * MEMORY_FOR_CONTROL_PLANE
     if host.memory_free >= need:
         return 2, f"{host.memory_free} MiB of memory are free"
-    return 0, f"only {host.memory_free} MiB of memory are free, two workers want {need}"
+    return 0, f"only {host.memory_free} MiB of memory are free, two workers need {need}"
 
 
 def _subnet(
@@ -294,14 +298,14 @@ def _subnet(
     taken = (*host.networks, settings.pods, settings.services, WITHIN_MACHINES)
     for pool in pools:
         if found := _first_free(pool, taken):
-            return str(found), "the first range that neither a route nor a Docker network has"
+            return str(found), "the first range that no route and no Docker network uses"
     where = f"of {HOST_ONLY}" if provider == "virtualbox" else "that is private"
     problems.append(Problem("network.subnet", f"every /24 {where} is taken on this host"))
     return f"{HOST_ONLY.network_address}/24", ""
 
 
 def _first_free(pool: IPv4Network, taken: Iterable[IPv4Network]) -> IPv4Network | None:
-    """The first /24 of a pool that overlaps none of the networks that are taken."""
+    """The first /24 of a pool that overlaps no network of `taken`."""
     first = int(pool.network_address)
     for network in sorted(network for network in taken if network.overlaps(pool)):
         if network.overlaps(IPv4Network((first, 24))):
@@ -310,14 +314,14 @@ def _first_free(pool: IPv4Network, taken: Iterable[IPv4Network]) -> IPv4Network 
 
 
 def _row(name: str, first: int) -> range:
-    """The ports that a key stands for: SSH has one for every machine, in a row."""
+    """The ports of a key. SSH has consecutive ports, one for every machine."""
     return range(first, first + (MOST_MACHINES if name == "ssh" else 1))
 
 
 def _port(
     name: str, default: int, taken: set[int], port_is_free: Callable[[int], bool]
 ) -> tuple[int, str]:
-    """The first port of a row that is all free, from the default on."""
+    """The first port of a row of free ports, from the default on, and the reason."""
     for first in range(default, default + 200, len(_row(name, default))):
         row = _row(name, first)
         if not taken.intersection(row) and all(map(port_is_free, row)):

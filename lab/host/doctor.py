@@ -1,4 +1,4 @@
-"""The doctor: what the host has, what it lacks, and the one thing to do about each."""
+"""The doctor: probes of the host, each with its result and one fix."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from lab.host.prerequisites import ELSEWHERE
 from lab.host.virtualbox import RANGES_FILE
 from lab.output import table
 
-# MiB of disk: for everything that a first lab-up makes, and for a lab whose things are there.
+# MiB of disk that the first lab-up of a lab needs, and that a later one needs.
 MIN_DISK = 10 * 1024
 MIN_DISK_AGAIN = 1024
-# MiB of Docker's disk: for all images, and for what is in each machine.
+# MiB of Docker's disk for all images, and for the files of each machine.
 DISK_FOR_IMAGES = 5 * 1024
 DISK_PER_MACHINE = 1024
-# MiB of a worker; the memory of a VM is given to it whole.
+# MiB of memory of a worker in a container. A virtual machine gets its whole memory at the start.
 MIN_WORKER = 400
 INOTIFY_PER_MACHINE = 40
-# Makes LF of CR LF in all that goes into machines.
+# Replaces CR LF by LF in all files for machines.
 STRAIGHTEN = "find vagrant infra -type f -exec sed -i 's/\\r$//' {} +"
-# Who has a package of Vagrant where apt-get has none.
+# The site with a package of Vagrant for distributions without one.
 MAKER = "releases.hashicorp.com"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One probe's answer. `status` is ok, note, install (lab-up does it), warn or fail."""
+    """The result of one probe. `status` is ok, note, install (lab-up does it), warn or fail."""
 
     id: str
     title: str
@@ -51,10 +51,10 @@ def examine(
 ) -> list[Finding]:
     """Every finding about a resolved lab on this host.
 
-    `packages` are the Debian packages that lab-up would install; `sources` maps each tool to the
-    sources that can make it here, best first; `states` are those of the lab's machines, which have
-    their memory already while they run, None before they were first made; `crooked` are the files
-    for machines that have carriage returns.
+    `packages` are the Debian packages that lab-up would install. `sources` maps each tool to its
+    sources for this host, best first. `states` are the states of the lab's machines, None before
+    their first lab-up; running machines already have their memory. `crooked` are the files for
+    machines with carriage returns.
     """
     return [
         *_line_ends(crooked),
@@ -79,18 +79,18 @@ def examine(
 
 
 def chosen(choice: Choice) -> Finding:
-    """What lab-up chose for an `auto`, as a finding."""
+    """The choice of lab-up for an `auto`, as a finding."""
     identity = f"choice-{choice.key.replace('.', '-')}"
     return Finding(identity, choice.key, "note", f"{choice.value}: {choice.reason}")
 
 
 def failures(findings: Iterable[Finding]) -> list[Finding]:
-    """The findings that lab-up must not start with."""
+    """The findings that prevent a lab-up."""
     return [finding for finding in findings if finding.status == "fail"]
 
 
 def refuse(findings: Iterable[Finding]) -> None:
-    """Raises PrerequisiteError with every failure at once, when there is one."""
+    """Raise PrerequisiteError with all failures, if there is one."""
     bad = failures(findings)
     if bad:
         listing = "".join(
@@ -100,7 +100,7 @@ def refuse(findings: Iterable[Finding]) -> None:
 
 
 def as_text(findings: Sequence[Finding]) -> str:
-    """A table, and below it what to do about what is not well."""
+    """A table of the findings, and the fixes below it."""
     rows = [(finding.status, finding.title, finding.detail) for finding in findings]
     fixes = [f"{finding.title}: {finding.fix}" for finding in findings if finding.fix]
     return "\n".join([table(("status", "probe", "result"), rows), *([""] if fixes else []), *fixes])
@@ -115,7 +115,7 @@ def _line_ends(crooked: Sequence[str]) -> list[Finding]:
     if not crooked:
         return []
     more = f" and {len(crooked) - 1} more" if len(crooked) > 1 else ""
-    detail = f"{crooked[0]}{more} end lines with CR LF, which no machine understands"
+    detail = f"{crooked[0]}{more} end lines with CR LF, and the machines cannot run such files"
     fix = f"{STRAIGHTEN}; a new clone has LF"
     return [Finding("line-ends", "line ends", "fail", detail, fix)]
 
@@ -124,7 +124,7 @@ def _system(host: Host) -> Finding:
     name = f"{host.system} {host.architecture} {host.distribution}".strip()
     if host.system == "Linux":
         return Finding("system", "operating system", "ok", name)
-    return Finding("system", "operating system", "warn", name, "only Linux hosts have been tried")
+    return Finding("system", "operating system", "warn", name, "only Linux hosts are tested")
 
 
 def _python(host: Host) -> Finding:
@@ -132,7 +132,7 @@ def _python(host: Host) -> Finding:
     if host.python >= (3, 11):
         return Finding("python", "Python", "ok", text)
     return Finding(
-        "python", "Python", "fail", f"{text}, 3.11 is needed", "install Python 3.11 or later"
+        "python", "Python", "fail", f"{text}, the lab needs 3.11", "install Python 3.11 or later"
     )
 
 
@@ -149,7 +149,7 @@ def _memory(lab: Lab, host: Host, states: Mapping[str, str]) -> Finding:
     if host.memory_free >= need:
         return Finding("memory", "memory", "ok", detail)
     several = len(lab.machines) > 1
-    fewer = "fewer machines: invoke lab-up --workers 0" if several else "close other programs"
+    fewer = "use fewer machines: invoke lab-up --workers 0" if several else "close other programs"
     return Finding("memory", "memory", "fail", detail, fewer)
 
 
@@ -161,7 +161,7 @@ def _disk(host: Host, need: int) -> Finding:
 
 
 def _docker_disk(lab: Lab, host: Host, states: Mapping[str, str] | None) -> list[Finding]:
-    """Of the disk where containers are; the same one as the cache's, on most hosts."""
+    """The finding about the disk of Docker's containers, on most hosts the same as the cache's."""
     if lab.provider != "docker" or _is_elsewhere(host):
         return []
     need = MIN_DISK_AGAIN
@@ -170,12 +170,12 @@ def _docker_disk(lab: Lab, host: Host, states: Mapping[str, str] | None) -> list
     detail = f"{host.docker_disk_free >> 10} GiB free for containers, {need >> 10} are needed"
     if host.docker_disk_free >= need:
         return [Finding("docker-disk", "Docker's disk", "ok", detail)]
-    fix = "docker system prune, or move Docker's `data-root` to a larger disk"
+    fix = "run docker system prune, or move Docker's `data-root` to a larger disk"
     return [Finding("docker-disk", "Docker's disk", "fail", detail, fix)]
 
 
 def obstacle(host: Host) -> Kind | None:
-    """Why containers of the engine that answers cannot be machines; None where they can."""
+    """Why containers of the host's engine cannot be machines; None if they can."""
     engine = host.docker_engine
     if engine and not engine.kind and _is_elsewhere(host):
         return Kind(f"it runs on `{engine.host}`, not on this host", ROOTLESS.fix)
@@ -183,7 +183,7 @@ def obstacle(host: Host) -> Kind | None:
 
 
 def _storage(lab: Lab, host: Host) -> list[Finding]:
-    """How the engine keeps layers, where that is not as snapshots want it."""
+    """The finding about the engine's storage driver, if lab-snapshot does not support it."""
     engine = host.docker_engine
     if lab.provider != "docker" or not engine or engine.kind or engine.driver == LAYERS:
         return []
@@ -192,15 +192,15 @@ def _storage(lab: Lab, host: Host) -> list[Finding]:
 
 
 def _bridge_netfilter(lab: Lab, host: Host) -> list[Finding]:
-    """Docker 27.3 and later leave the module alone, and a container cannot load it."""
+    """The finding about br_netfilter. Docker 27.3 and later do not load it; containers cannot."""
     if lab.provider != "docker":
         return []
     if host.bridge_netfilter:
-        return [Finding("bridge-netfilter", "bridge filter", "ok", "br_netfilter is in the kernel")]
+        return [Finding("bridge-netfilter", "bridge filter", "ok", "br_netfilter is loaded")]
     detail = "br_netfilter is not loaded"
     status, more, fix = "install", "lab-up loads it", ""
     if not host.is_ours:
-        status, more = "fail", "a Service would not answer pods of its own node"
+        status, more = "fail", "a Service would not answer the pods of its own node"
         fix = f"sudo {shlex.join(LOAD_BRIDGE_NETFILTER)}"
     return [Finding("bridge-netfilter", "bridge filter", status, f"{detail}: {more}", fix)]
 
@@ -219,15 +219,15 @@ def _programs(host: Host, packages: Sequence[str]) -> list[Finding]:
     if not packages:
         return findings
     names = " ".join(packages)
-    # Ubuntu 22.04 has a package of Vagrant, later ones have none.
+    # Ubuntu 22.04 has a package of Vagrant, later versions do not.
     by_maker = "vagrant" in packages and host.distribution == "ubuntu"
     if host.can_install:
-        more = f"; Vagrant from {MAKER} where apt-get has none" if by_maker else ""
+        more = f"; Vagrant from {MAKER} if apt-get has no package" if by_maker else ""
         return [*findings, Finding("packages", "packages", "install", names + more)]
-    detail = f"missing: {names}; lab-up may not install them here"
+    detail = f"missing: {names}; lab-up has no right to install them here"
     fix = f"run as root: apt-get install --yes --no-install-recommends {names}"
     if by_maker:
-        fix = f"{fix}; where apt-get has no vagrant, {ELSEWHERE}"
+        fix = f"{fix}; if apt-get has no vagrant, {ELSEWHERE}"
     return [*findings, Finding("packages", "packages", "fail", detail, fix)]
 
 
@@ -240,7 +240,7 @@ def _engine(lab: Lab, host: Host) -> Finding:
     if host.can_install:
         what = "not running: lab-up starts it"
         if "permission denied" in host.docker_trouble:
-            what = "not yours to use: lab-up adds you to the group docker"
+            what = "permission denied: lab-up adds you to the group docker"
         return Finding("docker-engine", "Docker engine", "install", what)
     return Finding(
         "docker-engine",
@@ -254,27 +254,27 @@ def _engine(lab: Lab, host: Host) -> Finding:
 def _virtualisation(lab: Lab, host: Host) -> Finding:
     if host.kvm:
         return Finding("virtualisation", "virtualisation", "ok", "KVM boots a guest")
-    # VirtualBox sees to it by itself.
+    # VirtualBox checks the processor's virtualisation itself.
     known = {"docker": ": machines are containers", "libvirt": ": machines are emulated"}
-    detail = f"none that boots a guest{known.get(lab.provider, '')}"
+    detail = f"KVM boots no guest{known.get(lab.provider, '')}"
     return Finding("virtualisation", "virtualisation", "note", detail)
 
 
 def _virtualbox(lab: Lab, host: Host) -> list[Finding]:
     wanted = lab.provider == "virtualbox"
     if not (found := host.virtualbox):
-        fix = "install VirtualBox, in a version that this Vagrant drives"
-        lack = Finding("virtualbox", "VirtualBox", "fail", "no VBoxManage", fix)
+        fix = "install a version of VirtualBox that this Vagrant supports"
+        lack = Finding("virtualbox", "VirtualBox", "fail", "VBoxManage is missing", fix)
         return [lack] if wanted else []
     detail, troubles = ".".join(map(str, found.version)), found.troubles
     if lab.subnet and not found.allows(lab.subnet):
         allow = f"add the line `* {lab.subnet}` to {RANGES_FILE}"
-        troubles.append((f"no host-only network may have {lab.subnet}", allow))
+        troubles.append((f"VirtualBox does not allow {lab.subnet} for host-only networks", allow))
     if not troubles:
         return [Finding("virtualbox", "VirtualBox", "ok", detail)]
     reasons, fixes = zip(*troubles, strict=True)
     fix = "; ".join(filter(None, fixes))
-    # Other providers' labs do not need it; a bare `vagrant up` takes it.
+    # Labs of other providers do not need VirtualBox. A bare `vagrant up` uses it.
     status = ("fail" if fix else "warn") if wanted else "note"
     return [Finding("virtualbox", "VirtualBox", status, f"{detail}: {'; '.join(reasons)}", fix)]
 
@@ -282,7 +282,7 @@ def _virtualbox(lab: Lab, host: Host) -> list[Finding]:
 def _cgroup(host: Host) -> Finding:
     if host.cgroup == 2:
         return Finding("cgroup", "cgroup", "ok", "v2")
-    return Finding("cgroup", "cgroup", "note", "v1: the machines are told so")
+    return Finding("cgroup", "cgroup", "note", "v1: lab-up configures the machines for it")
 
 
 def _capabilities(host: Host) -> Finding:
@@ -291,15 +291,15 @@ def _capabilities(host: Host) -> Finding:
         return Finding("capabilities", "capabilities", "ok", "complete")
     if lacking := set(missing) & {"SYS_ADMIN", "NET_ADMIN", "MKNOD"}:
         detail = f"{', '.join(sorted(lacking))} missing: containers cannot be machines here"
-        return Finding("capabilities", "capabilities", "fail", detail, "run on the host itself")
-    return Finding(
-        "capabilities", "capabilities", "note", f"without {', '.join(missing)}: machines do without"
-    )
+        fix = "run the lab on the host itself"
+        return Finding("capabilities", "capabilities", "fail", detail, fix)
+    detail = f"{', '.join(missing)} missing: the machines run without"
+    return Finding("capabilities", "capabilities", "note", detail)
 
 
 def _inotify(lab: Lab, host: Host) -> Finding:
     need = len(lab.machines) * INOTIFY_PER_MACHINE
-    detail = f"{host.inotify_instances} instances, {need} may be used"
+    detail = f"{host.inotify_instances} instances, the lab may need {need}"
     if host.lets_inotify_grow:
         more = f"{detail}: lab-up allows {INOTIFY_INSTANCES}"
         return Finding("inotify", "inotify", "note", more)
@@ -310,16 +310,16 @@ def _inotify(lab: Lab, host: Host) -> Finding:
 
 
 def _name_servers(lab: Lab, host: Host) -> list[Finding]:
-    """Of machines that are containers: others ask their hypervisor's."""
+    """The finding about DNS of containers. Virtual machines use their hypervisor's DNS server."""
     if lab.provider != "docker":
         return []
     if host.name_servers:
         return [Finding("name-servers", "name servers", "ok", ", ".join(host.name_servers))]
-    lack = f"{host.resolver} has none that a pod can ask" if host.resolver else "no resolv.conf"
-    detail = f"{lack}: pods will find no names of the internet"
-    fix = "name the DNS server of your network in /etc/resolv.conf; then lab-down and lab-up"
+    lack = f"{host.resolver} has none that a pod can use" if host.resolver else "no resolv.conf"
+    detail = f"{lack}: pods cannot resolve names of the internet"
+    fix = "add your network's DNS server to /etc/resolv.conf; then run lab-down and lab-up"
     if not host.resolver:
-        fix = "connect to a network before lab-up: the machines learn its name servers then"
+        fix = "connect to a network, then run lab-up; the machines use its name servers"
     return [Finding("name-servers", "name servers", "warn", detail, fix)]
 
 
@@ -328,12 +328,12 @@ def _sources(sources: Mapping[str, Sequence[str]]) -> list[Finding]:
     for name, found in sources.items():
         by_source.setdefault(found[0] if found else "", []).append(name)
     findings = [
-        Finding(f"source-{source}", f"tools by {source}", "ok", ", ".join(names))
+        Finding(f"source-{source}", f"tools from {source}", "ok", ", ".join(names))
         for source, names in by_source.items()
         if source
     ]
     if lacking := by_source.get(""):
         detail = f"{', '.join(lacking)}: no source has them"
-        fix = "connect to the internet, or name a mirror: invoke lab-up --mirror FOLDER"
+        fix = "connect to the internet, or use a mirror: invoke lab-up --mirror FOLDER"
         findings.append(Finding("source-none", "tools", "fail", detail, fix))
     return findings

@@ -1,4 +1,4 @@
-"""Whose Docker engine answers, and whether its containers can be machines. Parsing is pure."""
+"""Which Docker engine answers, and whether its containers can be machines. Parsing is pure."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 
 # The driver whose layers a snapshot copies.
 LAYERS = "overlay2"
-# Where the snap has its root (https://github.com/canonical/docker-snap).
+# The root of the snap (https://github.com/canonical/docker-snap).
 SNAP = Path("/var/snap/docker")
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of engine that cannot do all that the lab asks for: why, and the way out.
+    """A kind of engine whose containers cannot be machines: the reason and the fix.
 
-    `builds` tells whether it makes images nevertheless, which is all that virtual machines need.
+    `builds` tells whether it can build images, which is enough for virtual machines.
     """
 
     trouble: str
@@ -26,16 +26,16 @@ class Kind:
 
 
 FOREIGN = Kind(
-    "another program answers in Docker's place, podman for instance",
+    "another program answers instead of Docker, e.g. podman",
     "sudo apt-get remove podman-docker; unset DOCKER_HOST; then lab-up installs Docker",
     builds=False,
 )
 DESKTOP = Kind(
     "it is Docker Desktop's: its containers run in a virtual machine, not on this host",
-    "install Docker's engine beside it (Debian and Ubuntu: docker.io): docker context use default",
+    "install Docker's engine (Debian and Ubuntu: docker.io); then docker context use default",
 )
 SNAP_PACKAGE = Kind(
-    "it is a snap, which sees few of this host's folders",
+    "it is a snap, which can only access few of this host's folders",
     "sudo snap remove docker; then lab-up installs the distribution's package",
     builds=False,
 )
@@ -44,16 +44,16 @@ ROOTLESS = Kind(
     "unset DOCKER_HOST DOCKER_CONTEXT; docker context use default",
 )
 REMAPPED = Kind(
-    "it has `userns-remap`: root of a container is no root, and cannot be one of a machine",
-    "take `userns-remap` out of /etc/docker/daemon.json, and restart Docker",
+    "it has `userns-remap`: root of a container has no rights of root, which a machine needs",
+    "remove `userns-remap` from /etc/docker/daemon.json, and restart Docker",
 )
 
 
 @dataclass(frozen=True)
 class Engine:
-    """An engine that answers: the host that it runs on, its folder there, its storage driver.
+    """A running engine: its version, its host's name, its folder there and its storage driver.
 
-    `kind` is None for Docker's own engine as distributions and Docker itself pack it.
+    `kind` is None for Docker's own engine from packages of a distribution or of Docker.
     """
 
     version: str
@@ -64,21 +64,24 @@ class Engine:
 
     @property
     def limits_capabilities(self) -> bool:
-        """Whether it adds none that the host lacks, and refuses to drop one (moby#42933)."""
+        """Whether the engine leaves out capabilities that the host lacks (moby#42933).
+
+        Such an engine refuses to drop one of them.
+        """
         found = re.match(r"\d+", self.version)
         return found is not None and int(found[0]) >= 23
 
 
-# What answers is not known to the lab.
+# An engine that the lab does not know.
 UNKNOWN = Engine("unknown", "", Path("/"), "", FOREIGN)
 
 
 def parse(version: str, info: str) -> Engine:
-    """The engine out of what `docker version` and `docker info` print as JSON."""
+    """The engine from the JSON of `docker version` and `docker info`."""
     try:
         told, facts = json.loads(version), json.loads(info)
         server = told["Server"]
-        # Docker's client adds the component `Engine` where another program's server has none.
+        # For another program's server without a component `Engine`, Docker's client adds one.
         components = [component["Name"] for component in server["Components"]]
         options = facts["SecurityOptions"] or ()
         root = Path(facts["DockerRootDir"])
@@ -92,5 +95,5 @@ def parse(version: str, info: str) -> Engine:
         kind = next((kind for kind, there in known.items() if there), None)
         return Engine(facts["ServerVersion"], facts["Name"], root, facts["Driver"], kind)
     except (ValueError, KeyError, TypeError):
-        # The program `docker` of podman's, for instance, has no server.
+        # For example, podman's program `docker` has no server.
         return UNKNOWN

@@ -1,4 +1,4 @@
-"""Facts about the host, gathered in well under two seconds; parsing is pure."""
+"""Facts about the host, gathered in less than two seconds. Parsing is pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lab.host.engine import FOREIGN, Engine
 from lab.host.virtualbox import VirtualBox
 from lab.state import existing
 
-# It is there while br_netfilter is in the kernel, as a module or built in.
+# Exists while the kernel has br_netfilter, as a loaded module or built in.
 BRIDGE_NETFILTER = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 LOAD_BRIDGE_NETFILTER = ("modprobe", "br_netfilter")
 # Names of the kernel's capabilities by number (linux/capability.h).
@@ -34,12 +34,13 @@ SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_AD
 WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE
 """
 CAPABILITIES = tuple(CAPABILITY_NAMES.split())
-# inotify instances that root may have: the containers of all labs share them, about 40 a machine.
-# With the usual 128, kube-proxy of a fourth machine ends with "too many open files".
+# The limit of root's inotify instances. The containers of all labs share them; a machine needs
+# about 40. With the usual limit of 128, kube-proxy on a fourth machine fails with "too many open
+# files".
 INOTIFY_INSTANCES = 1024
-# Where packages of Debian's and Ubuntu's put Vagrant's plugins.
+# Folders in which packages of Debian and Ubuntu install Vagrant's plugins.
 PACKAGED = ("/usr/share/rubygems-integration", "/usr/share/vagrant-plugins")
-# Where an engine that does not run yet will keep what it has.
+# The folder of an engine that does not run yet.
 DOCKER_ROOT = Path("/var/lib/docker")
 # The shortest prefix of a private network, that of 10.0.0.0/8.
 WIDEST = 8
@@ -47,7 +48,7 @@ WIDEST = 8
 
 @dataclass(frozen=True)
 class Host:
-    """What the host is and has. Memory and disk are MiB; `None` means absent or unknown."""
+    """Facts about the host. Memory and disk are in MiB; `None` means absent or unknown."""
 
     name: str
     system: str
@@ -74,51 +75,54 @@ class Host:
     c_compiler: bool
     kvm: bool
     inotify_instances: int
-    # Whether packets between the pods of one node pass the kernel's filter, as Services need it.
+    # Whether packets between pods of one node pass the kernel's filter, which Services need.
     bridge_netfilter: bool
-    # Where the host lists its name servers, and those of them that pods can ask.
+    # The file with the host's name servers, and the name servers that pods can use.
     resolver: Path | None
     name_servers: tuple[str, ...]
-    # Networks that are taken here -> what has them.
+    # Networks that this host uses -> their owners.
     networks: Mapping[IPv4Network, str]
-    # Ports that containers are to have, also those that do not run -> the container's name.
+    # Ports of containers, also of stopped ones -> the container's name.
     held_ports: Mapping[int, str]
 
     @property
     def can_install(self) -> bool:
-        """Whether the lab can install Debian packages here by itself."""
+        """Whether the lab can install Debian packages here."""
         return self.distribution in ("debian", "ubuntu") and self.is_ours
 
     @property
     def is_ours(self) -> bool:
-        """Whether the lab may change the host: as root, or by sudo without a question."""
+        """Whether the lab may change the host: as root, or by sudo without a password."""
         return self.is_root or self.can_sudo
 
     @property
     def sudo(self) -> list[str]:
-        """What a command begins with that has to be root's."""
+        """The prefix of a command that needs root."""
         return [] if self.is_root else ["sudo", "-n"]
 
     @property
     def lets_inotify_grow(self) -> bool:
-        """Whether several labs need more inotify instances, and the lab may allow them."""
+        """Whether the lab should raise the limit of inotify instances, and may do so."""
         return self.is_ours and self.inotify_instances < INOTIFY_INSTANCES
 
 
 def vagrant_home() -> Path:
-    """Where Vagrant keeps what it has for all checkouts."""
+    """Vagrant's folder for boxes and plugins of all checkouts."""
     return Path(os.environ.get("VAGRANT_HOME", Path.home() / ".vagrant.d"))
 
 
 def gather(cache: Path) -> Host:
-    """Look at the host; the slow questions are asked side by side."""
+    """Gather the facts about the host. Slow commands run at the same time.
+
+    `cache` is the lab's cache folder: the fact `disk_free` is about its disk.
+    """
     with ThreadPoolExecutor() as pool:
         docker = pool.submit(_docker)
         vagrant = pool.submit(_answer, "vagrant", "--version")
         vbox = pool.submit(virtualbox.gather, _answer)
         sudo = pool.submit(_answer, "sudo", "-n", "true")
     docker_engine, trouble = docker.result()
-    # Podman's answers to the same questions have another form.
+    # Podman's answers have another format.
     asked = docker_engine is not None and docker_engine.kind is not FOREIGN
     memory, free = parse_meminfo(_read("/proc/meminfo"))
     distribution, codename = parse_os_release(_read("/etc/os-release"))
@@ -164,19 +168,19 @@ def gather(cache: Path) -> Host:
 
 
 def parse_meminfo(text: str) -> tuple[int, int]:
-    """(total, available) MiB out of /proc/meminfo."""
+    """Total and available memory in MiB, from the text of /proc/meminfo."""
     found = {key: int(value) // 1024 for key, value in re.findall(r"(\w+): +(\d+) kB", text)}
     return found.get("MemTotal", 0), found.get("MemAvailable", 0)
 
 
 def parse_os_release(text: str) -> tuple[str, str]:
-    """The distribution's ID and its release's name, e.g. debian, trixie; empty when unknown."""
+    """The distribution's ID and codename, e.g. debian and trixie; empty if unknown."""
     found = dict(re.findall(r'^(ID|VERSION_CODENAME)="?([\w.-]+)"?$', text, re.MULTILINE))
     return found.get("ID", ""), found.get("VERSION_CODENAME", "")
 
 
 def parse_bounding_set(status: str, last: int) -> tuple[str, ...]:
-    """Capabilities up to number `last` that no process here can have, from /proc/self/status."""
+    """Capabilities up to number `last` that no process here can get, from /proc/self/status."""
     found = re.search(r"^CapBnd:\s*([0-9a-f]+)", status, re.MULTILINE)
     if not found:
         return ()
@@ -189,16 +193,16 @@ def parse_bounding_set(status: str, last: int) -> tuple[str, ...]:
 
 
 def parse_version(text: str | None) -> str | None:
-    """The first dotted number in a program's answer."""
+    """The first dotted number in a program's output; None if there is none."""
     found = re.search(r"\d+(\.\d+)+", text or "")
     return found[0] if found else None
 
 
 def parse_routes(text: str) -> tuple[IPv4Network, ...]:
-    """The networks in /proc/net/fib_trie: the routes of all tables, those of VPNs too.
+    """The networks in /proc/net/fib_trie: the routes of all tables, also those of VPNs.
 
-    Routes wider than any private network are left out: a VPN's two halves of everything, for
-    instance, are a default route in parts.
+    Leaves out routes that are wider than any private network. For example, a VPN may split the
+    default route into two halves.
     """
     networks, address = [], ""
     for line in text.splitlines():
@@ -210,7 +214,7 @@ def parse_routes(text: str) -> tuple[IPv4Network, ...]:
 
 
 def parse_docker_networks(text: str) -> dict[IPv4Network, str]:
-    """IPv4 network -> whose it is, from lines of a Docker network's name and its subnets."""
+    """IPv4 network -> owner, from lines with a Docker network's name and its subnets."""
     lines = [line.split() for line in text.splitlines()]
     return {
         IPv4Network(subnet): f"Docker's network {name}"
@@ -221,9 +225,9 @@ def parse_docker_networks(text: str) -> dict[IPv4Network, str]:
 
 
 def parse_port_bindings(text: str) -> dict[int, str]:
-    """Host port -> container, from lines of a container's name and its `PortBindings` as JSON.
+    """Host port -> container, from lines with a container's name and its `PortBindings` as JSON.
 
-    Of a container that vanished meanwhile there is an empty line. `HostPort` may be a range.
+    A container that has vanished leaves an empty line. `HostPort` may be a range.
     """
     ports: dict[int, str] = {}
     for line in filter(None, text.splitlines()):
@@ -236,7 +240,7 @@ def parse_port_bindings(text: str) -> dict[int, str]:
 
 
 def port_is_free(port: int) -> bool:
-    """Whether a port on the host's loopback can be listened on."""
+    """Whether a program can listen on a port of the host's loopback."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -247,7 +251,7 @@ def port_is_free(port: int) -> bool:
 
 
 def owner(port: int) -> str:
-    """The program that listens on a port, as far as this user may know; empty otherwise."""
+    """The program that listens on a port; empty if there is none or this user may not see it."""
     answer = _answer("ss", "-Hltnp", f"sport = :{port}") or ""
     found = re.search(r'users:\(\("([^"]+)",pid=(\d+)', answer)
     return f"{found[1]} (process {found[2]})" if found else ""
@@ -256,7 +260,7 @@ def owner(port: int) -> str:
 def _docker() -> tuple[Engine | None, str]:
     """The engine, or None and the reason why it does not answer."""
     try:
-        # Without an engine `docker info` may end well, and `docker version` does not.
+        # Without an engine, `docker info` may succeed, but `docker version` fails.
         version = runner.run(["docker", "version", "--format", "{{json .}}"], timeout=10)
         info = runner.run(["docker", "info", "--format", "{{json .}}"], timeout=10)
         return engine.parse(version.stdout, info.stdout), ""
@@ -265,7 +269,7 @@ def _docker() -> tuple[Engine | None, str]:
 
 
 def _held_ports() -> dict[int, str]:
-    # A container may vanish between the two questions.
+    # A container may vanish between the two commands.
     if not (ids := (_answer("docker", "ps", "--all", "--quiet") or "").split()):
         return {}
     query = "{{.Name}} {{json .HostConfig.PortBindings}}"
@@ -274,8 +278,8 @@ def _held_ports() -> dict[int, str]:
 
 
 def _docker_networks() -> dict[IPv4Network, str]:
-    """Docker's networks: those of macvlan, or of a bridge that is down, have no route."""
-    # A network may vanish between the two questions.
+    """Docker's networks. Those of macvlan, or of a bridge that is down, have no route."""
+    # A network may vanish between the two commands.
     if not (ids := (_answer("docker", "network", "ls", "--quiet") or "").split()):
         return {}
     query = "{{.Name}}{{range .IPAM.Config}} {{.Subnet}}{{end}}"

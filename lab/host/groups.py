@@ -1,7 +1,7 @@
-"""Groups that let an ordinary user talk to Docker and libvirt.
+"""Groups with which an ordinary user may use Docker and libvirt.
 
-Whoever joined one since they logged in has it in no process yet: a process gets a group only by
-starting anew. So a task is replaced by itself, with the group, by sg(1).
+A user who joins a group after the log-in has it in no process yet. A running process cannot add a
+group. So a task replaces itself by sg(1), which starts it again with the group.
 """
 
 from __future__ import annotations
@@ -13,29 +13,30 @@ import shlex
 import sys
 from pathlib import Path
 
-# Group -> the socket that it opens.
+# Group -> the socket that its members may use.
 SOCKETS = {
     "docker": Path("/var/run/docker.sock"),
     "libvirt": Path("/var/run/libvirt/libvirt-sock"),
 }
-# The groups that this process was replaced for, so that it is once at most.
+# The variable with the groups for which this process has replaced itself. It does so only once for
+# each group.
 JOINED = "LAB_JOINED"
 
 
 def take() -> None:
-    """Replace this process by one that has every group of SOCKETS that the user is in."""
+    """Replace this process by one with every group of SOCKETS that the user has joined."""
     for group in SOCKETS:
         if shut(group) and joined_since(group):
             restart(group)
 
 
 def shut(group: str) -> bool:
-    """Whether the socket that a group opens is there, and shut to this process."""
+    """Whether a group's socket exists, and this process may not use it."""
     return SOCKETS[group].exists() and not os.access(SOCKETS[group], os.W_OK)
 
 
 def joined_since(group: str) -> bool:
-    """Whether the user is in a group that this process has not."""
+    """Whether the user has joined a group that this process does not have."""
     try:
         found = grp.getgrnam(group)
     except KeyError:
@@ -44,12 +45,12 @@ def joined_since(group: str) -> bool:
 
 
 def restart(group: str) -> None:
-    """Replace this process by itself with a group. Does nothing the second time."""
+    """Replace this process by the same task with a group. The second call does nothing."""
     before = os.environ.get(JOINED, "").split()
     if group in before:
         return
     again = shlex.join([sys.executable, "-m", "invoke", *sys.argv[1:]])
     os.environ[JOINED] = " ".join([*before, group])
-    # The lab's lock would be inherited.
+    # Otherwise the new process would inherit the lab's lock.
     os.closerange(3, 1024)
     os.execvp("sg", ["sg", group, "-c", again])

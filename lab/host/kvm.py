@@ -1,4 +1,4 @@
-"""Whether KVM really boots a guest: a device that exists may still hang a stock kernel."""
+"""Test whether KVM boots a guest. The device may exist and still hang a stock kernel."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ FIRST_WORDS = "Linux version"
 
 
 def works(cache: Path) -> bool:
-    """Prove it once for each boot of the host; without QEMU and a kernel to prove it with, it does
-    not, as long as they are missing.
+    """Whether KVM boots a guest. Tested once per boot of the host; `cache` keeps the result.
 
-    A guest gets the host's own kernel and must print its first line within LIMIT seconds.
+    The guest runs the host's own kernel, which must print its first line within LIMIT seconds.
+    Returns False, without a test, while QEMU or a readable kernel is missing.
     """
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return False
@@ -34,10 +34,10 @@ def works(cache: Path) -> bool:
 
 def _boots(qemu: str, kernel: Path) -> bool:
     architecture = architecture_of(this_platform())
-    # The guest has no disk: its kernel panics, and -no-reboot makes that the end of the run.
+    # The guest has no disk, so its kernel panics and reboots. -no-reboot makes QEMU exit then.
     command = [qemu, "-accel", "kvm", "-m", "256", "-nographic", "-no-reboot", "-nodefaults"]
     if architecture == "arm64":
-        # Of that architecture none is the usual one.
+        # QEMU has no default machine for this architecture.
         command += ["-machine", "virt", "-cpu", "host"]
     serial = SERIAL[architecture]
     command += ["-serial", "stdio", "-kernel", str(kernel)]

@@ -1,4 +1,4 @@
-"""What the host must have before the first machine, and how it gets it on Debian and Ubuntu."""
+"""Prerequisites of the first machine, and how to install or start them on Debian and Ubuntu."""
 
 from __future__ import annotations
 
@@ -17,35 +17,36 @@ from lab.output import Status
 from lab.platforms import this_platform, uname_of
 from lab.toolchain import Toolchain
 
-# What Debian's archive is verified with; Ubuntu has it not from the beginning.
+# The keys of Debian's archive. A fresh Ubuntu does not have them.
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
-# Debian's package of the machines that a host can run, by their kernel's word for them.
+# Debian's package of QEMU, by the kernel's name of the machine.
 EMULATORS = {"x86_64": "qemu-system-x86", "aarch64": "qemu-system-arm"}
-# apt-get's words for a lock that another one has, and the seconds for which that is waited for: a
-# host that has just been started updates itself.
+# The message of apt-get if another process holds its lock, and the seconds to wait for it. A host
+# may update itself after its start.
 HELD, LONG_UPDATE = "Could not get lock", 600
-# The way out where neither apt-get nor the lab can install Vagrant.
-ELSEWHERE = "install Vagrant as its makers say: https://developer.hashicorp.com/vagrant/install"
-# The same for other packages that an archive may lack.
+# The fix if neither apt-get nor the lab can install Vagrant.
+ELSEWHERE = "install Vagrant by its manual: https://developer.hashicorp.com/vagrant/install"
+# The fixes for other packages that an archive may lack.
 HINTS = {
     "vagrant-libvirt": "install libvirt-dev, gcc and make; vagrant plugin install vagrant-libvirt"
 }
-# Where the kernel is told who runs which programs, and what packages have to tell it.
+# The kernel's interface to register interpreters of programs, and the registrations of packages.
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
 FORMATS = Path("/usr/lib/binfmt.d")
-# It is there where systemd is the first process: sd_booted(3).
+# Exists if systemd is the first process: sd_booted(3).
 SYSTEMD = Path("/run/systemd/system")
 
 
 def missing(lab: Settings, host: Host, *, compiler: bool = False, platform: str = "") -> list[str]:
     """The Debian packages that the lab needs and the host lacks.
 
-    `compiler` asks for one for C, `platform` for what runs its programs (default: this host does).
+    `compiler` adds a C compiler. `platform` adds an emulator for the programs of that platform,
+    unless it is this host's.
     """
-    # Debian packs the client by itself since trixie; elsewhere it comes with the engine.
+    # Since trixie, Debian has a package of Docker's client. Elsewhere the engine's contains it.
     apart = host.distribution == "debian" and host.codename != "bookworm"
     engine = host.docker_engine or _has_engine()
-    # mmdebstrap works as root only: without, the published image of Debian is taken.
+    # mmdebstrap needs root. Without root, the lab uses the published image of Debian.
     bootstraps = host.distribution in ("debian", "ubuntu") and host.is_ours
     wanted = {
         "vagrant": host.vagrant,
@@ -60,7 +61,8 @@ def missing(lab: Settings, host: Host, *, compiler: bool = False, platform: str 
     if compiler:
         wanted |= {"gcc": host.c_compiler, "libc6-dev": Path("/usr/include/stdlib.h").exists()}
     if lab.provider != "docker":
-        # Packs their disk. VirtualBox itself is no package of Debian's: the doctor asks for it.
+        # qemu-img packs the machines' disk. Debian has no package of VirtualBox, so the doctor
+        # checks it.
         wanted["qemu-utils"] = Path("/usr/bin/qemu-img").exists()
     if lab.provider == "libvirt":
         wanted["vagrant-libvirt"] = host.vagrant_libvirt
@@ -76,11 +78,10 @@ def missing(lab: Settings, host: Host, *, compiler: bool = False, platform: str 
 
 
 def install(packages: list[str], host: Host, status: Status, toolchain: Toolchain) -> None:
-    """Install Debian packages, after saying so. Raises PrerequisiteError for one that there is not,
-    and CommandError when apt-get fails.
+    """Install Debian packages, after a message. Waits for another apt-get, up to LONG_UPDATE s.
 
-    Where the archive lacks Vagrant, `toolchain`, which is this host's, has its maker's package.
-    A host that has just been started may be updating itself: that is waited for.
+    If the archive lacks Vagrant, `toolchain` provides HashiCorp's package. Raises PrerequisiteError
+    for a package that the archive lacks, and CommandError if apt-get fails.
     """
     status.say(f"installing with apt-get: {' '.join(packages)}")
     apt = [*host.sudo, "env", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"]
@@ -94,12 +95,12 @@ def install(packages: list[str], host: Host, status: Status, toolchain: Toolchai
         try:
             done = runner.run(command, timeout=300, on_line=status.note, ok=range(256))
         except DeadlineExceeded as error:
-            # That is not to be waited for once more.
+            # The command itself timed out, so another apt-get is not the reason. Do not retry.
             return runner.Result(124, "", error.message)
         if not (done.code and HELD in done.stderr):
             return done
         if not waiting:
-            status.say("another apt-get is at work here: waiting for its end")
+            status.say("another apt-get is running: waiting for it")
         waiting = True
         return None
 
@@ -111,7 +112,7 @@ def install(packages: list[str], host: Host, status: Status, toolchain: Toolchai
         unknown = [package for package in packages if package not in parse_candidates(told)]
         if lacking := [package for package in unknown if package != "vagrant"]:
             raise PrerequisiteError(
-                f"apt-get knows no package {' and no '.join(lacking)} here",
+                f"apt-get has no package {' and no '.join(lacking)} here",
                 hint=HINTS.get(lacking[0], "invoke doctor"),
             )
         wanted: list[str | Path] = [package for package in packages if package not in unknown]
@@ -125,21 +126,21 @@ def install(packages: list[str], host: Host, status: Status, toolchain: Toolchai
 
 
 def parse_candidates(text: str) -> set[str]:
-    """The packages that apt can install, out of what `apt-cache policy` says in English.
+    """The packages that apt can install, from the English output of `apt-cache policy`.
 
-    It says nothing of one that it does not know, and `(none)` of one that a preference hides.
+    The output lacks unknown packages, and has `(none)` for a package that a preference hides.
     """
     found = re.findall(r"^(\S+):\n +Installed: .*\n +Candidate: (.*)$", text, re.MULTILINE)
     return {package for package, version in found if version != "(none)"}
 
 
 def vagrant_package(toolchain: Toolchain, status: Status) -> Path:
-    """Download HashiCorp's package of Vagrant, verified, after saying so.
+    """Download and verify HashiCorp's package of Vagrant, after a message. Returns the file.
 
-    Ubuntu has had none since 24.04. Raises PrerequisiteError where HashiCorp publishes none, and
-    where no source serves it.
+    Ubuntu has no package of Vagrant since 24.04. Raises PrerequisiteError if HashiCorp publishes
+    none for this platform, or if no source has it.
     """
-    lack = "apt-get knows no package of Vagrant here"
+    lack = "apt-get has no package of Vagrant here"
     pinned = toolchain.items["vagrant"].release
     sources = toolchain.sources("vagrant")
     if not sources and not pinned:
@@ -149,7 +150,7 @@ def vagrant_package(toolchain: Toolchain, status: Status) -> Path:
         )
     if not sources:
         raise PrerequisiteError(
-            f"{lack}, and no source serves HashiCorp's (source = {toolchain.source!r})",
+            f"{lack}, and no source has HashiCorp's (source = {toolchain.source!r})",
             hint=ELSEWHERE,
         )
     place = urlsplit(pinned[0].url).netloc if sources[0] == "release" else "the mirror"
@@ -164,9 +165,9 @@ def vagrant_package(toolchain: Toolchain, status: Status) -> Path:
 
 
 def start_docker(host: Host, cache: Path, status: Status) -> None:
-    """Start an engine that is installed and does not run.
+    """Start an installed engine that does not run.
 
-    Raises PrerequisiteError, which names its log, when it does not come up.
+    Raises PrerequisiteError, which names the log, if the engine does not answer within 60 s.
     """
     log = cache / "dockerd.log"
     with status.step("Docker engine"):
@@ -184,59 +185,60 @@ def start_docker(host: Host, cache: Path, status: Status) -> None:
 
 
 def allow(group: str, host: Host, status: Status) -> None:
-    """Let an ordinary user talk to Docker or libvirt, as Debian has it: through a group.
+    """Add an ordinary user to the group that may use Docker or libvirt.
 
-    This process is replaced by one that has it. Later tasks take it by themselves; a shell has it
+    Replaces this process by one with the group. Later tasks do so themselves. A shell has the group
     after the next log-in.
     """
     if host.is_root or not groups.shut(group):
         return
     user = getpass.getuser()
-    status.say(f"adding {user} to the group {group}; a shell has it after the next log-in")
+    status.say(f"adding {user} to the group {group}; shells get it at the next log-in")
     runner.run(["sudo", "-n", "usermod", "--append", "--groups", group, user])
     groups.restart(group)
 
 
 def allow_inotify(host: Host, status: Status) -> None:
-    """Allow as many inotify instances as several labs need, until the host starts anew.
+    """Raise the limit of inotify instances for several labs, until the host restarts.
 
-    A host that does not let itself be told keeps what it has, and the doctor warns.
+    If the host refuses, it keeps its limit, and the doctor warns.
     """
     setting = f"fs.inotify.max_user_instances={INOTIFY_INSTANCES}"
-    status.say(f"raising a limit of the kernel: {setting} (was {host.inotify_instances})")
+    status.say(f"raising a kernel limit: {setting} (was {host.inotify_instances})")
     try:
         runner.run([*host.sudo, "sysctl", "--write", setting])
     except LabError as error:
-        status.say(f"the limit stays: {error.message}")
+        status.say(f"the limit stays unchanged: {error.message}")
 
 
 def load_bridge_netfilter(host: Host, status: Status) -> None:
-    """Load br_netfilter until the host starts anew: machines that are containers cannot.
+    """Load br_netfilter until the host restarts. Containers cannot load it themselves.
 
-    Raises PrerequisiteError where the kernel does not load it.
+    Raises PrerequisiteError if the kernel does not load it.
     """
-    status.say(f"loading a module of the kernel: {LOAD_BRIDGE_NETFILTER[-1]}")
+    status.say(f"loading a kernel module: {LOAD_BRIDGE_NETFILTER[-1]}")
     try:
         runner.run([*host.sudo, *LOAD_BRIDGE_NETFILTER])
     except LabError as error:
         raise PrerequisiteError(
-            "this host's kernel does not load br_netfilter, without which a Service does not "
-            f"answer pods of its own node: {error.reason}",
-            hint="in a container: load it on the host around it; else: lab-up --provider libvirt",
+            "this host's kernel does not load br_netfilter, and without it a Service does not "
+            f"answer the pods of its own node: {error.reason}",
+            hint="inside a container, load it on the outer host; or: lab-up --provider libvirt",
         ) from error
 
 
 def allow_platform(platform: str, host: Host, status: Status) -> None:
-    """Let this host run programs of another architecture by QEMU, in containers too.
+    """Let this host run programs of another platform by QEMU, also in containers.
 
-    Where systemd runs, the package has told the kernel already; here what the package says is told
-    to it until the host starts anew (https://docs.kernel.org/admin-guide/binfmt-misc.html).
-    Raises PrerequisiteError when the kernel does not want to know.
+    With systemd, the package of QEMU has already registered itself in the kernel. Otherwise this
+    function writes the package's registration into the kernel, until the host restarts
+    (https://docs.kernel.org/admin-guide/binfmt-misc.html). Raises PrerequisiteError if the kernel
+    refuses the registration.
     """
     name = f"qemu-{uname_of(platform)}"
     if (BINFMT / name).exists():
         return
-    status.say(f"telling the kernel to run programs of {platform} by QEMU")
+    status.say(f"registering QEMU in the kernel for programs of {platform}")
     try:
         if not (BINFMT / "register").exists():
             runner.run([*host.sudo, "mount", "-t", "binfmt_misc", "binfmt_misc", BINFMT])
@@ -245,15 +247,15 @@ def allow_platform(platform: str, host: Host, status: Status) -> None:
             runner.run([*host.sudo, "tee", BINFMT / "register"], stdin=line)
     except CommandError as error:
         raise PrerequisiteError(
-            f"this host does not run programs of {platform}: {error.message}",
+            f"this host cannot run programs of {platform}: {error.message}",
             hint=f"make the bundle on a host of {platform}",
         ) from error
 
 
 def start_libvirt(host: Host, cache: Path, status: Status) -> None:
-    """Start libvirt's daemon where it does not run.
+    """Start libvirt's daemon unless it runs.
 
-    Raises PrerequisiteError, which names its log, when it does not come up.
+    Raises PrerequisiteError, which names the log, if it does not answer within 30 s.
     """
     log = cache / "libvirtd.log"
 
@@ -277,13 +279,13 @@ def start_libvirt(host: Host, cache: Path, status: Status) -> None:
 
 
 def _start(service: str, daemons: Sequence[str], host: Host, log: Path) -> None:
-    """Start a service by systemd, or its daemons by themselves where there is no systemd."""
+    """Start a service by systemd, or without systemd start its daemons directly."""
     if SYSTEMD.exists():
         runner.run([*host.sudo, "systemctl", "start", service], timeout=90)
         return
     log.parent.mkdir(parents=True, exist_ok=True)
     for daemon in daemons:
-        # What `run` starts holds the lab's lock for as long as it lives.
+        # A daemon that `run` starts would inherit the lab's lock and keep it.
         runner.spawn([*host.sudo, daemon], log)
 
 

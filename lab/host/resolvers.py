@@ -1,21 +1,21 @@
-"""The host's name servers: where it lists them, and which of them pods may ask."""
+"""The host's name servers: the file that lists them, and those that pods can use."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-# Where a host lists its name servers, the usual place first.
+# Files with a host's name servers, the usual file first.
 RESOLVERS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
-# Addresses as `name-servers` of vagrant/machine takes them: neither loopback nor with a zone.
+# The addresses that `name-servers` of vagrant/machine accepts: neither loopback nor with a zone.
 FOUR = re.compile(r"(?!0\.|127\.)[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+")
 SIX = re.compile(r"(?!fe[89ab])[0-9a-f:]*:[0-9a-f:]*", re.IGNORECASE)
 
 
 def resolver() -> Path | None:
-    """The host's list of name servers; None where there is none, or where its link leads nowhere.
+    """The file with the host's name servers; None without a file, or if its link is broken.
 
-    Where the usual one has only a resolver of the host's own, systemd's list of those that it asks.
+    If the usual file only names the host's own resolver, returns systemd's file.
     """
     there = [file for file in RESOLVERS if file.is_file()]
     useful = [file for file in there if name_servers(_text(file))]
@@ -23,15 +23,15 @@ def resolver() -> Path | None:
 
 
 def name_servers_of_host() -> list[str]:
-    """The name servers that this host has for pods, two at most."""
+    """The host's name servers that pods can use, at most two."""
     file = resolver()
     return name_servers(_text(file)) if file else []
 
 
 def name_servers(text: str) -> list[str]:
-    """The addresses in a resolv.conf that pods may ask, two at most.
+    """The name servers in a resolv.conf that pods can use, at most two.
 
-    A machine reads its files by the same rule: vagrant/machine's `name-servers` says why.
+    A machine applies the same rule to its files. `name-servers` of vagrant/machine explains it.
     """
     lines = [re.findall(r"[^ \t\r]+", line) for line in text.split("\n")]
     given = [words[1] for words in lines if words[:1] == ["nameserver"] and len(words) > 1]
@@ -42,7 +42,7 @@ def name_servers(text: str) -> list[str]:
 
 
 def _text(file: Path) -> str:
-    """A file's text; empty where this user may not read it."""
+    """A file's text; empty if this user may not read it."""
     try:
         return file.read_bytes().decode(errors="replace")
     except OSError:

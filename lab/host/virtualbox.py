@@ -1,4 +1,4 @@
-"""What VirtualBox says of itself and of the host, for the doctor. Parsing is pure."""
+"""Facts about VirtualBox on this host, for the doctor. Parsing is pure."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
 
-# What VirtualBox allows host-only networks since 6.1.28, where no file says otherwise.
+# The range that VirtualBox allows for host-only networks since 6.1.28, unless a file changes it.
 DEFAULT_RANGES = (IPv4Network("192.168.56.0/21"),)
 RANGES_FILE = Path("/etc/vbox/networks.conf")
-# Where Debian's and HashiCorp's packages keep Vagrant's drivers, one file for each version.
+# Folders of Vagrant's drivers in Debian's and HashiCorp's packages: one file for each version.
 DRIVERS = (
     "usr/share/rubygems-integration/all/gems/vagrant-*",
     "opt/vagrant/embedded/gems/gems/vagrant-*",
 )
-# From here on the kernel turns the processor's virtualisation on for KVM when its module is loaded.
+# From this version on, the kernel enables the processor's virtualisation when KVM's module loads.
 KVM_AT_LOAD = (6, 12)
 SHARES_WITH_KVM = (7, 2)
 
 
 @dataclass(frozen=True)
 class VirtualBox:
-    """VirtualBox on this host. None means that it did not say.
+    """VirtualBox on this host. None means unknown.
 
-    `drivers` are the versions, such as (7, 0), that the installed Vagrant can drive.
+    `drivers` are the versions, such as (7, 0), that the installed Vagrant supports.
     """
 
     version: tuple[int, ...]
@@ -38,15 +38,16 @@ class VirtualBox:
 
     @property
     def troubles(self) -> list[tuple[str, str]]:
-        """Everything that keeps a machine from starting, each with what to do about it."""
+        """Every obstacle for a machine, each with its fix; the fix may be empty."""
         found = []
         if self.drivers and self.version[:2] not in self.drivers:
             newest = ".".join(map(str, max(self.drivers)))
-            found.append((f"this Vagrant drives VirtualBox up to {newest}", "install that version"))
+            trouble = f"this Vagrant supports VirtualBox up to {newest}"
+            found.append((trouble, "install that version"))
         if self.hardware is False:
             found.append(
                 (
-                    "the processor's virtualisation is off, or taken by Hyper-V",
+                    "the processor's virtualisation is off, or Hyper-V uses it",
                     "turn on VT-x or AMD-V in the firmware; on Windows: bcdedit /set"
                     " hypervisorlaunchtype off",
                 )
@@ -57,7 +58,7 @@ class VirtualBox:
         if self.kvm_is_loaded and holds:
             found.append(
                 (
-                    "KVM holds the processor's virtualisation",
+                    "KVM uses the processor's virtualisation",
                     "sudo modprobe --remove kvm_intel kvm_amd kvm, or boot the kernel with"
                     " kvm.enable_virt_at_load=0",
                 )
@@ -65,12 +66,15 @@ class VirtualBox:
         return found
 
     def allows(self, network: IPv4Network) -> bool:
-        """Whether a host-only network may have these addresses."""
+        """Whether VirtualBox allows these addresses for a host-only network."""
         return any(network.subnet_of(allowed) for allowed in self.ranges)
 
 
 def gather(answer: Callable[..., str | None], root: Path = Path("/")) -> VirtualBox | None:
-    """Ask VBoxManage by `answer`, which returns its output, or None where it cannot be run."""
+    """Gather the facts from VBoxManage and the files below `root`; None without VBoxManage.
+
+    `answer` runs a command and returns its output, or None if the command fails.
+    """
     if not (version := numbers(answer("VBoxManage", "--version"))):
         return None
     facts = parse_hostinfo(answer("VBoxManage", "list", "hostinfo") or "")
@@ -94,13 +98,13 @@ def numbers(text: str | None) -> tuple[int, ...]:
 
 
 def parse_hostinfo(text: str) -> dict[str, bool]:
-    """What the processor supports, out of `VBoxManage list hostinfo`."""
+    """The processor's features, from the output of `VBoxManage list hostinfo`."""
     lines = re.findall(r"^Processor supports (.+?): +(yes|no)$", text, re.MULTILINE)
     return {name: answer == "yes" for name, answer in lines}
 
 
 def parse_ranges(text: str) -> tuple[IPv4Network, ...]:
-    """The IPv4 ranges of networks.conf: lines of a star and networks."""
+    """The IPv4 ranges in networks.conf, whose lines have a star and networks."""
     found: list[IPv4Network] = []
     for line in text.splitlines():
         star, *words = line.partition("#")[0].split() or [""]
@@ -110,6 +114,6 @@ def parse_ranges(text: str) -> tuple[IPv4Network, ...]:
 
 
 def parse_drivers(names: Iterable[str]) -> tuple[tuple[int, ...], ...]:
-    """Versions out of the names of Vagrant's drivers: version_7_0 -> (7, 0)."""
+    """The versions in the names of Vagrant's drivers: version_7_0 -> (7, 0)."""
     found = [re.fullmatch(r"version_(\d+)_(\d+)", name) for name in names]
     return tuple(sorted((int(one[1]), int(one[2])) for one in found if one))

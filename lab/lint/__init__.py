@@ -1,12 +1,12 @@
-"""`invoke lint`: mistakes in manifests, each with its place, its concept and its fix.
+"""`invoke lint`: mistakes in manifests, each with its position, its concept and its fix.
 
-source    bytes -> text, with limits
-tree      text -> nodes that know where they stand, with limits
-schema    what the lab's Kubernetes accepts, out of its OpenAPI document
-objects, typed, given   objects, pods, and values beside their types
-rules     code -> rule; each is a pure function of what is given
-fix       edits by position
-report    the answer
+- `source`: bytes -> text, with limits
+- `tree`: text -> nodes with positions, with limits
+- `schema`: the kinds and fields of the lab's Kubernetes, from its OpenAPI document
+- `objects`, `typed`, `given`: objects, pods, and values with their types
+- `rules`: code -> rule; each rule is a pure function of the given files
+- `fix`: edits by position
+- `report`: the findings
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from lab.lint.schema import Schema
 from lab.lint.source import STDIN, Source
 from lab.output import Status
 
-# A repair can bring to light what it hid: a syntax error hides every field.
+# A repair can reveal further mistakes: a syntax error hides every field.
 PASSES = 30
-# Of one file: rules compare each with each.
+# The most objects of one file. Some rules compare each object with each other.
 MOST_OBJECTS = 500
 
 
@@ -41,12 +41,12 @@ def lint(
     fix: bool = False,
     server: bool = False,
 ) -> Report:
-    """Look at files, folders, patterns or standard input; with `fix`, repair them first.
+    """Check files, folders, patterns or standard input; with `fix`, repair the files first.
 
-    Below a folder, files of other programs are left out; one that is named is meant.
+    In a folder, lint leaves out files of other programs. It checks every file that a word names.
 
-    Raises ConfigError for no word, NotFoundError for one that leads nowhere, and, with `server`,
-    what practice.running raises without a cluster.
+    Raises ConfigError for no word, NotFoundError for a word without a file, and, with `server`,
+    what opened.running raises without a cluster.
     """
     names = source.find(words)
     if fix and STDIN in names:
@@ -68,19 +68,19 @@ def lint(
         found += [_finding(RULES["server"], item) for item in api.ask(settings, given)]
     order = {file.source.name: i for i, file in enumerate(files)}
     found.sort(key=lambda item: (order[item.file], item.line, item.column, item.code))
-    # A value that aliases repeat is one value.
+    # Aliases repeat a value, and its findings, at the same position.
     unique = tuple(dict.fromkeys(found))
     version = known.version if known else ""
     return Report(len(files), unique, tuple(repaired), version, len(read) - len(files))
 
 
 def look(sources: Iterable[Source], known: Schema | None) -> Given:
-    """Texts, parsed."""
+    """Parse texts. `known` is the schema; None skips the rules that need one."""
     return Given(tuple(map(_file, sources)), known)
 
 
 def _file(text: Source) -> File:
-    """A text, parsed; one of too many objects is refused."""
+    """Parse a text. A text with too many objects gets a failure."""
     file = File(text, tree.parse(text))
     if len(file.objects) <= MOST_OBJECTS:
         return file
@@ -89,7 +89,7 @@ def _file(text: Source) -> File:
 
 
 def findings(given: Given) -> Iterable[Finding]:
-    """What every rule finds, up to MOST_FINDINGS for each file."""
+    """The findings of every rule, at most MOST_FINDINGS of a rule for each file."""
     for rule in RULES.values():
         counts: dict[str, int] = {}
         for item in rule.check(given):
@@ -100,9 +100,9 @@ def findings(given: Given) -> Iterable[Finding]:
 
 
 def repair(text: Source, known: Schema | None) -> Source:
-    """The same text with everything repaired that only one repair is right for.
+    """The text with every mistake repaired that has only one right repair.
 
-    A repair that would make a text unreadable is not made.
+    Lint skips a repair that would make a text unreadable.
     """
     for _ in range(PASSES):
         better = _better(look([text], known))
@@ -113,9 +113,9 @@ def repair(text: Source, known: Schema | None) -> Source:
 
 
 def _better(given: Given) -> Source | None:
-    """The one text after the repairs of the first rule that has any; None when there is none.
+    """The text after the repairs of the first rule that has any; None without repairs.
 
-    Positions are those of the text that was looked at, so each rule waits for the one before it.
+    A repair changes the positions of the text. So the next rule has to parse the text again.
     """
     (file,) = given.files
     for rule in RULES.values():
@@ -128,7 +128,7 @@ def _better(given: Given) -> Source | None:
 
 
 def _is_no_worse(file: File, new: tree.Tree) -> bool:
-    """Whether a repaired text is read at least as far, in lines, as the one that it was made of."""
+    """Whether the parser reads at least as many lines of the repaired text as of the old one."""
     if not new.failure or not file.tree.failure:
         return not new.failure
     return new.read >= file.source.start(file.source.place(file.tree.read)[0])

@@ -1,4 +1,4 @@
-"""The documentation of the codes, made of the rules: `python -m lab.lint.docs` writes it."""
+"""Write the documentation of the codes from the rules: `python -m lab.lint.docs`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ END = "<!-- end -->\n"
 
 
 def page(rule: Rule) -> str:
-    """The page of one code."""
+    """The Markdown page of one code."""
     parts = [f"# {rule.code}", f"**{rule.title}** ({rule.severity})", rule.concept]
     if rule.bad:
         parts += ["Wrong:", _code(rule.bad)]
@@ -21,12 +21,12 @@ def page(rule: Rule) -> str:
     if rule.good:
         parts += ["Right:", _code(rule.good)]
     if rule.repairs:
-        parts.append("`invoke lint --fix` repairs it where only one repair is right.")
+        parts.append("`invoke lint --fix` repairs it if only one repair is right.")
     return BEGIN + "\n\n".join([*parts, "[All codes](../lint.md)"]) + "\n"
 
 
 def table() -> str:
-    """All codes: severity, what each is about, and whether --fix repairs it."""
+    """The Markdown table of all codes: severity, title, and whether --fix repairs it."""
     rows = [
         f"| [{rule.code}](lint/{rule.code}.md) | {rule.severity} | {rule.title} | "
         f"{'yes' if rule.repairs else ''} |"
@@ -36,7 +36,7 @@ def table() -> str:
 
 
 def write(root: Path) -> None:
-    """Write every page below docs/, and the table into docs/lint.md."""
+    """Write every page into docs/lint/ of the checkout `root`, and the table into docs/lint.md."""
     overview = root / "docs" / "lint.md"
     before, _, rest = overview.read_text().partition(BEGIN)
     overview.write_text(before + BEGIN + table() + END + rest.partition(END)[2])
@@ -49,7 +49,7 @@ def write(root: Path) -> None:
 
 
 def _code(example: str) -> str:
-    """An example with names for what could not be seen."""
+    """An example as a code block. Invisible characters become their code points."""
     shown = "".join(
         f"<U+{ord(letter):04X}>"
         if letter != "\n" and unicodedata.category(letter) in ("Cc", "Cf", "Zs") and letter != " "

@@ -1,4 +1,4 @@
-"""Repairs: edits of a text by position, so that comments and layout stay what they are."""
+"""Repairs: edits of a text by position, which keep comments and layout."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lab.errors import ResourceError
 
 
 class Edit(NamedTuple):
-    """Characters from `start` up to `end` become `text`."""
+    """Replace the characters from `start` up to, but not including, `end` by `text`."""
 
     start: int
     end: int
@@ -22,7 +22,7 @@ class Edit(NamedTuple):
 
 
 def apply(text: str, repairs: Iterable[tuple[Edit, ...]]) -> str:
-    """The text with the repairs made; one that overlaps another waits for the next time."""
+    """The text after the repairs. Skips a repair that overlaps an earlier one."""
     taken: list[Edit] = []
     for repair in sorted(repairs):
         if not any(_touches(taken, edit) for edit in repair):
@@ -44,9 +44,9 @@ def _touches(taken: list[Edit], edit: Edit) -> bool:
 
 
 def write(name: str, text: str) -> None:
-    """Replace a file in one step; its permissions stay, and a link still leads to it.
+    """Replace a file in one step. Keeps its permissions, and a link to it.
 
-    Raises ResourceError where it may not be replaced.
+    Raises ResourceError if the file cannot be replaced.
     """
     path = Path(name).resolve()
     aside = path.with_name(f".{path.name}.{os.getpid()}")
@@ -58,5 +58,6 @@ def write(name: str, text: str) -> None:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
         raise ResourceError(
-            f"`{name}` cannot be repaired: {error.strerror}", hint="have it and its folder writable"
+            f"`{name}` cannot be repaired: {error.strerror}",
+            hint="make the file and its folder writable",
         ) from error

@@ -1,4 +1,4 @@
-"""What the rules look at: everything that is linted together, each part found once."""
+"""The input of the rules: all files that lint checks together, and what they contain."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ class Selection(NamedTuple):
     pods: list[Pod]
 
 
-# Labels that a controller adds to its pods -> whose, and what they say of the controller's name.
+# Labels that controllers add to their pods -> the kinds of the controllers, and the pattern of the
+# value. `{}` in it is the controller's name.
 JOB = (("Job",), "{}")
 ADDED: Mapping[str, tuple[tuple[str, ...], str]] = {
     "job-name": JOB,
@@ -33,7 +34,7 @@ ADDED: Mapping[str, tuple[tuple[str, ...], str]] = {
 
 
 def _has(pod: Pod, label: str, value: str) -> bool:
-    """Whether a pod has a label, written in its template or added by its controller."""
+    """Whether a pod has a label from its template or from its controller."""
     if pod.labels.get(label) == value:
         return True
     kinds, form = ADDED.get(label, ((), ""))
@@ -43,7 +44,7 @@ def _has(pod: Pod, label: str, value: str) -> bool:
 
 @dataclass(frozen=True)
 class Given:
-    """Files, and the schema; without one, fields are not checked."""
+    """Files and the schema. Without a schema, lint does not check fields."""
 
     files: tuple[File, ...]
     schema: Schema | None = None
@@ -55,16 +56,16 @@ class Given:
 
     @cached_property
     def pods(self) -> tuple[Pod, ...]:
-        """Every pod that these objects are or make."""
+        """Every Pod, and the pod of every object with a pod template."""
         return tuple(pod for item in self.objects if (pod := pod_of(item)))
 
     @cached_property
     def services(self) -> tuple[Selection, ...]:
-        """The Services that select."""
+        """The Services with a selector."""
         return tuple(
             Selection(item, selector, self._chosen(item.namespace, selector))
             for item in self.of("Service")
-            # One that is but a name for somebody outside does not look at its selector.
+            # A Service of type ExternalName ignores its selector.
             if tree.text(item.node, "spec", "type") != "ExternalName"
             and (selector := tree.strings(item.node, "spec", "selector"))
         )
@@ -96,7 +97,7 @@ class Given:
 
     @cached_property
     def values(self) -> tuple[typed.Value, ...]:
-        """Every value beside its type."""
+        """Every value with its type."""
         return tuple(value for item in self.objects for value in typed.values(item, self.schema))
 
     def of(self, *kinds: str) -> Iterator[Object]:

@@ -1,4 +1,4 @@
-"""Kubernetes objects in files, and the pods that they are or make."""
+"""Kubernetes objects in files, and their pods."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lab.lint import tree
 from lab.lint.source import Source
 from lab.lint.tree import Mapping, Node, Scalar, Sequence, Tree
 
-# Kind -> where its pod template is; the template of a Pod is itself.
+# Kind -> the path of its pod template. A Pod is its own template.
 TEMPLATES = {
     "Pod": (),
     **dict.fromkeys(
@@ -30,32 +30,32 @@ TEMPLATES = {
 }
 _COMMENT = re.compile(r"(?<!\S)#.*")
 CONTAINERS = ("initContainers", "containers", "ephemeralContainers")
-# What has none of these fields is no object, but another program's file, such as Compose's.
+# A document without any of these fields is not an object but another program's, e.g. Compose's.
 HALLMARKS = {"apiversion", "kind", "metadata", "spec"}
 
 
 @dataclass(frozen=True)
 class File:
-    """A text and the tree that was made of it."""
+    """A text and its tree."""
 
     source: Source
     tree: Tree
 
     def scalar_at(self, index: int) -> Scalar | None:
-        """The scalar that a character belongs to."""
+        """The scalar that contains a character; None outside of scalars."""
         i = bisect_right(self._starts, index) - 1
         return self.tree.scalars[i] if i >= 0 and index < self.tree.scalars[i].end else None
 
     @cached_property
     def objects(self) -> tuple[Object, ...]:
-        """Every object in it."""
+        """Every object of the file, in order."""
         return tuple(item for document in self.tree.documents for item in objects(self, document))
 
     @cached_property
     def foreign(self) -> bool:
-        """Whether it is YAML of another program: nothing in it resembles an object.
+        """Whether the file is YAML of another program: no document resembles an object.
 
-        Beside an object what has no such field is no other program's, but torn off by a `---`.
+        Next to a real object, such a document is a fragment cut off by a `---`.
         """
         documents = [item for item in self.tree.documents if not _is_empty(item)]
         ours = any(map(_resembles, documents))
@@ -63,11 +63,11 @@ class File:
 
     @cached_property
     def seen(self) -> int:
-        """Where the line ends up to which the text was read: what the rest is nobody knows."""
+        """End of the last line that the parser read; the rest of the text is unknown."""
         return self.source.start(self.source.place(self.tree.read)[0] + 1)
 
     def in_comment(self, index: int) -> bool:
-        """Whether a character that belongs to no scalar stands in a comment."""
+        """Whether a character outside of scalars is in a comment."""
         i = bisect_right(self._comments, (index, len(self.source.text))) - 1
         return i >= 0 and index < self._comments[i][1]
 
@@ -76,7 +76,7 @@ class File:
         return scalar.start in self._commands
 
     def last(self, node: Node) -> int:
-        """Where a node's last character ends; the parser's mark is where the next node begins."""
+        """The index after a node's last character. The parser's mark is the next node's start."""
         if isinstance(node, Scalar) or self.source.text[node.start] in "[{":
             return node.end
         if isinstance(node, Sequence):
@@ -84,13 +84,13 @@ class File:
         return max((self.last(item) for _, item in node.pairs), default=node.end)
 
     def commented(self, start: int, end: int) -> bool:
-        """Whether a comment begins between two places."""
+        """Whether a comment begins between two characters."""
         first, after = (bisect_left(self._comments, (place, 0)) for place in (start, end))
         return first < after
 
     @cached_property
     def _comments(self) -> list[tuple[int, int]]:
-        """Where comments begin and end; a `#` inside a scalar begins none."""
+        """The starts and ends of comments. A `#` inside a scalar does not begin one."""
         spans, position = [], 0
         while found := _COMMENT.search(self.source.text, position):
             scalar = self.scalar_at(found.start())
@@ -116,7 +116,7 @@ class File:
 
 @dataclass(frozen=True)
 class Object:
-    """One Kubernetes object. `api` and `kind` are also found under names in the wrong case."""
+    """One Kubernetes object. `api` and `kind` also come from fields in the wrong case."""
 
     file: File
     node: Mapping
@@ -125,23 +125,23 @@ class Object:
 
     @property
     def title(self) -> str:
-        """How it is called in a sentence."""
+        """The object's kind and name, for a message."""
         kind = self.kind.text if self.kind else "object"
         return f"{kind} `{name}`" if (name := tree.text(self.node, "metadata", "name")) else kind
 
     @property
     def namespace(self) -> str:
-        """Its namespace; `default` where it names none."""
+        """The object's namespace; `default` if it names none."""
         return tree.text(self.node, "metadata", "namespace") or "default"
 
     def is_a(self, *kinds: str) -> bool:
-        """Whether it is of one of these kinds."""
+        """Whether the object has one of these kinds."""
         return self.kind is not None and self.kind.text in kinds
 
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod that an object is or makes."""
+    """The pod of an object. The object is a Pod or has a pod template."""
 
     owner: Object
     template: Mapping
@@ -149,11 +149,11 @@ class Pod:
 
     @cached_property
     def labels(self) -> dict[str, str]:
-        """The labels by which others find it."""
+        """The pod's labels."""
         return tree.strings(self.template, "metadata", "labels")
 
     def containers(self, *lists: str) -> Iterator[Mapping]:
-        """Its containers, of every list or of the named ones."""
+        """The pod's containers, from every list or from the named ones."""
         for name in lists or CONTAINERS:
             for item in tree.items(self.spec, name):
                 if isinstance(item, Mapping):
@@ -161,7 +161,7 @@ class Pod:
 
     @cached_property
     def ports(self) -> tuple[tuple[str, str], ...]:
-        """Number and name of every port that its containers declare."""
+        """Number and name of every port that the containers declare."""
         return tuple(
             (tree.text(port, "containerPort"), tree.text(port, "name"))
             for container in self.containers()
@@ -174,13 +174,13 @@ def _is_empty(document: Node) -> bool:
 
 
 def _resembles(document: Node) -> bool:
-    """Whether a document has a field that makes an object, in whatever case."""
+    """Whether a document has one of an object's fields, in any case."""
     pairs = document.pairs if isinstance(document, Mapping) else ()
     return not HALLMARKS.isdisjoint(key.text.lower() for key, _ in pairs)
 
 
 def objects(file: File, node: Node) -> Iterator[Object]:
-    """The objects of a document, those inside a List one by one."""
+    """The objects of a document. A List yields its items."""
     if not isinstance(node, Mapping):
         return
     names = {key.text.lower(): item for key, item in node.pairs}
@@ -199,7 +199,7 @@ def objects(file: File, node: Node) -> Iterator[Object]:
 
 
 def pod_of(item: Object) -> Pod | None:
-    """The pod that an object is or makes."""
+    """The pod of an object; None for a kind without a pod, or without a pod spec."""
     if item.kind is None or item.kind.text not in TEMPLATES:
         return None
     template = tree.get(item.node, *TEMPLATES[item.kind.text])

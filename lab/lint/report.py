@@ -1,4 +1,4 @@
-"""What lint has found, as text, as JSON and as an exit code."""
+"""The findings of lint as text, as JSON and as an exit code."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from lab.errors import ChecksFailed, answered
 from lab.lint.rule import ERROR, WARNING
 
-# Characters of a sentence: it quotes what it is about, however long that is.
+# The most characters of a message, which may quote a very long text.
 MOST_OF_A_SENTENCE = 400
 
 
 def _shown(text: str) -> str:
-    """A sentence for a terminal, which must take nothing in it for an order."""
+    """A message for a terminal: short, and without control characters."""
     return "".join(
         letter if letter.isprintable() else f"\\u{ord(letter):04x}"
         for letter in text[:MOST_OF_A_SENTENCE]
@@ -21,7 +21,10 @@ def _shown(text: str) -> str:
 
 @dataclass(frozen=True)
 class Finding:
-    """One mistake: where it stands, its rule's code and severity, what is wrong and what to do."""
+    """One mistake: its position, its rule's code and severity, the message and the fix.
+
+    `line` and `column` count from one. `fixable` means that `--fix` repairs it.
+    """
 
     file: str
     line: int
@@ -42,10 +45,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """All findings in the order of files and lines; `repaired` are the files that were changed.
+    """All findings in the order of files and lines.
 
-    `kubernetes` is the version whose fields were checked; empty when they were not. `left_out` is
-    how many files more were found, which are other programs'.
+    `repaired` has the files that `--fix` changed. `kubernetes` is the version of the schema, empty
+    without one. `left_out` is the number of other programs' files, which `files` does not count.
     """
 
     files: int
@@ -55,7 +58,7 @@ class Report:
     left_out: int = 0
 
     def text(self) -> str:
-        """The findings, what each code is about, and a line that sums them up."""
+        """The findings, the concept of each code, and a line with the totals."""
         concepts = {item.code: item.concept for item in self.findings}
         lines = [item.text() for item in self.findings]
         lines += [f"repaired: {name}" for name in self.repaired]
@@ -83,7 +86,7 @@ class Report:
         }
 
     def raise_for_status(self) -> None:
-        """Raise ChecksFailed when there is an error among the findings; warnings are none."""
+        """Raise ChecksFailed if a finding is an error. Warnings do not count."""
         if errors := self._count(ERROR):
             message = f"{errors} error(s) in {self.files} file(s)"
             raise answered(ChecksFailed(message, hint="docs/lint.md explains every code"))

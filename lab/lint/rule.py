@@ -1,4 +1,4 @@
-"""What a rule is: everything about a code in one place, and a pure function that finds it."""
+"""The record of a rule: its code, its texts, its examples and the function that checks it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from lab.lint.objects import File
 
 ERROR = "error"
 WARNING = "warning"
-# Of one code in one file: more of one kind help nobody.
+# The most findings of one code in one file. More of the same would not help.
 MOST_FINDINGS = 50
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a rule saw: where, a sentence about it, what to do, and edits that do it.
+    """One result of a rule: the position, a message, the fix, and the edits of the repair.
 
-    Without `fix` the rule's own sentence counts. `edits` are there only where one repair is right.
+    An empty `fix` stands for the rule's own. `edits` is empty unless exactly one repair is right.
     """
 
     file: File
@@ -35,7 +35,7 @@ Check = Callable[[Given], Iterator[Found]]
 
 @dataclass(frozen=True)
 class Rule:
-    """A code, what it is about, and how it is found. `bad` has it, `good` has not."""
+    """A code, its texts and its check. The example `bad` has the mistake, `good` does not."""
 
     code: str
     severity: str
@@ -58,7 +58,7 @@ def rule(
     good: str = "",
     repairs: bool = False,
 ) -> Callable[[Check], Rule]:
-    """Make a rule of a function; its code is the function's name with dashes."""
+    """Turn a check into a rule. The code is the function's name with dashes."""
 
     def make(check: Check) -> Rule:
         return Rule(

@@ -1,9 +1,9 @@
-"""The kinds and fields that a version of Kubernetes knows, out of its own OpenAPI document.
+"""The kinds and fields of a version of Kubernetes, from its OpenAPI document.
 
-The document has 4 MB; what lint needs of it has a tenth, and is kept in the cache, named after the
-document's digest. A type is one text: `string`, `integer`, `number`, `boolean`, `quantity`, `port`
-(a number or a name), `object` and `any` for themselves; `[]T` a list, `{}T` a mapping to T, and
-everything else the name of a type with fields.
+The document has 4 MB. Lint needs a tenth of it. The cache keeps this compact form under the digest
+of the document. A type is a string. The basic types are `string`, `integer`, `number`, `boolean`,
+`quantity`, `port` (a number or a name), `object` and `any`. `[]T` is a list of T, and `{}T` is a
+mapping to T. Every other string is the name of a type with fields.
 """
 
 from __future__ import annotations
@@ -26,37 +26,37 @@ if TYPE_CHECKING:
 
 ITEM = "openapi"
 FILE = "swagger.json"
-# Counts changes of the compact form.
+# The version of the compact form.
 FORM = 1
 _KIND = "x-kubernetes-group-version-kind"
 _SPECIAL = {"Quantity": "quantity", "IntOrString": "port", "FieldsV1": "object"}
 
 
 class Type(NamedTuple):
-    """A type's fields, each with its own type, and the names of those that must be there."""
+    """A type's fields, each with its own type, and the names of the required ones."""
 
     fields: Mapping[str, str]
     required: Sequence[str]
 
     def twin(self, name: str) -> str:
-        """The field whose name differs in case only; empty when there is none."""
+        """The field whose name differs only in case; empty if there is none."""
         return next((field for field in self.fields if field.lower() == name.lower()), "")
 
 
 @dataclass(frozen=True)
 class Schema:
-    """What one version of Kubernetes accepts: apiVersion -> kind -> type, and the types."""
+    """The schema of one version of Kubernetes: apiVersion -> kind -> type, and the types."""
 
     version: str
     kinds: Mapping[str, Mapping[str, str]]
     types: Mapping[str, Mapping[str, Any]]
 
     def kind(self, api: str, kind: str) -> str:
-        """The type of a kind; empty when there is none."""
+        """The type of a kind; empty for an unknown kind."""
         return self.kinds.get(api, {}).get(kind, "")
 
     def type(self, name: str) -> Type | None:
-        """A type with fields by its name; None for every other."""
+        """A type with fields by its name; None for any other type."""
         found = self.types.get(name)
         return Type(found["fields"], found["required"]) if found else None
 
@@ -67,7 +67,7 @@ class Schema:
 
 
 def compact(swagger: Mapping[str, Any], version: str) -> dict[str, Any]:
-    """What `Schema` needs of the OpenAPI document of a version, as a value for JSON."""
+    """The part of an OpenAPI document that `Schema` needs, as a value for JSON."""
     kinds: dict[str, dict[str, str]] = {}
     types: dict[str, dict[str, Any]] = {}
     definitions = swagger["definitions"]
@@ -80,7 +80,7 @@ def compact(swagger: Mapping[str, Any], version: str) -> dict[str, Any]:
                 "required": definition.get("required", []),
             }
         groups = definition.get(_KIND, ())
-        # What is of every group is no kind that is written in a manifest.
+        # A type of every group, e.g. DeleteOptions, is not a kind that manifests contain.
         if len(groups) == 1:
             (group,) = groups
             api = "/".join(filter(None, (group["group"], group["version"])))
@@ -89,15 +89,15 @@ def compact(swagger: Mapping[str, Any], version: str) -> dict[str, Any]:
 
 
 def load(settings: Settings, status: Status) -> Schema | None:
-    """The schema of the lock file's Kubernetes, made the first time.
+    """The schema of the lock file's Kubernetes. The first call writes it into the cache.
 
-    None, and a line that says so, when it is not in the cache and no source has it now.
+    Says so and returns None if neither the cache nor a source has it.
     """
     digest, path = pinned(settings.root)
     try:
         return Schema(**json.loads(path.read_text()))
     except (OSError, ValueError, TypeError):
-        # Not there, or not what was written: it is made anew.
+        # The cache has no schema or a damaged one.
         pass
     try:
         tool = _document(settings, status)
@@ -106,21 +106,21 @@ def load(settings: Settings, status: Status) -> Schema | None:
         return None
     document = tool.files[FILE].read_bytes()
     form = compact(json.loads(document), tool.version)
-    # A mirror may have the document of another version: that is not what the name promises.
+    # A mirror may have the document of another version, which must not be cached under this digest.
     if hashlib.sha256(document).hexdigest() == digest:
         write_aside(path, json.dumps(form, separators=(",", ":")))
     return Schema(**form)
 
 
 def pinned(root: Path) -> tuple[str, Path]:
-    """The SHA-256 of the lock file's document, and where its compact form is kept."""
+    """The SHA-256 of the lock file's document in hexadecimal, and the path of its compact form."""
     item = tomllib.loads((root / "toolchain" / "lock.toml").read_text())[ITEM]
     digest = next(iter(item["release"].values()))[0]["digest"].removeprefix("sha256:")
     return digest, cache_folder() / ITEM / f"{digest[:16]}-{FORM}.json"
 
 
 def _document(settings: Settings, status: Status) -> Tool:
-    # Slow to import, and needed once.
+    # Slow to import, and only needed if the cache has no schema.
     from lab.lifecycle.opened import toolchain_of
 
     return toolchain_of(settings, status).ensure([ITEM])[ITEM]

@@ -1,4 +1,4 @@
-"""The API server's own opinion: a dry run of the manifests on the lab's cluster."""
+"""Ask the API server: a dry run of the manifests on the lab's cluster."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from lab.config import Settings
 from lab.lint.given import Given
 from lab.lint.rule import ERROR, Found, rule
 
-# kubectl's words around what the server says.
+# The prefixes that kubectl adds to the server's message.
 _NOISE = re.compile(r"^(error: |Error from server \(\w+\): )?(error when \w+ing \S+: )?")
 
 
 def ask(settings: Settings, given: Given) -> Iterator[Found]:
-    """What `kubectl apply --dry-run=server --validate=strict` has against each file.
+    """The errors of `kubectl apply --dry-run=server --validate=strict` for each file.
 
-    Nothing is changed. Raises what practice.running raises when the lab has no cluster.
+    Changes nothing. Raises what opened.running raises if the lab has no cluster.
     """
     from lab.lifecycle import opened
 
     command = [*opened.running(settings).cluster.command, "apply"]
     command += ["--dry-run=server", "--validate=strict", "--filename=-"]
-    # A dry run makes no namespace, so what belongs into a new one is refused for the lack of it.
+    # A dry run creates no namespaces, so the server rejects the objects of new ones.
     made = {item.title for item in given.of("Namespace")}
     for file in given.files:
         if file.tree.documents and not file.tree.failure:
@@ -34,7 +34,10 @@ def ask(settings: Settings, given: Given) -> Iterator[Found]:
 
 
 def complaints(stderr: str, made: set[str]) -> list[str]:
-    """The sentences of kubectl that are complaints, but for namespaces that the files make."""
+    """The errors in kubectl's output, except for namespaces that the files create.
+
+    `made` has the titles of these Namespaces.
+    """
     found = []
     for line in filter(None, map(str.strip, stderr.splitlines())):
         missing = re.search(r'namespaces "([^"]+)" not found', line)
@@ -47,10 +50,10 @@ def complaints(stderr: str, made: set[str]) -> list[str]:
 @rule(
     ERROR,
     "The API server refuses it",
-    concept="The API server knows more than the schema: ranges, names, what is there already. It "
-    "is asked only with `--server`, by a dry run that changes nothing.",
-    fix="the sentence is the server's own; `kubectl explain` tells more",
+    concept="The API server knows more than the schema: ranges, names and existing objects. Lint "
+    "asks it only with `--server`, by a dry run that changes nothing.",
+    fix="read the server's message; `kubectl explain` describes each field",
 )
 def server(given: Given) -> Iterator[Found]:
-    # Not a fact about the files: `ask` finds these.
+    # This rule cannot check the files. `ask` yields its findings.
     yield from ()

@@ -1,4 +1,4 @@
-"""Files become text: found in folders, read up to a limit, decoded, with places to point at."""
+"""Find files, read them up to a limit, decode them, and convert positions in their text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ENDINGS = (".yaml", ".yml")
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a text cannot be read any further: a rule's code, where, a sentence, and what to do."""
+    """Why lint stopped reading a text: a rule's code, the position, a message and the fix."""
 
     code: str
     index: int
@@ -30,33 +30,33 @@ class Failure:
 
 
 def too_much(message: str) -> Failure:
-    """Why a file is refused as a whole."""
+    """The failure of a file that is too large."""
     return Failure("limit", 0, message, "split it into several files")
 
 
 @dataclass(frozen=True)
 class Source:
-    """One text. `failure` is set, and `text` empty, where the bytes were refused."""
+    """One text. For refused bytes `failure` is set and `text` is empty."""
 
     name: str
     text: str
     failure: Failure | None = None
 
     def place(self, index: int) -> tuple[int, int]:
-        """Line and column of a character, both counted from one."""
+        """Line and column of a character; both count from one."""
         line = bisect_right(self._lines, index) - 1
         return line + 1, index - self._lines[line] + 1
 
     def line(self, number: int) -> str:
-        """A line by its number, without what ends it."""
+        """A line by its number, without its end of line."""
         return self.text[self.start(number) : self.start(number + 1)].rstrip("\r\n")
 
     def start(self, number: int) -> int:
-        """Where a line begins; the end of the text for the one after the last."""
+        """The index at which a line begins; after the last line the end of the text."""
         return self._lines[number - 1] if number <= len(self._lines) else len(self.text)
 
     def above(self, number: int) -> int:
-        """The nearest line before one that has something in it; 0 where there is none."""
+        """The number of the nearest non-empty line above a line; 0 if there is none."""
         return next((n for n in range(number - 1, 0, -1) if self.line(n).strip()), 0)
 
     @cached_property
@@ -65,14 +65,16 @@ class Source:
 
 
 def find(words: Sequence[str]) -> dict[str, bool]:
-    """All files that are meant: by files, folders, patterns, and `-` for standard input.
+    """The files of the words: files, folders, patterns, and `-` for standard input.
 
-    Name -> whether it was named, and not only found below a folder.
+    Maps each file to whether a word names it; False for a file that was only found in a folder.
 
-    Raises ConfigError for no word at all and NotFoundError for one that leads nowhere.
+    Raises ConfigError for no word at all and NotFoundError for a word without a file.
     """
     if not words:
-        raise ConfigError("no file is named", hint="invoke lint FILE, a folder, or - for stdin")
+        raise ConfigError(
+            "lint needs a file or a folder", hint="invoke lint FILE, a folder, or - for stdin"
+        )
     found: dict[str, bool] = {}
     for word in words:
         names = [word] if word == STDIN or os.path.exists(word) else sorted(glob.glob(word))
@@ -86,9 +88,9 @@ def find(words: Sequence[str]) -> dict[str, bool]:
 
 
 def read(name: str) -> Source:
-    """The text of a file, or of standard input. Never reads more than the limit.
+    """The text of a file, or of standard input. Reads no more than the limit.
 
-    Raises NotFoundError when the file cannot be opened.
+    Raises NotFoundError if the file cannot be opened.
     """
     try:
         if name == STDIN:
@@ -100,7 +102,7 @@ def read(name: str) -> Source:
 
 
 def decode(name: str, raw: bytes) -> Source:
-    """Bytes as text; nothing of them is changed."""
+    """Decode bytes from UTF-8, unchanged. Returns a failure for too many bytes or lines."""
     if len(raw) > MOST_BYTES:
         return Source(name, "", too_much(f"the file is larger than {MOST_BYTES:,} bytes"))
     if raw.count(b"\n") > MOST_LINES:

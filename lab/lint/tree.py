@@ -1,7 +1,7 @@
-"""Text becomes nodes that know where they stand, built event by event so that limits hold early.
+"""Parse text into nodes with positions, event by event, to apply limits early.
 
-PyYAML's own composer is not used: it walks into an alias bomb's target, forgets duplicate keys, and
-needs a stack frame for each level. Nothing here depends on a tag: no object is ever constructed.
+PyYAML's own composer would expand an alias bomb, drop duplicate keys, and need a stack frame for
+each level. This parser never constructs an object for a tag.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from lab.lint.source import Failure, Source
 
 MOST_DEPTH = 100
 MOST_DOCUMENTS = 200
-# Of one list, and of the fields of one object.
+# The most items of one list, and the most fields of one object.
 MOST_ITEMS = 1_000
-# Counted as written out, aliases expanded.
+# The most values of a file. An alias counts as all the values that it stands for.
 MOST_NODES = 100_000
 BOM = "\ufeff"
 
@@ -33,7 +33,7 @@ _TAGS = {
     f"{_CORE}null": "null",
 }
 _COLLECTIONS = (None, "!", f"{_CORE}map", f"{_CORE}seq")
-# What a plain scalar means to Kubernetes, which reads YAML 1.1.
+# The types of plain scalars for Kubernetes, which reads YAML 1.1.
 _MEANS = (
     ("null", re.compile(r"|~|null|Null|NULL")),
     (
@@ -46,12 +46,15 @@ _MEANS = (
     ("number", re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?|[-+]?\.(inf|Inf|INF)|\.nan")),
 )
 
-# What a boolean that is true may be written as, in small letters.
+# The spellings of a true boolean, in lower case.
 TRUE = ("true", "yes", "on", "y")
 
 
 class Scalar(NamedTuple):
-    """A single value: its text, how it is quoted (empty: not at all), and what it means."""
+    """A single value: its text, its style of quotes (empty without quotes) and its type.
+
+    `start` and `end` are the indices of the first character and after the last one.
+    """
 
     start: int
     end: int
@@ -69,7 +72,7 @@ class Sequence(NamedTuple):
 
 
 class Mapping(NamedTuple):
-    """Fields in their order, those that stand twice included."""
+    """Fields in their order, including duplicate ones."""
 
     start: int
     end: int
@@ -81,9 +84,10 @@ Node: TypeAlias = Scalar | Sequence | Mapping
 
 @dataclass
 class Tree:
-    """What a text consists of: the documents, and every scalar and mapping in order of their ends.
+    """The parts of a text: documents, and every scalar and mapping in the order of their ends.
 
-    After a failure it holds what was complete before; `read` is how far that is.
+    After a failure, the tree has the parts that were complete before. `read` is the index at which
+    the parser stopped.
     """
 
     documents: list[Node] = field(default_factory=list)
@@ -94,7 +98,7 @@ class Tree:
 
 
 def get(node: Node | None, *path: str) -> Node | None:
-    """The node at a path of field names; the last one where a field stands twice."""
+    """The node at a path of field names; the last one of a duplicate field; None without one."""
     for name in path:
         if not isinstance(node, Mapping):
             return None
@@ -103,26 +107,26 @@ def get(node: Node | None, *path: str) -> Node | None:
 
 
 def text(node: Node | None, *path: str) -> str:
-    """The text of the scalar at a path; empty where there is none."""
+    """The text of the scalar at a path; empty if there is none."""
     found = get(node, *path)
     return found.text if isinstance(found, Scalar) and found.kind != "null" else ""
 
 
 def items(node: Node | None, *path: str) -> tuple[Node, ...]:
-    """The items of the list at a path; none where there is no list."""
+    """The items of the list at a path; empty if there is no list."""
     found = get(node, *path)
     return found.items if isinstance(found, Sequence) else ()
 
 
 def strings(node: Node | None, *path: str) -> dict[str, str]:
-    """The mapping at a path, where its values are scalars."""
+    """The fields of the mapping at a path whose values are scalars, as text."""
     found = get(node, *path)
     pairs = found.pairs if isinstance(found, Mapping) else ()
     return {key.text: value.text for key, value in pairs if isinstance(value, Scalar)}
 
 
 def value(node: Node) -> object:
-    """What a node says, free of where it stands: for comparison."""
+    """A node's content without positions, for comparisons."""
     if isinstance(node, Scalar):
         return (node.kind, node.text)
     if isinstance(node, Sequence):
@@ -131,12 +135,12 @@ def value(node: Node) -> object:
 
 
 def meaning(scalar: str) -> str:
-    """What a scalar without quotes is: null, boolean, integer, number or string."""
+    """The type of a scalar without quotes: null, boolean, integer, number or string."""
     return next((kind for kind, form in _MEANS if form.fullmatch(scalar)), "string")
 
 
 def parse(source: Source) -> Tree:
-    """Build the tree of a text; a text that cannot be read to its end leaves a `failure` in it."""
+    """Build the tree of a text. If the parser stops before the end, the tree has a `failure`."""
     builder = _Builder(source)
     builder.tree.read = len(source.text)
     if source.failure:
@@ -148,7 +152,7 @@ def parse(source: Source) -> Tree:
         builder.tree.failure = refusal.failure
         builder.tree.read = refusal.failure.index
     except yaml.MarkedYAMLError as error:
-        # What is never closed is looked for where it was opened.
+        # For an unclosed quote or bracket, report the position at which it opens.
         closing = "or '" in str(error.problem) or "end of" in str(error.problem)
         mark = error.context_mark if closing else error.problem_mark
         index = builder.offset + (mark.index if mark else 0)
@@ -156,7 +160,7 @@ def parse(source: Source) -> Tree:
         builder.tree.failure = explain(source, index, str(error.problem))
     except yaml.reader.ReaderError as error:
         found = re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]", source.text)
-        message = f"a control character, U+{ord(found[0]) if found else 0:04X}, is not text"
+        message = f"the control character U+{ord(found[0]) if found else 0:04X} is not text"
         index = found.start() if found else error.position
         builder.tree.read = 0
         builder.tree.failure = Failure("not-text", index, message, "remove it")
@@ -169,7 +173,7 @@ class _Refused(Exception):
 
 
 class _Part(NamedTuple):
-    """A finished node with the number of nodes in it and how deep it is."""
+    """A finished node, the number of its nodes and the number of its levels."""
 
     node: Node
     size: int
@@ -178,7 +182,7 @@ class _Part(NamedTuple):
 
 @dataclass
 class _Open:
-    """A collection whose end has not come yet."""
+    """A collection that the parser has not read to its end."""
 
     start: int
     anchor: str | None
@@ -252,8 +256,8 @@ class _Builder:
         part = self._anchors.get(name)
         if part is None:
             inside = name in self._anchors
-            message = f"`*{name}` stands for " + (
-                "a value that contains it" if inside else f"nothing: there is no `&{name}` above"
+            message = f"`*{name}` " + (
+                "stands for a value that contains it" if inside else f"has no `&{name}` above it"
             )
             raise _Refused("limit" if inside else "syntax", start, message, "write the value out")
         if len(self._open) + part.height > MOST_DEPTH:
@@ -263,14 +267,14 @@ class _Builder:
     def _add(self, part: _Part, anchor: str | None, nodes: int, start: int) -> None:
         self._nodes += nodes
         if self._nodes > MOST_NODES:
-            message = f"the file has more than {MOST_NODES:,} values, with its aliases written out"
+            message = f"the file has more than {MOST_NODES:,} values with its aliases expanded"
             raise _Refused("limit", start, message, "split it, or use fewer aliases")
         if anchor:
             self._anchors[anchor] = part
         if self._open:
             inside = self._open[-1]
             inside.parts.append(part)
-            # A field is two parts: its name, and its value.
+            # A field has two parts: its name and its value.
             if len(inside.parts) > MOST_ITEMS * (1 + inside.mapping):
                 message = f"a list or an object has more than {MOST_ITEMS:,} parts"
                 raise _Refused("limit", start, message, "split it")
@@ -285,21 +289,21 @@ class _Builder:
         return known[tag]
 
     def _too_deep(self, start: int) -> None:
-        message = f"more than {MOST_DEPTH} levels lie inside each other"
-        raise _Refused("limit", start, message, "write it flatter")
+        message = f"the file has more than {MOST_DEPTH} levels of nesting"
+        raise _Refused("limit", start, message, "use fewer levels")
 
 
 def _keys(parts: list[_Part]) -> Iterator[Scalar]:
     for part in parts:
         if not isinstance(part.node, Scalar):
-            message = "a field's name is a list or a mapping here"
-            fix = "fill in a template such as {{ name }} first; else quote the name"
+            message = "the name of this field is a list or a mapping"
+            fix = "render a template such as {{ name }} first, or quote the name"
             raise _Refused("syntax", part.node.start, message, fix)
         yield part.node
 
 
 def _merged(pairs: list[tuple[Scalar, Node]]) -> list[tuple[Scalar, Node]]:
-    """`<<: *other` adds the fields that are not there."""
+    """Merge keys: `<<: *other` adds the missing fields."""
     names = {key.text for key, _ in pairs}
     merged: list[tuple[Scalar, Node]] = []
     for key, node in pairs:

@@ -1,4 +1,4 @@
-"""Values beside the types that the schema has for them: one walk for every rule on fields."""
+"""Values with their types from the schema: one walk for all rules about fields."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ from lab.lint.objects import File, Object
 from lab.lint.schema import Schema, Type
 from lab.lint.tree import Mapping, Node, Scalar, Sequence
 
-# Of an object whose kind is not known these are known all the same.
+# The fields of an object of an unknown kind.
 HEAD = Type(dict.fromkeys(("apiVersion", "kind", "metadata", "spec", "status"), "any"), ())
 
-# Characters of a path, the last ones: hostile names are long, and every value has its own path.
+# Keep the last characters of a path only: hostile names are long, and every value has a path.
 MOST_OF_A_PATH = 200
 
 
 class Value(NamedTuple):
-    """One value, and what is known of it.
+    """One value with its path `where` and its type `wanted`, which is empty for an unknown field.
 
-    `wanted` is its type, empty where there is no such field; `twin` is then the field that differs
-    in case only. `where` is its path. Of a field, `key` is the name, and `within` the object that
-    it is in, whose type is `of`.
+    `twin` is the known field whose name differs from an unknown one only in case. For a field,
+    `key` is its name, `within` is the object that contains it, and `of` is the object's type.
     """
 
     file: File
@@ -35,17 +34,17 @@ class Value(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The field's name as it is written."""
+        """The field's name as written; empty for a whole object."""
         return self.key.text if self.key else ""
 
     @property
     def title(self) -> str:
-        """How it is called in a sentence."""
+        """The value's path, for a message."""
         return f"`{self.where}`" if self.key else self.where
 
     @property
     def doubled(self) -> bool:
-        """Whether it is an unknown field inside a field of its own name."""
+        """Whether the value is an unknown field inside a field of the same name."""
         inside = self.within is not None and self.within.name == self.name != ""
         return inside and not self.wanted and isinstance(self.node, Mapping)
 
@@ -55,9 +54,9 @@ def _path(where: str, key: Scalar) -> str:
 
 
 def values(item: Object, schema: Schema | None) -> Iterator[Value]:
-    """Every value of an object, from the outside to the inside.
+    """Every value of an object, outer values first.
 
-    Of a kind that is not known, only the fields that every object has under another name.
+    For an unknown kind, only the common fields of objects with a name in the wrong case.
     """
     name = schema.kind(*_names(item)) if schema else ""
     whole = Value(item.file, item.node, name, item.title)
@@ -86,7 +85,7 @@ def _walk(schema: Schema, value: Value) -> Iterator[Value]:
         for field in _fields(value, of):
             if field.twin or field.doubled:
                 yield field
-                # What is inside is checked as what it was meant to be.
+                # Check the value with the type of the intended field.
                 meant = of.fields[field.twin] if field.twin else wanted
                 field = field._replace(wanted=meant, twin="")
             yield from _walk(schema, field)

@@ -18,7 +18,7 @@ FILE = Path("docs/session.svg")
 COMMANDS = ("./inv lab-up", "./inv exercise-up pod", "./inv check pod")
 # Pixels: the width of a character, the height of a line, and the margin around the text.
 WIDTH, HEIGHT, MARGIN = 7.8, 19, 16
-COLUMNS = 100
+COLUMNS = 112
 FONT = "13px ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospace"
 BACKGROUND, TEXT = "#14191f", "#d5dbe1"
 # The first character of a line -> the colour of that character.

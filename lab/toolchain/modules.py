@@ -1,4 +1,4 @@
-"""Programs built from published Go modules; go.sum and the checksum database verify every byte."""
+"""Build programs from published Go modules. go.sum and the checksum database verify every byte."""
 
 from __future__ import annotations
 
@@ -19,18 +19,21 @@ from lab.toolchain.lock import Modules
 
 @dataclass(frozen=True)
 class Go:
-    """A Go toolchain, the folder of its caches, and the platform that it builds for."""
+    """A Go toolchain, the folder of its caches, and the platform of the programs that it builds."""
 
     program: Path
     caches: Path
     platform: str
 
     def file(self, source: str) -> Path:
-        """Where a file of a downloaded module lies, given as `module@version/path`."""
+        """The path of a file of a downloaded module. `source` is `module@version/path`."""
         return self.caches / "mod" / module_path(source)
 
     def environment(self, cgo: bool) -> dict[str, str]:
-        """What makes a build depend on nothing but the pins. The module proxy is the user's own."""
+        """The variables that make a build depend on the pins only. The module proxy is the user's.
+
+        `cgo` allows packages in C.
+        """
         return {
             "GOOS": self.platform.partition("-")[0],
             "GOARCH": architecture_of(self.platform),
@@ -39,8 +42,8 @@ class Go:
             "GOTOOLCHAIN": "local",
             "GOWORK": "off",
             "CGO_ENABLED": "1" if cgo else "0",
-            # A compiler that collects its garbage less often takes an eighth less of the
-            # processors; the limit keeps it from taking a small host's memory instead.
+            # With fewer garbage collections, the compiler needs an eighth less processor time. The
+            # memory limit protects small hosts.
             "GOGC": "400",
             "GOMEMLIMIT": "2GiB",
         }
@@ -49,10 +52,10 @@ class Go:
 def build_commands(
     modules: Modules, go: Path, target: Path, overlay: Path | None = None
 ) -> list[list[str]]:
-    """The `go` calls for one set; packages that are named like their programs share one build.
+    """The `go` commands for one set. Packages with the names of their programs share one build.
 
-    Modules whose files are embedded, or copied while nothing is built, are downloaded first.
-    `overlay` tells Go where the embedded files are.
+    First downloads modules with embedded files, and modules of copied files if there is no build.
+    `overlay` is the file that tells Go the paths of the embedded files.
     """
     loose = modules.embeds if modules.packages else modules.copies
     wanted = sorted({module_of(source) for source in loose.values()})
@@ -61,8 +64,8 @@ def build_commands(
         return download
     common = [str(go), "build", "-mod=readonly", "-trimpath", "-buildvcs=false"]
     common += ["-overlay", str(overlay)] if overlay else []
-    # With these tags programs with and without C consist of the same packages, compiled once; and
-    # what the linker strips anyway need not be compiled, a tenth of the time.
+    # With these tags, programs with and without C share compiled packages. Without debug data,
+    # which the linker strips anyway, compiling takes a tenth less time.
     common += ["-tags", "netgo,osusergo", "-gcflags", "all=-dwarf=false"]
     common += ["-ldflags", f"-s -w {modules.ldflags}".strip()]
     named = all(package.endswith(f"/{file}") for file, package in modules.packages.items())
@@ -77,9 +80,9 @@ def build_commands(
 def build(
     modules: Modules, root: Path, go: Go, target: Path, status: Status, behind: bool = False
 ) -> None:
-    """Build every program of a set into `target`; `behind` what else the processors have to do.
+    """Build every program of a set into `target`. `behind` builds with a low priority.
 
-    Raises CommandError with the compiler's words.
+    Raises CommandError with the compiler's output.
     """
     folder = root / modules.folder
     environment = go.environment(modules.cgo)
@@ -98,27 +101,27 @@ def build(
 
 
 def overlay_of(modules: Modules, folder: Path, go: Go) -> str:
-    """What `go build -overlay` reads: embedded files as if they were in the program's folder.
+    """The JSON for `go build -overlay`, which puts the embedded files into the program's folder.
 
-    They are megabytes of another project's, so the checkout has none of them.
+    The files are megabytes of another project, so the checkout does not contain them.
     """
     files = {str(folder / name): str(go.file(source)) for name, source in modules.embeds.items()}
     return json.dumps({"Replace": files})
 
 
 def module_of(source: str) -> str:
-    """The module of a file that is copied, as `path@version`."""
+    """The module of a file, as `path@version`. `source` is `module@version/path`."""
     path, _, rest = source.partition("@")
     return f"{path}@{rest.split('/')[0]}"
 
 
 def module_path(source: str) -> str:
-    """Where a file of a module lies in the module cache: upper case is written `!` and lower."""
+    """The path of a module's file in the module cache, which writes `A` as `!a`."""
     return re.sub(r"[A-Z]", lambda letter: f"!{letter[0].lower()}", source)
 
 
 def find_go(oldest: tuple[int, ...]) -> Path | None:
-    """The host's Go, where it is new enough."""
+    """The host's Go; None if it is missing or older than `oldest`."""
     found = shutil.which("go")
     if not found:
         return None
@@ -130,7 +133,7 @@ def find_go(oldest: tuple[int, ...]) -> Path | None:
 
 
 def oldest_go(texts: Iterable[str]) -> tuple[int, ...]:
-    """The oldest Go that builds all of these go.mod files: the newest that one of them asks for.
+    """The oldest Go that builds all of these go.mod files: the newest of their `go` lines.
 
     >>> oldest_go(["go 1.26.4", "go 1.25"])
     (1, 26, 4)
@@ -140,6 +143,6 @@ def oldest_go(texts: Iterable[str]) -> tuple[int, ...]:
 
 
 def go_version(text: str) -> tuple[int, ...]:
-    """(1, 26, 8) out of `go1.26.8`, (1, 27) out of `go1.27rc1`; (0,) for anything else."""
+    """(1, 26, 8) for `go1.26.8`, (1, 27) for `go1.27rc1`, (0,) for any other text."""
     found = re.search(r"go(\d+)\.(\d+)(?:\.(\d+))?", text)
     return tuple(int(number) for number in found.groups() if number) if found else (0,)

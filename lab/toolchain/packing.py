@@ -1,4 +1,4 @@
-"""Files packed by Zstandard: a quarter of a program's size, unpacked faster than a disk reads."""
+"""Pack files with Zstandard, to about a quarter. It unpacks faster than a disk reads."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 from lab.errors import PrerequisiteError
 
 FORMAT = "zstd"
-# Half again as long as level 3 takes, a tenth smaller.
+# Takes half again as long as level 3, and the result is a tenth smaller.
 LEVEL = 9
 
 
 def _zstandard() -> Any:
-    """The library, imported late: a bare `vagrant up` (lab/machines/bare.py) has no packages."""
+    """The library. Imported late, because a bare `vagrant up` (lab/machines/bare.py) lacks it."""
     if sys.version_info >= (3, 14):
         from compression import zstd
     else:
@@ -25,12 +25,12 @@ def _zstandard() -> Any:
 
 
 def pack(source: Path, target: Path) -> None:
-    """Write `source` packed to `target`; the same content becomes the same bytes on every host."""
+    """Pack `source` into `target`. The same content gives the same bytes on every host."""
     zstd = _zstandard()
     options: dict[int, int] = {
         zstd.CompressionParameter.compression_level: LEVEL,
         zstd.CompressionParameter.checksum_flag: 1,
-        # What is written depends on whether there are workers, not on how many.
+        # The output depends on whether workers are used, not on how many.
         zstd.CompressionParameter.nb_workers: os.cpu_count() or 1,
     }
     with source.open("rb") as read, zstd.open(target, "wb", options=options) as write:
@@ -38,7 +38,7 @@ def pack(source: Path, target: Path) -> None:
 
 
 def unpack(source: Path, target: Path) -> None:
-    """Write the content of a packed file to `target`. Raises PrerequisiteError for another file."""
+    """Unpack `source` into `target`. Raises PrerequisiteError if `source` is not a packed file."""
     zstd = _zstandard()
     try:
         with zstd.open(source, "rb") as read, target.open("wb") as write:

@@ -1,7 +1,7 @@
-"""Which pins of the lock file are behind: what is pinned for each source, and what its client says.
+"""Find pins of the lock file that are behind: compare each with the newest version of its client.
 
-Go lists the versions of modules, pip those of wheels. Release pages have no client, so a release is
-compared with what Go says of the same item.
+Go lists the versions of modules, and pip those of wheels. Release pages have no client. So a
+release is compared with the newest module of the same item.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from lab.toolchain.modules import Go
 
 @dataclass(frozen=True)
 class Pin:
-    """What one source of an item is pinned to, and the newest version; empty where none is known.
+    """The pinned version of one source of an item, and the newest version, empty if unknown.
 
-    `of` is the module or the Python package that a client is asked for.
+    `of` is the module or the Python package that the client looks up.
     """
 
     item: str
@@ -39,7 +39,7 @@ class Pin:
 
     @property
     def behind(self) -> bool:
-        """Whether the newest version is a later one than the pinned one."""
+        """Whether the newest version is later than the pinned version."""
         try:
             return bool(self.newest) and Version(self.pinned) < Version(self.newest)
         except InvalidVersion:
@@ -51,14 +51,14 @@ class Pin:
         return self.item, self.source, self.pinned, self.newest, verdict
 
     def data(self) -> dict[str, object]:
-        """The same for JSON; `newest` is null where it is not known."""
+        """The pin for JSON; `newest` is null if unknown."""
         return {**vars(self), "newest": self.newest or None, "behind": self.behind}
 
 
 def look(toolchain: Toolchain, root: Path, status: Status) -> list[Pin]:
-    """Every pin of a checkout's lock file, compared with the newest version that can be had.
+    """Every pin of the lock file of the checkout `root`, with the newest version of its client.
 
-    A version that its client cannot tell is unknown; the status has the client's words.
+    If a client fails, the version is unknown, and the status shows the client's error.
     """
     folder = root / "toolchain"
     items = list(toolchain.items.values())
@@ -103,7 +103,7 @@ def requirements(text: str) -> dict[str, str]:
 
 
 def module_of(package: str, required: Iterable[str]) -> str:
-    """The required module that has a package; for a folder's own program, the first one."""
+    """The required module that contains a package; for the folder's own program, the first one."""
     found = [
         module for module in required if f"{package}/".startswith((f"{module}/", f"{module}@"))
     ]
@@ -111,7 +111,7 @@ def module_of(package: str, required: Iterable[str]) -> str:
 
 
 def newest_modules(go: Go, folder: Path, modules: Sequence[str], status: Status) -> dict[str, str]:
-    """The newest release of each module that Go's own list knows."""
+    """The newest release of each module in the list of `go list`; empty if Go fails."""
     words = [str(go.program), "list", "-mod=readonly", "-e", "-m", "-versions", "-json", *modules]
     try:
         answer = runner.run(words, cwd=folder, env=go.environment(cgo=False), timeout=300).stdout
@@ -122,7 +122,7 @@ def newest_modules(go: Go, folder: Path, modules: Sequence[str], status: Status)
 
 
 def newest_of(answer: str) -> Iterable[tuple[str, str]]:
-    """Modules and their newest releases out of the JSON objects that `go list -m` prints."""
+    """Modules and their newest releases, from the JSON objects that `go list -m` prints."""
     decoder, rest = json.JSONDecoder(), answer.strip()
     while rest:
         module, end = decoder.raw_decode(rest)
@@ -132,7 +132,7 @@ def newest_of(answer: str) -> Iterable[tuple[str, str]]:
 
 
 def newest_wheel(package: str, status: Status) -> str:
-    """The newest release of a Python package that pip can install; empty where it knows none."""
+    """The newest release of a Python package that pip can install; empty if it finds none."""
     words = [sys.executable, "-m", "pip", "index", "versions", "--disable-pip-version-check"]
     try:
         answer = runner.run([*words, package], timeout=120).stdout
@@ -144,7 +144,7 @@ def newest_wheel(package: str, status: Status) -> str:
 
 
 def text(pins: Sequence[Pin]) -> str:
-    """The table of all pins, and how many are behind."""
+    """The table of all pins, and the number of pins that are behind."""
     header = ("item", "source", "pinned", "newest", "")
     behind = sum(pin.behind for pin in pins)
     return f"{table(header, [pin.row() for pin in pins])}\n{behind} of {len(pins)} pins are behind"

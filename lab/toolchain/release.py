@@ -1,4 +1,4 @@
-"""Official releases: downloads by pinned address and digest, resumed where they were cut off."""
+"""Download official releases by pinned address and digest, and resume interrupted downloads."""
 
 from __future__ import annotations
 
@@ -25,23 +25,26 @@ from lab.output import Status
 from lab.toolchain.lock import Download
 from lab.toolchain.store import alone, file_digest
 
-# Tries in a row that bring nothing; a try that brings a chunk (bytes) starts the count again.
+# The most consecutive tries without progress. A try that downloads CHUNK bytes resets the count.
 TRIES = 3
 CHUNK = 1 << 20
-# Bytes that are read at once: what a reset connection costs.
+# The bytes of one read. A reset connection loses at most these.
 BLOCK = 1 << 16
-# Bytes of one file. The largest that is pinned has less than a quarter of them.
+# The most bytes of one file. The largest pinned file has less than a quarter of them.
 LARGEST = 2 << 30
 # Seconds: the longest wait that a server may ask for, and the pause after a first failure.
 LONGEST_WAIT = 60.0
 PAUSE = 1.0
-# Answers that another try may change: too early, rate limits, a server that is overloaded.
+# Status codes after which a retry may succeed: too early, rate limits, an overloaded server.
 TEMPORARY = (408, 425, 429, 500, 502, 503, 504)
 OTHER_SOURCE = "another source: see docs/toolchain.md"
 
 
 class Refused(OSError):
-    """An answer that is not the file: the client does not use it; `hint` is what may help."""
+    """The client rejects an answer that is not the file. `hint` says what may help.
+
+    `final` means that a retry cannot succeed.
+    """
 
     def __init__(self, reason: str, hint: str, *, final: bool = True) -> None:
         super().__init__(reason)
@@ -51,7 +54,7 @@ class Refused(OSError):
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a try failed, what to do then, and the seconds until the next try; None for no more."""
+    """Why a try failed, a hint, and the seconds until the next try; None for no retry."""
 
     reason: str
     hint: str = "invoke doctor"
@@ -59,7 +62,7 @@ class Failure:
 
 
 class Redirects(urllib.request.HTTPRedirectHandler):
-    """Follow redirects, as GitHub sends them to other hosts, but never from https to http."""
+    """Follow redirects, which GitHub sends to other hosts, but never from https to http."""
 
     def redirect_request(
         self,
@@ -73,13 +76,16 @@ class Redirects(urllib.request.HTTPRedirectHandler):
         if req.full_url.startswith("https:") and not newurl.startswith("https:"):
             raise Refused(
                 f"the server redirects to {newurl}, which is not encrypted",
-                "look for a proxy or a network that wants a sign-in, then run the command again",
+                "look for a proxy or a network that needs a sign-in, then run the command again",
             )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def reachable(url: str, timeout: float = 2) -> bool:
-    """Whether the host of an address can be connected to; a proxy from the environment counts."""
+    """Whether the host of an address accepts a connection within `timeout` seconds.
+
+    If the environment names a proxy for the address, tests the proxy.
+    """
     parts = urlsplit(url)
     proxy = urllib.request.getproxies().get(parts.scheme)
     if proxy and not urllib.request.proxy_bypass(parts.hostname or ""):
@@ -95,11 +101,11 @@ def reachable(url: str, timeout: float = 2) -> bool:
 def fetch(
     download: Download, folder: Path, downloads: Path, status: Status, *, keep: bool = False
 ) -> None:
-    """Put the programs of a release into `folder`.
+    """Download a release and write its programs into `folder`.
 
-    `keep` leaves the archive in `downloads`, for another item that is in it.
+    `keep` leaves the archive in `downloads`, for another item in it.
 
-    Raises PrerequisiteError when the file cannot be had, or is not the one that was pinned.
+    Raises PrerequisiteError if the download fails, or if the file has another digest.
     """
     archive = fetch_file(download.url, download.digest, downloads, status)
     if download.members:
@@ -113,9 +119,10 @@ def fetch(
 
 
 def fetch_file(url: str, digest: str, downloads: Path, status: Status) -> Path:
-    """Download one file and verify it before it gets its name; a rest of an earlier try is used.
+    """Download and verify one file, and return its path. Resumes an interrupted download.
 
-    Several that want the same file wait for the first.
+    Other tasks that need the same file wait for the first one. Raises PrerequisiteError if the
+    download fails, or if the file has another digest.
     """
     target = downloads / digest.replace(":", "-")
     with alone(target.with_suffix(".lock")):
@@ -145,7 +152,7 @@ def _fetch_file(url: str, digest: str, target: Path, status: Status) -> Path:
             misses += 1
         if failure.pause is None or misses == TRIES:
             raise PrerequisiteError(f"{url} cannot be used: {failure.reason}", hint=failure.hint)
-        # A line that brings something is taken up again at once.
+        # After progress, retry at once.
         pause = failure.pause if misses or failure.pause > PAUSE else 0
         if pause > PAUSE:
             status.say(f"{failure.reason}: the next try is in {pause:.0f} s ({url})")
@@ -153,9 +160,9 @@ def _fetch_file(url: str, digest: str, target: Path, status: Status) -> Path:
 
 
 def judge(error: OSError | HTTPException, now: float) -> Failure:
-    """What a failed try means; `now` is the time in seconds since 1970.
+    """Decide what follows a failed try. `now` is the time in seconds since 1970.
 
-    Raises the error again when this host refuses to write, for a full disk for instance.
+    Raises the error again if this host cannot write, e.g. because its disk is full.
     """
     if isinstance(error, Refused):
         return Failure(str(error), error.hint, None if error.final else PAUSE)
@@ -173,18 +180,18 @@ def judge(error: OSError | HTTPException, now: float) -> Failure:
 def _judge_status(error: urllib.error.HTTPError, now: float) -> Failure:
     reason = f"the server answered {error.code} {error.reason}"
     asked = retry_after(error.headers.get("Retry-After"), now)
-    # GitHub tells clients of its rate limit by 403 as well.
+    # GitHub also uses status 403 for its rate limit.
     if error.code not in TEMPORARY and not (error.code == 403 and asked is not None):
         return Failure(reason, pause=None)
     if asked is not None and asked > LONGEST_WAIT:
-        hint = f"run the command again in {asked / 60:.0f} min, or take {OTHER_SOURCE}"
-        return Failure(f"{reason} and asks for {asked:.0f} s of patience", hint, None)
-    hint = f"run the command again in some minutes, or take {OTHER_SOURCE}"
+        hint = f"run the command again in {asked / 60:.0f} min, or use {OTHER_SOURCE}"
+        return Failure(f"{reason} and asks to wait {asked:.0f} s", hint, None)
+    hint = f"run the command again in some minutes, or use {OTHER_SOURCE}"
     return Failure(reason, hint, max(PAUSE, asked or 0))
 
 
 def retry_after(value: str | None, now: float) -> float | None:
-    """Seconds to wait by a header Retry-After, which has seconds or a date; None without one."""
+    """The seconds to wait by a header Retry-After, which has seconds or a date; None without."""
     if not value:
         return None
     if value.strip().isdigit():
@@ -196,9 +203,9 @@ def retry_after(value: str | None, now: float) -> float | None:
 
 
 def extract(archive: Path, members: Mapping[str, str], folder: Path) -> None:
-    """Take single files out of a tar or zip archive, executable, under names of our own.
+    """Extract single files from a tar or zip archive, under our names, as executables.
 
-    Raises PrerequisiteError for an archive that cannot be read, or that lacks a member.
+    Raises PrerequisiteError if the archive cannot be read, or lacks a member.
     """
     try:
         if zipfile.is_zipfile(archive):
@@ -211,7 +218,7 @@ def extract(archive: Path, members: Mapping[str, str], folder: Path) -> None:
             for name, member in members.items():
                 content = tarred.extractfile(member)
                 if content is None:
-                    raise KeyError(f"{member} is no file")
+                    raise KeyError(f"{member} is not a file")
                 _write(content, folder / name)
     except (KeyError, tarfile.TarError, zipfile.BadZipFile) as error:
         raise PrerequisiteError(
@@ -227,7 +234,7 @@ def _write(source: IO[bytes], target: Path) -> None:
 
 
 def _append(url: str, part: Path, status: Status) -> None:
-    """Continue a download at the length of its part; begin anew where the server cannot."""
+    """Continue a download after its part, or start again if the server cannot resume."""
     have = _size(part)
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
@@ -237,7 +244,7 @@ def _append(url: str, part: Path, status: Status) -> None:
             return
         raise
     with answer:
-        # Before the part is opened: a page in between must not cost what is there already.
+        # Check this before opening the part: a web page must not overwrite earlier progress.
         _refuse_page(url, answer.headers.get_content_type())
         with part.open("ab" if answer.status == 206 else "wb") as file:
             total = file.tell() + (answer.length or 0)
@@ -259,15 +266,15 @@ def _refuse_page(url: str, content_type: str) -> None:
     if content_type == "text/html" and not url.endswith(".html"):
         raise Refused(
             "the server sent a web page instead of the file",
-            "open the address in a browser: the network may want a sign-in",
+            "open the address in a browser: the network may need a sign-in",
             final=False,
         )
 
 
 def _discard(part: Path, reason: str, *, final: bool) -> None:
-    """Remove a part whose content is wrong, and raise Refused with the reason."""
+    """Remove a part with wrong content, and raise Refused with the reason."""
     part.unlink()
-    raise Refused(reason, f"report it, and take {OTHER_SOURCE}", final=final)
+    raise Refused(reason, f"report it, and use {OTHER_SOURCE}", final=final)
 
 
 def _size(file: Path) -> int:

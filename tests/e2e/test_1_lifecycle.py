@@ -118,8 +118,10 @@ def test_a_corrupted_tool_is_refused_and_made_again(invoke: Invoke) -> None:
     damaged.replace(tool)
     preview = invoke("exercise-preview", "pod")
     # Labs beside this one use it as well, and may have refused it first.
-    made_by_another = f"waiting: {tool.parent.name.rpartition('-')[0]} is being made already"
-    assert f"{tool} is not what was stored" in preview.err or made_by_another in preview.err
+    made_by_another = f"waiting: another task already makes {tool.parent.name.rpartition('-')[0]}"
+    assert (
+        f"{tool} has changed since it was stored" in preview.err or made_by_another in preview.err
+    )
     assert "myapp-pod" in preview.out
     assert tool.read_bytes() == whole
 
@@ -308,7 +310,7 @@ def test_a_lab_that_came_from_another_network(invoke: Invoke) -> None:
     """Machines ask the name servers of their boot; `lab-down` and `lab-up` follow."""
     away = "echo nameserver 192.0.2.9 >/run/lab/resolv.conf"
     docker("exec", f"{invoke.lab}-control-plane-1", "sh", "-c", away)
-    told = "which ask 192.0.2.9: lab-down and lab-up bring them" in invoke("lab-up").err
+    told = "still use 192.0.2.9: run lab-down, then lab-up" in invoke("lab-up").err
     # A host that asks nobody but itself has none to bring.
     assert told is bool(name_servers_of_host())
 

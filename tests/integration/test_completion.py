@@ -6,7 +6,6 @@ import os
 import pty
 import select
 import shlex
-import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -14,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from lab.cli import completion
+from lab.errors import LabError
 from lab.exercises import catalogue
+from tests.e2e.support import install
 from tests.integration.conftest import ROOT
 
 EXERCISES = sorted(item.name for item in catalogue.discover(ROOT))
@@ -185,7 +186,15 @@ def test_other_shells_skip_the_line(checkout: Path) -> None:
     assert shell(checkout, "echo next", "", "sh") == ["next"]
 
 
-@pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
+@pytest.fixture(scope="session")
+def zsh() -> None:
+    """Install zsh, as a user has it; a host where this user may not install any skips the test."""
+    try:
+        install({"zsh": "/usr/bin/zsh"})
+    except LabError as error:
+        pytest.skip(f"zsh cannot be installed: {error.message}")
+
+
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
@@ -194,7 +203,7 @@ def test_other_shells_skip_the_line(checkout: Path) -> None:
         ("invoke lab-up --provider=d", "--provider=docker"),
     ],
 )
-def test_what_zsh_offers(checkout: Path, line: str, offered: str) -> None:
+def test_what_zsh_offers(zsh: None, checkout: Path, line: str, offered: str) -> None:
     """Its bashcompinit calls the function in an emulated sh, and leaves `--flag=value` whole."""
     words = [*line.split(), *([""] if line.endswith(" ") else [])]
     script = "\n".join(["ask() {", "emulate -L sh", OFFER, "}", f"ask {shlex.join(words)}"])

@@ -18,7 +18,8 @@ ip rule add priority 5200 lookup 52
 ip route add 192.168.58.0/24 dev lo table 52
 ip route add unreachable 172.20.0.0/16 table 53
 ip route add 0.0.0.0/1 dev lo
-exec "$0" -c "from lab import host; print(*host.parse_routes(host._read('/proc/net/fib_trie')))"
+exec "$0" -c "from lab.host.facts import _read, parse_routes
+print(*parse_routes(_read('/proc/net/fib_trie')))"
 """
 
 

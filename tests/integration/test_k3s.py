@@ -167,7 +167,7 @@ def test_a_node_has_them_in_their_places(
     assert (context / "bin" / "k3s").read_bytes() == b"k3s"
     assert os.access(context / "bin" / "k3s", os.X_OK)
     assert [path.name for path in (context / "images").iterdir()] == [images] * bool(images)
-    assert ("without its images" in story.getvalue()) is not bool(images)
+    assert ("comes without images" in story.getvalue()) is not bool(images)
     recipe = (context / "Dockerfile").read_text()
     assert "COPY bin/ /usr/local/bin/" in recipe
     assert "COPY images/ /var/lib/rancher/k3s/agent/images/" in recipe

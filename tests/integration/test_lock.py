@@ -33,7 +33,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
 from lab import runner
 from lab.config import Settings
-from lab.lock import locked
+from lab.lifecycle.lock import locked
 from lab.output import Status
 with locked(Settings(root=Path(sys.argv[1])), "lab-up", Status()):
     runner.run(["sh", "-c", f"echo $$ >{sys.argv[1]}/child; exec sleep 300"], timeout=300)

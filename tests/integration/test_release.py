@@ -212,26 +212,26 @@ def test_the_user_reads_why_nothing_happens(
         (
             [Answer(503)] * 3,
             "the server answered 503 Service Unavailable",
-            "take another source",
+            "use another source",
             3,
         ),
         ([Answer(429, {"Retry-After": "3600"})], "429 Too Many Requests and asks", "60 min", 1),
         ([Answer(403)], "the server answered 403 Forbidden", "invoke doctor", 1),
         ([Answer(404)], "the server answered 404 Not Found", "invoke doctor", 1),
-        ([PAGE] * 3, "a web page instead of the file", "the network may want a sign-in", 3),
+        ([PAGE] * 3, "a web page instead of the file", "the network may need a sign-in", 3),
         (
             [Answer(302, {"Location": "http://portal.lab.test/"})],
             "redirects to http://portal.lab.test/, which is not encrypted",
-            "a network that wants a sign-in",
+            "a network that needs a sign-in",
             1,
         ),
         (
             [Answer(length=release.LARGEST + 1)],
             "sends more than 2048 MiB",
-            "take another source",
+            "use another source",
             1,
         ),
-        ([Answer(content=b"other")], f"expected {DIGEST}, got sha256:", "take another source", 1),
+        ([Answer(content=b"other")], f"expected {DIGEST}, got sha256:", "use another source", 1),
         ([Answer(content=b"", length=9)] * 3, "ended after 0 of 9 bytes", "invoke doctor", 3),
     ],
 )
@@ -289,11 +289,13 @@ def test_a_failed_release_tells_its_hint(
     tools = Toolchain(ROOT, tmp_path / "cache", status, "release", platform="linux-amd64")
     url = urlsplit(tools.items["etcd"].release[0].url)
     proxy.faults[f"{url.netloc}{url.path}"] = [Answer(429, {"Retry-After": "600"})]
-    with pytest.raises(PrerequisiteError, match="`etcd` cannot be had: release: https") as caught:
+    with pytest.raises(
+        PrerequisiteError, match="no source provides `etcd`: release: https"
+    ) as caught:
         tools.ensure(["etcd"])
     assert (
         caught.value.hint
-        == "run the command again in 10 min, or take another source: see docs/toolchain.md"
+        == "run the command again in 10 min, or use another source: see docs/toolchain.md"
     )
 
 
@@ -309,7 +311,8 @@ def test_another_source_is_told_before_it_is_taken(
     tools = Toolchain(ROOT, tmp_path / "cache", status, "auto", platform="linux-amd64")
     url = tools.items["etcd"].release[0].url
     assert tools.ensure(["etcd"])["etcd"].source == "modules"
-    told, made = story.getvalue().splitlines()
+    failed, told, made = story.getvalue().splitlines()
+    assert failed.startswith("  ✗ etcd ") and "from release" in failed
     assert told.startswith(f"  etcd: {url} cannot be used: the server answered 404")
     assert told.endswith("; the next source is modules")
     assert "etcd" in made and "built from Go modules" in made

@@ -52,7 +52,7 @@ def test_a_damaged_file_is_refused_by_name_and_made_again(
     else:
         (path.parent / "manifest.json").write_text('{"tool": "sha')
     assert store.get("tool-1") is None
-    assert "is not what was stored" in story.getvalue()
+    assert "has changed since it was stored" in story.getvalue()
     assert str(path.parent) in story.getvalue()
     assert store.add("tool-1", filler("again"))["tool"].read_text() == "again"
 
@@ -69,7 +69,7 @@ def test_several_that_find_the_same_damage(store: Store, story: io.StringIO) -> 
         with ThreadPoolExecutor(4) as pool:
             assert list(pool.map(use, range(4))) == ["tool"] * 4
         assert path.read_text() == "content"
-    assert story.getvalue().count("is refused and made again") == 20
+    assert story.getvalue().count("has changed since it was stored: removed") == 20
 
 
 def test_what_a_killed_one_left_aside_is_taken_away(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_two_that_want_the_same_make_it_once(store: Store, story: io.StringIO) -
 
     def fill(folder: Path) -> None:
         made.append("x")
-        waiting = "waiting: tool-1 is being made already"
+        waiting = "waiting: another task already makes tool-1"
         wait.until(lambda: story.getvalue().count(waiting) == 3 or None, what="them", timeout=20)
         (folder / "tool").write_text("one")
 

@@ -139,9 +139,7 @@ def test_a_server_that_answers_404(
 def test_a_server_that_is_out_of_reach(
     toolchain: Callable[..., Toolchain], install: Callable[[Toolchain], None]
 ) -> None:
-    with pytest.raises(
-        PrerequisiteError, match=r"no source serves HashiCorp's \(source = 'auto'\)"
-    ):
+    with pytest.raises(PrerequisiteError, match=r"no source has HashiCorp's \(source = 'auto'\)"):
         install(toolchain(address="http://127.0.0.1:1/vagrant.deb"))
 
 

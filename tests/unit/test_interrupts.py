@@ -1,4 +1,4 @@
-"""Interrupts that wait for a moment that suits."""
+"""Deferred interrupts wait for a safe point."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.unit.conftest import ROOT
 
 @pytest.fixture(autouse=True)
 def heard() -> Iterator[None]:
-    """Handlers as a terminal's programs have them: whoever started the tests may ignore some."""
+    """The usual handlers of a program in a terminal. The tests' parent may ignore some signals."""
     before = {sign: signal.signal(sign, signal.default_int_handler) for sign in SIGNALS}
     yield
     for sign, handler in before.items():
@@ -25,25 +25,25 @@ def heard() -> Iterator[None]:
 def work(sign: signal.Signals, done: list[str], *, ask: bool) -> None:
     with held_back() as halt:
         os.kill(os.getpid(), sign)
-        done.append("what must not be cut short")
+        done.append("the cleanup")
         if ask:
             halt()
-            done.append("what is not begun any more")
+            done.append("a step after the safe point")
 
 
 @pytest.mark.parametrize("ask", [True, False])
 @pytest.mark.parametrize("sign", SIGNALS)
-def test_an_interrupt_waits_and_is_not_lost(sign: signal.Signals, ask: bool) -> None:
+def test_an_interrupt_is_deferred_and_not_lost(sign: signal.Signals, ask: bool) -> None:
     before = [signal.getsignal(each) for each in SIGNALS]
     done: list[str] = []
     with pytest.raises(KeyboardInterrupt):
         work(sign, done, ask=ask)
-    assert done == ["what must not be cut short"]
+    assert done == ["the cleanup"]
     assert [signal.getsignal(each) for each in SIGNALS] == before
 
 
-def test_what_nohup_ignores_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a task, and while interrupts wait in it."""
+def test_a_signal_that_nohup_ignores_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both in a task, and in a block of it that defers interrupts."""
     monkeypatch.syspath_prepend(ROOT)
     seen: list[object] = []
 

@@ -1,4 +1,4 @@
-"""Tables and steps."""
+"""Tables have columns, and steps have a duration."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 from lab import output
 
 
-def test_table() -> None:
+def test_a_table_has_a_header_and_aligned_columns() -> None:
     text = output.table(("name", "state"), [("a", "up"), ("long", None)])
     assert text.splitlines() == ["NAME   STATE", "a      up", "long   -"]
 
 
-def test_steps_tell_their_time_and_their_failure() -> None:
+def test_steps_show_their_duration_and_their_failure() -> None:
     stream = io.StringIO()
     status = output.Status(stream)
     with status.step("good"):

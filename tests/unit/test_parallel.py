@@ -1,4 +1,4 @@
-"""Several things at once: results in order, errors together, an interrupt that is one."""
+"""Parallel actions return results in order, and raise errors together and interrupts at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lab.errors import NotFoundError, ResourceError
 from lab.parallel import each
 
 
-def test_results_in_the_items_order() -> None:
+def test_results_have_the_order_of_the_items() -> None:
     def slow(number: int) -> int:
         time.sleep(0.02 / (number + 1))
         return number * number
@@ -21,7 +21,7 @@ def test_results_in_the_items_order() -> None:
     assert each([], slow) == []
 
 
-def test_all_end_before_an_error_is_told() -> None:
+def test_all_actions_end_before_an_error_is_raised() -> None:
     ended: list[str] = []
 
     def work(name: str) -> None:
@@ -37,13 +37,13 @@ def test_all_end_before_an_error_is_told() -> None:
         each(["one", "two", "good"], work)
 
 
-def test_a_bug_is_no_error_of_the_labs() -> None:
+def test_a_bug_is_raised_unchanged() -> None:
     with pytest.raises(ZeroDivisionError):
         each([1, 0], lambda number: 1 // number)
 
 
-def test_an_interrupt_leaves_what_has_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`invoke mutants` that was interrupted tried all the rest first."""
+def test_after_an_interrupt_no_action_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupted `invoke mutants` must not start its other mutants."""
     begun: list[int] = []
     free = threading.Event()
 

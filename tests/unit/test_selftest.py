@@ -1,4 +1,4 @@
-"""The suites."""
+"""The suites run in parallel, the one with a lab last."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from lab import errors, runner, selftest
 from tests.unit.conftest import ROOT
 
 
-def test_a_suite_that_does_not_exist() -> None:
-    with pytest.raises(errors.ConfigError, match=r"no suite `unti`; there are: lint, .* homework"):
+def test_an_unknown_suite_is_an_error() -> None:
+    with pytest.raises(
+        errors.ConfigError, match=r"no suite `unti`; the suites are: lint, .* homework"
+    ):
         selftest.run(ROOT, "unti")
 
 
-def test_suites_that_run_beside_each_other(
+def test_parallel_suites_run_before_the_suite_with_a_lab(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """All of them are told, and the one that needs a lab is for when they are green."""
+    """The output of all suites appears. The suite with a lab only runs if they pass."""
     attached: list[str] = []
     codes = {"mypy": 1}
 

@@ -1,4 +1,4 @@
-"""Files of state."""
+"""Files of the state are complete and private."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def test_files_are_written_aside_and_private(tmp_path: Path) -> None:
     assert state.remembered(tmp_path / "new", lambda: "three") == "three"
 
 
-def test_a_folder_that_may_not_be_entered_is_not_looked_into(
+def test_a_folder_without_permission_does_not_exist(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Docker's may lie in one; root may enter all of them."""
+    """Docker's folder may be in one. The tests may run as root, who can enter every folder."""
 
     def exists(path: Path) -> bool:
         if path.name == "docker":

@@ -1,4 +1,4 @@
-"""Waiting, and how limits grow."""
+"""A wait times out with a reason, and slow machines get longer timeouts."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from lab.errors import DeadlineExceeded, ResourceError
 from lab.machines import driver
 
 
-def test_a_wait_returns_what_it_waited_for() -> None:
+def test_a_wait_returns_the_first_value() -> None:
     answers = iter([None, None, "there"])
     assert wait.until(lambda: next(answers), what="it", timeout=5, interval=0.001) == "there"
 
 
-def test_a_wait_ends_with_the_last_reason() -> None:
+def test_a_timeout_names_the_last_reason() -> None:
     def probe() -> None:
         raise errors.ResourceError("1 of 3 pods ready")
 
@@ -27,7 +27,7 @@ def test_a_wait_ends_with_the_last_reason() -> None:
         wait.until(probe, what="the pods", timeout=0.01, interval=0.001)
 
 
-def test_slow_machines_have_longer(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_emulated_machines_get_longer_timeouts(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wait, "_emulation", 1.0)
     monkeypatch.setattr(wait.time, "sleep", lambda _: None)
     emulated = replace(lab, provider="libvirt")
@@ -44,18 +44,18 @@ def test_slow_machines_have_longer(lab: Lab, monkeypatch: pytest.MonkeyPatch) ->
     ("seconds", "factor"),
     [(0.002, 1), (wait.USUAL, 1), (0.007, 1), (0.0075, 2.5), (0.03, 10), (0.9, 20)],
 )
-def test_limits_grow_on_slow_hosts_alone(
+def test_timeouts_only_grow_on_slow_hosts(
     seconds: float, factor: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A usual host, also beside other work, keeps its limits; none of them grows without bound."""
+    """A usual host with other work keeps its timeouts, and no timeout grows without limit."""
     assert wait.slowness(seconds) == pytest.approx(factor)
     monkeypatch.setattr(wait, "host_slowness", lambda: wait.slowness(seconds))
     assert wait.limit(10) == pytest.approx(10 * factor)
     assert wait.slow() == (factor > 1)
 
 
-def test_a_probe_that_says_nothing_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever raises all the time is given up before the limit; one answer between is enough."""
+def test_a_silent_probe_times_out_earlier(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A probe that always raises times out earlier. One answer restarts the time of silence."""
     clock = iter(range(1000))
     monkeypatch.setattr(wait.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(wait.time, "sleep", lambda _: None)
@@ -71,9 +71,9 @@ def test_a_probe_that_says_nothing_any_more(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(("slowness", "started"), [(1.0, 8), (2.5, 3), (20.0, 1)])
-def test_slow_machines_start_less_at_once(
+def test_slow_machines_run_fewer_jobs_at_once(
     monkeypatch: pytest.MonkeyPatch, slowness: float, started: int
 ) -> None:
-    """Five Pulumi programs at once cost an emulated cluster its nodes."""
+    """With five Pulumi programs at once, nodes of an emulated cluster became NotReady."""
     monkeypatch.setattr(wait, "host_slowness", lambda: slowness)
     assert wait.at_once(8) == started

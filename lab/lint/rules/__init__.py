@@ -1,4 +1,4 @@
-"""Every rule by its code, in the order in which a mistake is best looked at."""
+"""Every rule by its code, in the order in which a user best corrects mistakes."""
 
 from __future__ import annotations
 

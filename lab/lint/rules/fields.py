@@ -17,7 +17,8 @@ from lab.lint.tree import Mapping, Node, Scalar, Sequence
 from lab.lint.typed import Value
 
 _QUANTITY = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+|[numkMGTPE]|[KMGTPE]i)?")
-# apiVersion -> (release that took it away, replacement, kinds); the names as upstream lists them.
+# apiVersion, release that removed it, replacement, kinds. The names follow
+# https://kubernetes.io/docs/reference/using-api/deprecation-guide
 _REMOVED = (
     ("extensions/v1beta1", "1.16", "apps/v1", "DaemonSet Deployment ReplicaSet"),
     ("extensions/v1beta1", "1.16", "networking.k8s.io/v1", "NetworkPolicy"),
@@ -79,8 +80,9 @@ REMOVED = {
 @rule(
     ERROR,
     "An apiVersion that was removed",
-    concept="Kubernetes changes its objects in versions. A beta version goes away some releases "
-    "after the stable one has come; a manifest of that time is refused by today's API server.",
+    concept="Each API of Kubernetes has versions. Some releases after the stable version appears, "
+    "Kubernetes removes the beta version. Today's API server refuses a manifest with the removed "
+    "version.",
     fix="write the version that replaced it, and compare the fields",
     bad="apiVersion: extensions/v1beta1\nkind: Deployment\n",
     good="""
@@ -107,7 +109,7 @@ def removed_api(given: Given) -> Iterator[Found]:
     for item in given.objects:
         if item.api and item.kind and (gone := REMOVED.get((item.api.text, item.kind.text))):
             release, replacement = gone
-            message = f"Kubernetes {release} took {item.kind.text} of `{item.api.text}` away"
+            message = f"Kubernetes {release} removed {item.kind.text} of `{item.api.text}`"
             edits = (_rewritten(item.api, replacement),) if replacement else ()
             fix = f"write `apiVersion: {replacement}`" if replacement else "nothing replaces it"
             yield Found(item.file, item.api.start, message, fix, edits)
@@ -115,9 +117,9 @@ def removed_api(given: Given) -> Iterator[Found]:
 
 @rule(
     ERROR,
-    "Kubernetes does not know this kind",
-    concept="apiVersion and kind together say which object is meant. Each kind is in one group, "
-    "such as `apps`, and in the versions of it that this Kubernetes serves.",
+    "An unknown kind",
+    concept="apiVersion and kind together name the type of an object. Each kind is in one group, "
+    "such as `apps`, and in the versions of the group that this Kubernetes serves.",
     fix="look up the pair with `kubectl api-resources`",
     bad="apiVersion: v1\nkind: Deployment\n",
     good="apiVersion: v1\nkind: Namespace\nmetadata:\n  name: web\n",
@@ -132,11 +134,11 @@ def unknown_kind(given: Given) -> Iterator[Found]:
         if schema.kind(api, kind) or (api, kind) in REMOVED or _is_kubeconfig(item):
             continue
         versions = schema.versions(kind)
-        # With a kind of Kubernetes' own a group without a dot can only be meant for one of its own.
+        # A built-in kind in a group without a dot is a misspelled built-in group.
         if versions and ("." not in _group(api) or _own_group(schema, api)):
             homes = " or ".join(f"`{version}`" for version in versions)
             message = f"{kind} is in {homes}, not in `{api}`"
-            # Events are of two groups, and either may be meant.
+            # A kind may have two versions or groups, e.g. Event. Then no repair is certainly right.
             edits = (_rewritten(item.api, versions[0]),) if len(versions) == 1 else ()
             yield Found(
                 item.file, item.api.start, message, f"write `apiVersion: {versions[0]}`", edits
@@ -156,9 +158,9 @@ def unknown_kind(given: Given) -> Iterator[Found]:
 
 @rule(
     ERROR,
-    "A field that does not exist here",
-    concept="Every kind has its own fields, each in its own place. The API server refuses one that "
-    "it does not know, or drops it with a warning: either way nothing happens that it asks for.",
+    "An unknown field",
+    concept="Every kind has its own fields, each in its own place. The API server refuses an "
+    "unknown field, or drops it with a warning. Either way the field has no effect.",
     fix="look up the fields with `kubectl explain`",
     bad="apiVersion: v1\nkind: Pod\nmetadata:\n  name: web\n  label: {}\n",
     good="apiVersion: v1\nkind: Namespace\nmetadata:\n  name: web\n  labels: {}\n",
@@ -167,7 +169,7 @@ def unknown_field(given: Given) -> Iterator[Found]:
     counts: Counter[str] = Counter()
     for value in given.values:
         if given.schema and value.key and not (value.wanted or value.twin or value.doubled):
-            # To look for what was meant takes its time.
+            # The search for similar names is slow.
             counts[value.file.source.name] += 1
             if counts[value.file.source.name] > MOST_FINDINGS:
                 continue
@@ -196,7 +198,7 @@ def wrong_case(given: Given) -> Iterator[Found]:
             holder = value.within.node
             if id(holder) not in names and isinstance(holder, Mapping):
                 names[id(holder)] = Counter(key.text.lower() for key, _ in holder.pairs)
-            # Where the right name is there as well, the field would then stand twice.
+            # If the object also has the right name, the repair would duplicate the field.
             twice = names[id(holder)][value.twin.lower()] > 1
             edits = () if twice else (_rewritten(value.key, value.twin),)
             yield Found(value.file, value.key.start, message, f"write `{value.twin}`", edits)
@@ -205,9 +207,9 @@ def wrong_case(given: Given) -> Iterator[Found]:
 @rule(
     ERROR,
     "A field inside itself",
-    concept="A field that is written twice, one line below the other and deeper, is an object with "
-    "that object inside. The lecture's Deployment has `spec:` twice: its pods then have a field "
-    "`spec` that does not exist, and no containers.",
+    concept="If the same field name is on two lines and the second is deeper, the field contains "
+    "itself. The lecture's Deployment has `spec:` twice. So its pods have an unknown field `spec` "
+    "and no containers.",
     fix="write the field once",
     bad="""
         apiVersion: v1
@@ -236,7 +238,7 @@ def doubled_field(given: Given) -> Iterator[Found]:
     for value in given.values:
         if value.doubled and value.key and value.within and value.within.key:
             line = value.file.source.place(value.within.key.start)[0]
-            message = f"`{value.name}` stands inside the `{value.name}` of line {line}"
+            message = f"`{value.name}` is inside the `{value.name}` of line {line}"
             edits = _undouble(value)
             yield Found(value.file, value.key.start, message, "remove one of the two", edits)
 
@@ -244,8 +246,8 @@ def doubled_field(given: Given) -> Iterator[Found]:
 @rule(
     ERROR,
     "A value of the wrong type",
-    concept="A field takes text, a number, true or false, a list or an object, and no other. YAML "
-    'decides by the quotes: 80 is a number, "80" is text, and neither `yes` nor `1.10` is text.',
+    concept="Each field takes one type: text, a number, true or false, a list or an object. In "
+    'YAML, quotes decide: 80 is a number, and "80" is text. `yes` and `1.10` are not text.',
     fix="write a value of the type that the field has",
     bad="""
         apiVersion: v1
@@ -284,9 +286,9 @@ def wrong_type(given: Given) -> Iterator[Found]:
 
 @rule(
     ERROR,
-    "A field is missing",
-    concept="Some fields have no default: an object without a name, or a pod without containers, "
-    "cannot be made.",
+    "A missing field",
+    concept="Some fields have no default. For example, Kubernetes cannot create an object without "
+    "a name, or a pod without containers.",
     fix="add the field",
     bad="apiVersion: v1\nkind: Pod\nmetadata:\n  name: web\nspec: {}\n",
     good="apiVersion: v1\nkind: Namespace\nmetadata:\n  name: web\n",
@@ -295,7 +297,9 @@ def missing_field(given: Given) -> Iterator[Found]:
     for file in given.files:
         for document in file.tree.documents:
             if not isinstance(document, Mapping) and not _is_null(document):
-                yield Found(file, document.start, "this document is no object: it has no fields")
+                yield Found(
+                    file, document.start, "this document is not an object: it has no fields"
+                )
     for item in given.objects:
         both = (("apiVersion", item.api), ("kind", item.kind))
         if lacking := [name for name, it in both if it is None or it.kind == "null"]:
@@ -309,7 +313,7 @@ def missing_field(given: Given) -> Iterator[Found]:
         of = given.schema.type(value.wanted) if given.schema else None
         if of and isinstance(value.node, Mapping):
             names = {key.text for key, node in value.node.pairs if not _is_null(node)}
-            # What a field inside itself lacks is told of the inner one.
+            # If a field is inside itself, the inner field gets the finding.
             if value.name in names and value.name not in of.fields:
                 continue
             names |= {of.twin(name) for name in names}
@@ -318,7 +322,7 @@ def missing_field(given: Given) -> Iterator[Found]:
                     yield Found(value.file, value.node.start, f"{value.title} has no `{field}`")
 
 
-# ---------------------------------------------------------------- what the sentences need
+# ---------------------------------------------------------------- parts of messages, and edits
 
 _TITLES = {
     "string": "text",
@@ -340,7 +344,7 @@ _TAKES = {
 
 
 def _is(file: File, node: Node) -> str:
-    """What a value is, in a sentence."""
+    """The type of a value, for a message."""
     if isinstance(node, Scalar):
         titles = {"string": "text", "boolean": "true or false"}
         written = file.source.text[node.start : node.end].split("\n")[0]
@@ -353,7 +357,7 @@ def _is_null(node: Node) -> bool:
 
 
 def _rewritten(scalar: Scalar, text: str) -> Edit:
-    """The edit that gives a scalar another text, between the quotes that it has."""
+    """The edit that replaces a scalar's text and keeps its quotes."""
     quotes = int(scalar.style in ("'", '"'))
     return Edit(scalar.start + quotes, scalar.end - quotes, text)
 
@@ -371,7 +375,7 @@ def _fits(node: Node, wanted: str) -> bool:
 
 
 def _retyped(file: File, node: Node, wanted: str) -> tuple[str, tuple[Edit, ...]]:
-    """What to write so that a value has its type, where no more than its quotes are wrong."""
+    """The fix and the edits for a value of the wrong type. Only quotes can be repaired."""
     if isinstance(node, Mapping) and wanted.startswith("[]"):
         return "write `- ` before each item", ()
     if not isinstance(node, Scalar) or wanted not in _TAKES:
@@ -388,7 +392,7 @@ def _retyped(file: File, node: Node, wanted: str) -> tuple[str, tuple[Edit, ...]
 
 
 def _undouble(value: Value) -> tuple[Edit, ...]:
-    """Take away the inner of two lines, and move what belongs to it to the left."""
+    """The edits that remove one of two lines and move the inner fields to the left."""
     file, node, source = value.file, value.node, value.file.source
     outer = value.within.node if value.within else None
     if not isinstance(outer, Mapping) or not isinstance(node, Mapping) or len(outer.pairs) > 1:
@@ -406,25 +410,26 @@ def _undouble(value: Value) -> tuple[Edit, ...]:
 
 
 def _elsewhere(schema: Schema, value: Value) -> str:
-    """Where the field belongs when only the indentation is wrong."""
+    """The fix for a field with the wrong indentation; empty if the indentation is right."""
     holder = value.within
     if holder is None or not isinstance(holder.node, Mapping):
         return ""
     name = value.name
     if holder.of and name in holder.of.fields:
-        return f"`{name}` belongs beside `{holder.name}`: indent it less"
+        return f"`{name}` belongs next to `{holder.name}`: indent it less"
     there = {key.text for key, _ in holder.node.pairs}
     for field, kind in value.of.fields.items() if value.of else ():
         inner = schema.type(kind.removeprefix("[]")) if field in there else None
         if inner and name in inner.fields:
-            return f"`{name}` belongs into `{field}`: indent it more"
+            return f"`{name}` belongs in `{field}`: indent it more"
     return ""
 
 
 def _own_group(schema: Schema, api: str) -> bool:
-    """Whether an apiVersion is, or looks like, one of Kubernetes and not of somebody else.
+    """Whether an apiVersion is, or resembles, one of Kubernetes and not one of an extension.
 
-    Groups of extensions have a dot; those without may be of a program's own file, as skaffold's.
+    Groups of extensions have a dot. A group without one may be from a program's own file, e.g.
+    skaffold's.
     """
     group = _group(api).lower()
     groups = set(map(_group, schema.kinds))
@@ -432,29 +437,29 @@ def _own_group(schema: Schema, api: str) -> bool:
         # `networking` is short for `networking.k8s.io`, and `core` for the group without a name.
         short = {"core", *(known.partition(".")[0] for known in groups)}
         return not group or bool(difflib.get_close_matches(group, short, 1, 0.7))
-    # Extensions of Kubernetes' own project have `x-` in their groups' names.
+    # The groups of the Kubernetes project's own extensions end with `x-k8s.io`.
     near = not group.endswith("x-k8s.io") and difflib.get_close_matches(group, groups, 1, 0.9)
     return group in groups or bool(near)
 
 
 def _group(api: str) -> str:
-    """The group of an apiVersion; that of `v1` has no name."""
+    """The group of an apiVersion; empty for `v1`."""
     return api.rpartition("/")[0]
 
 
 def _is_kubeconfig(item: Object) -> bool:
-    """Whether it is kubectl's own configuration, and not a ConfigMap: that one has metadata."""
+    """Whether the object is kubectl's configuration, and not a ConfigMap, which has metadata."""
     api, kind = (node.text if node else "" for node in (item.api, item.kind))
     return (api, kind) == ("v1", "Config") and tree.get(item.node, "metadata") is None
 
 
 def _has_name(schema: Schema | None, item: Object) -> bool:
-    """Whether objects of this kind have names: lists and requests have none."""
+    """Whether objects of this kind have names. Lists and reviews do not."""
     api, kind = (node.text if node else "" for node in (item.api, item.kind))
     of = schema.type(schema.kind(api, kind)) if schema else None
     if kind.endswith(("List", "Review")):
         return False
-    # The configuration of a program looks like an object, and has neither name nor metadata.
+    # A program's configuration file resembles an object but has neither name nor metadata.
     return "metadata" in of.fields if of else tree.get(item.node, "metadata") is not None
 
 

@@ -1,4 +1,4 @@
-"""Rules about pods: their images, their commands, what they may do, what they ask for."""
+"""Rules about pods: images, commands, requests, and access to the node."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from lab.lint.objects import Pod
 from lab.lint.rule import ERROR, WARNING, Found, rule
 from lab.lint.tree import Mapping, Node, Scalar
 
-# Below these versions an official image was last published before images had today's format.
-# nginx was tried; the others are set by age, and low, so that none is accused wrongly.
+# Official images below these versions were published before images had today's format. A test pull
+# gave nginx's version. The others follow the images' age, and are low to avoid false findings.
 OLDEST = {
     "busybox": (1, 24),
     "golang": (1, 6),
@@ -27,15 +27,15 @@ OLDEST = {
     "redis": (3,),
     "wordpress": (4, 4),
 }
-# Registries that hold images of that time only.
+# Registries that only have images of that time.
 OLD_HOMES = ("gcr.io/google_containers/", "docker.io/kubernetes/", "kubernetes/")
-# Images whose own command is a shell, which ends at once when nobody is typing.
+# Images whose default command is a shell, which ends at once without a terminal.
 SHELLS = ("alpine", "bash", "busybox", "debian", "ubuntu")
 BRIEF = re.compile(
     "cat|cd|chmod|chown|cp|date|echo|exit|export|false|hostname|id|ls|mkdir|printf|ps|pwd|rm|set|"
     "touch|true|uname|whoami"
 )
-# What is read there may be a pipe or a device, which has no end.
+# Files in these folders may be pipes or devices without an end.
 ENDLESS = ("/dev/", "/run/", "/var/run/", "/proc/kmsg")
 POD = """
     apiVersion: v1
@@ -52,9 +52,9 @@ POD = """
 @rule(
     ERROR,
     "An image that can no longer be pulled",
-    concept="Images of the first years have a format (Docker schema 1) that containerd 2.1 and "
-    "today's Docker no longer read: the pod stays in ImagePullBackOff.",
-    fix="take a version that is still published",
+    concept="The first images had a format (Docker schema 1) that containerd 2.1 and today's "
+    "Docker no longer read. The pod stays in ImagePullBackOff.",
+    fix="use a version that is still published",
     bad=POD.replace("1.26", "1.7.9"),
     good=POD,
 )
@@ -66,10 +66,10 @@ def old_image(given: Given) -> Iterator[Found]:
         if oldest and len(numbers) > 1 and numbers < oldest[: len(numbers)]:
             version = ".".join(map(str, oldest))
             message = f"`{image.text}` has a format that containerd no longer reads"
-            fix = f"take `{name}:{version}` or later"
+            fix = f"use `{name}:{version}` or later"
             yield Found(pod.owner.file, image.start, message, fix)
         elif image.text.startswith(OLD_HOMES):
-            message = f"`{image.text}` is of a registry that was given up"
+            message = f"`{image.text}` is from a registry that is no longer maintained"
             fix = "look for the image on registry.k8s.io"
             yield Found(pod.owner.file, image.start, message, fix)
 
@@ -77,8 +77,8 @@ def old_image(given: Given) -> Iterator[Found]:
 @rule(
     WARNING,
     "An image without a version",
-    concept="Without a tag, `latest` is meant: whatever is newest when the pod starts. Two pods of "
-    "one Deployment may then run different programs, and a rollback brings nothing back.",
+    concept="Without a tag, Kubernetes pulls `latest`, the newest version when the pod starts. Two "
+    "pods of one Deployment may then run different programs, and a rollback changes nothing.",
     fix="write a version after the image, such as `nginx:1.26`",
     bad=POD.replace(":1.26", ""),
     good=POD,
@@ -87,17 +87,17 @@ def unpinned_image(given: Given) -> Iterator[Found]:
     for pod, _, image in _images(given):
         _, tag, digest = split_image(image.text)
         if tag in ("", "latest") and not digest:
-            means = "no version" if not tag else "`latest`, which is no version"
+            means = "no version" if not tag else "`latest`, which is not a fixed version"
             message = f"`{image.text}` names {means}"
             yield Found(pod.owner.file, image.start, message)
 
 
 @rule(
     WARNING,
-    "Nothing is requested",
-    concept="The scheduler places a pod by what its containers request. One that requests nothing "
-    "is put anywhere, and is the first to be ended when a node runs short. What the pod itself "
-    "requests counts for all its containers.",
+    "A container without requests",
+    concept="The scheduler places a pod by the requests of its containers. A pod without requests "
+    "may run on any node, and the kubelet evicts it first if the node runs out of memory. Requests "
+    "of the pod itself count for all its containers.",
     fix="add `resources.requests` with cpu and memory",
     bad=POD,
     good=POD
@@ -111,7 +111,7 @@ def unpinned_image(given: Given) -> Iterator[Found]:
 def missing_requests(given: Given) -> Iterator[Found]:
     for pod in given.pods:
         for container in pod.containers("initContainers", "containers"):
-            # A limit alone is a request as well.
+            # A limit without a request is also the request.
             has = {
                 name
                 for holder in (pod.spec, container)
@@ -127,10 +127,10 @@ def missing_requests(given: Given) -> Iterator[Found]:
 @rule(
     WARNING,
     "A container that ends at once",
-    concept="A container lives as long as its program. With `restartPolicy: Always`, which is the "
-    "default, one that ends is started again and again: CrashLoopBackOff. What `args` without "
-    "`command` does is up to the image, where it has a program of its own.",
-    fix="run a program that stays, or set `restartPolicy: Never`, or make it a Job",
+    concept="A container runs as long as its program. With `restartPolicy: Always`, the default, "
+    "the kubelet restarts a container that ends again and again: CrashLoopBackOff. The effect of "
+    "`args` without `command` depends on the image's own program.",
+    fix="run a program that does not end, or set `restartPolicy: Never`, or use a Job",
     bad=POD.replace("nginx:1.26", "busybox:1.37") + "          command: [echo, hello]\n",
     good=POD.replace("nginx:1.26", "busybox:1.37") + "          command: [sleep, '3600']\n",
 )
@@ -145,11 +145,11 @@ def container_exits(given: Given) -> Iterator[Found]:
             )
             called = tree.text(container, "name")
             name, _, _ = split_image(tree.text(container, "image"))
-            # With either somebody may type: a shell, or `cat`, waits for that.
+            # With a terminal or standard input, a shell or `cat` waits for input.
             if _true(container, "tty") or _true(container, "stdin"):
                 continue
-            # The words of `args` alone go to the image's own program: where there is none, and the
-            # image has but a shell, they are the command.
+            # `args` without `command` are arguments of the image's own program. For an image with
+            # only a shell, they are the command.
             known = command or (args and name in SHELLS)
             if known and ends_at_once([*command, *args]):
                 message = f"the command of container `{called}` ends at once"
@@ -164,8 +164,8 @@ def container_exits(given: Given) -> Iterator[Found]:
 @rule(
     ERROR,
     "A Job that never ends",
-    concept="A Job runs to its end. `restartPolicy: Always`, the default of a pod, would start it "
-    "again for ever, so the API server wants another one to be written down.",
+    concept="A Job's pods run until they succeed. `restartPolicy: Always`, a pod's default, would "
+    "restart them forever. So the API server requires another policy.",
     fix="write `restartPolicy: Never` or `OnFailure` in the pod's spec",
     bad="apiVersion: batch/v1\nkind: Job\nmetadata:\n  name: web\nspec:\n  template:\n    spec:\n"
     "      containers:\n        - name: web\n          image: busybox:1.37\n",
@@ -177,15 +177,15 @@ def job_restart(given: Given) -> Iterator[Found]:
     for pod in given.pods:
         if pod.owner.is_a("Job", "CronJob") and _policy(pod) == "Always":
             node = tree.get(pod.spec, "restartPolicy") or pod.spec
-            yield Found(pod.owner.file, node.start, f"{pod.owner.title} restarts its pods always")
+            yield Found(pod.owner.file, node.start, f"{pod.owner.title} always restarts its pods")
 
 
 @rule(
     WARNING,
     "A privileged container",
-    concept="A privileged container is root on its node: it sees every device and every other pod. "
-    "Many clusters refuse it.",
-    fix="leave it out, or add the one capability that is needed",
+    concept="A privileged container is root on its node. It can use every device and see every "
+    "other pod. Many clusters refuse it.",
+    fix="remove it, or add only the capability that the program needs",
     bad=POD + "          securityContext:\n            privileged: true\n",
     good=POD,
 )
@@ -205,8 +205,8 @@ def privileged(given: Given) -> Iterator[Found]:
 @rule(
     WARNING,
     "A folder of the node",
-    concept="`hostPath` shows a pod a folder of the node it happens to run on: another node has "
-    "another one, and what is written there can change the node itself.",
+    concept="`hostPath` mounts a folder of the node on which the pod runs. Another node has "
+    "another folder. A pod that writes there can change the node itself.",
     fix="use a PersistentVolumeClaim, a ConfigMap or `emptyDir`",
     bad=POD
     + "      volumes:\n        - name: data\n          hostPath:\n            path: /data\n",
@@ -224,9 +224,9 @@ def host_path(given: Given) -> Iterator[Found]:
 @rule(
     WARNING,
     "A namespace of the node",
-    concept="With hostNetwork, hostPID or hostIPC a pod lives among the node's own processes: "
-    "ports clash, NetworkPolicies do not hold, and it sees what other pods do.",
-    fix="leave it out; a Service makes ports reachable",
+    concept="With hostNetwork, hostPID or hostIPC a pod shares namespaces with the node's own "
+    "processes. Ports conflict, NetworkPolicies have no effect, and the pod can see other pods.",
+    fix="remove it; a Service makes ports reachable",
     bad=POD + "      hostNetwork: true\n",
     good=POD,
 )
@@ -238,7 +238,7 @@ def host_namespace(given: Given) -> Iterator[Found]:
 
 
 def split_image(image: str) -> tuple[str, str, str]:
-    """Name, tag and digest; an official image has its short name."""
+    """Name, tag and digest of an image; empty without one. An official image has a short name."""
     rest, _, digest = image.partition("@")
     head, slash, last = rest.rpartition("/")
     name, _, tag = last.partition(":")
@@ -247,9 +247,9 @@ def split_image(image: str) -> tuple[str, str, str]:
 
 
 def ends_at_once(words: list[str]) -> bool:
-    """Whether a command certainly does; where that is not certain, it is said to stay."""
+    """Whether a command certainly ends at once; False if that is uncertain."""
     if words[0].rpartition("/")[2] in ("sh", "bash", "ash") and len(words) > 2:
-        # What runs inside another command may take as long as it likes.
+        # A command inside a substitution may run for any time.
         if words[1] not in ("-c", "-ec", "-xc") or "$(" in words[2] or "`" in words[2]:
             return False
         try:
@@ -269,7 +269,7 @@ def ends_at_once(words: list[str]) -> bool:
 
 
 def _is_brief(name: str, words: Sequence[str]) -> bool:
-    """Whether a program soon ends by itself; `cat` does with files, and may wait for all else."""
+    """Whether a program soon ends by itself. `cat` ends after files, but not after devices."""
     files = [word for word in words if not word.startswith("-")]
     if name == "cat" and (not files or any(file.startswith(ENDLESS) for file in files)):
         return False

@@ -1,4 +1,4 @@
-"""Rules about objects that must fit each other."""
+"""Rules about objects that must match each other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lab.lint.objects import File, Object, Pod
 from lab.lint.rule import ERROR, WARNING, Found, rule
 from lab.lint.tree import Node
 
-# Of one StatefulSet: each claim is compared with each volume.
+# The most claim templates of one StatefulSet. Lint compares each claim with each volume.
 MOST_TEMPLATES = 3
 UNITS = {
     "n": 1e-9,
@@ -96,8 +96,8 @@ CLAIM = """
     ERROR,
     "A selector that misses its own pods",
     concept="A Deployment, ReplicaSet, DaemonSet or StatefulSet counts the pods that its selector "
-    "finds. Its template makes the pods, so each label of the selector must be in the template; "
-    "the API server refuses it otherwise.",
+    "finds. Its pods get their labels from its template, so the template needs each label of the "
+    "selector. Otherwise the API server refuses the object.",
     fix="give the template's labels the same names and values as `selector.matchLabels`",
     bad=DEPLOYMENT.replace("labels:\n            app: web", "labels:\n            app: site"),
     good=DEPLOYMENT,
@@ -118,8 +118,8 @@ def selector_mismatch(given: Given) -> Iterator[Found]:
 @rule(
     ERROR,
     "A Service without pods",
-    concept="A Service finds its pods by their labels, in its own namespace. One that finds none "
-    "accepts no connection. This is decided only where the files have pods of that namespace.",
+    concept="A Service finds its pods by their labels, in its own namespace. A Service without "
+    "pods accepts no connections. Lint checks this only if the files have pods of that namespace.",
     fix="give the Service's selector the labels of the pods",
     bad=SERVICE.replace(
         "selector:\n        app: web\n      ports", "selector:\n        app: site\n      ports"
@@ -139,10 +139,10 @@ def service_selector(given: Given) -> Iterator[Found]:
 @rule(
     WARNING,
     "A port that no container declares",
-    concept="A Service sends to the port where the program in the container listens, which is "
-    "`targetPort`. Containers declare their ports in `containerPort`; that is for readers, but a "
-    "number that stands nowhere is mostly a mistake, as in the lecture's example with 9376.",
-    fix="write the port where the program listens, and declare it in the container",
+    concept="`targetPort` is the port on which the program in the container listens. Containers "
+    "declare their ports in `containerPort`. The declaration only informs readers, but a number "
+    "that no container declares is usually a mistake, as 9376 in the lecture's example.",
+    fix="write the port on which the program listens, and declare it in the container",
     bad=SERVICE.replace("targetPort: 80", "targetPort: 9376"),
     good=SERVICE,
 )
@@ -157,9 +157,9 @@ def service_port(given: Given) -> Iterator[Found]:
 
 @rule(
     ERROR,
-    "A port's name that no container has",
-    concept="`targetPort` may be the name of a port of the container. A name that no container "
-    "gives to a port leads nowhere: the Service then has no endpoints.",
+    "A port name that no container declares",
+    concept="`targetPort` may be the name of a container's port. If no container has a port of "
+    "that name, the Service has no endpoints.",
     fix="give the container's port that name, or write the number",
     bad=SERVICE.replace("targetPort: 80", "targetPort: web"),
     good=SERVICE.replace("targetPort: 80", "targetPort: http"),
@@ -169,16 +169,17 @@ def service_port_name(given: Given) -> Iterator[Found]:
         if not target.isdigit() and target not in {name for _, name in ports}:
             known = ", ".join(sorted({f"`{name}`" for _, name in ports if name}))
             fix = f"the pods name {known}" if known else ""
-            message = f"{service.title} sends to port `{target}`, a name that no container has"
+            message = f"{service.title} sends to port `{target}`, a name that no container declares"
             yield Found(service.file, node.start, message, fix)
 
 
 @rule(
     WARNING,
     "A probe of a port that is not declared",
-    concept="A probe asks a port of the container whether it is alive or ready. Where nobody "
-    "listens every answer is no: the pod is never ready, or is started again and again. A number "
-    "may be that of another container, whose address is the same; a name is of this one.",
+    concept="A probe asks a port of the container whether the program is alive or ready. If no "
+    "program listens there, every probe fails. Then the pod never becomes ready, or the kubelet "
+    "restarts the container again and again. A number may be a port of another container in the "
+    "pod, because they share an address. A name must be a port of this container.",
     fix="probe a port that the container declares",
     bad=DEPLOYMENT + PROBE.replace("80", "8080"),
     good=DEPLOYMENT + PROBE,
@@ -195,7 +196,7 @@ def probe_port(given: Given) -> Iterator[Found]:
             for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
                 for way in ("httpGet", "tcpSocket", "grpc"):
                     node = tree.get(container, probe, way, "port")
-                    # A container that declares none may listen anywhere.
+                    # A container without declared ports may listen on any port.
                     if node and ports and (asked := tree.text(node)) not in {*ports, *numbers}:
                         known = ", ".join(dict.fromkeys(filter(None, ports)))
                         message = f"{probe} asks port {asked}, which the container does not declare"
@@ -205,12 +206,12 @@ def probe_port(given: Given) -> Iterator[Found]:
 @rule(
     ERROR,
     "A claim and a volume that do not fit",
-    concept="A PersistentVolumeClaim gets a volume of its own class, of at least its size and with "
-    "its access modes. Where none fits it waits for ever, or the default class makes another "
-    "volume than the one that was written beside it. Where both have a class, and not the same, "
-    "the claim is reported only if it names the volume. A volume with a `claimRef` is reserved for "
-    "the claim that this names, whatever the class.",
-    fix="give claim and volume the same class, modes, and the volume at least the size",
+    concept="A PersistentVolumeClaim gets a volume of its own class, with at least its size and "
+    "with its access modes. If no volume fits, the claim waits forever, or the default class "
+    "creates another volume for it. If claim and volume have different classes, lint reports the "
+    "claim only if it names the volume. A volume with a `claimRef` is reserved for the claim of "
+    "that name, whatever the class.",
+    fix="give claim and volume the same class and modes, and the volume at least the claim's size",
     bad=CLAIM.replace("storage: 1Gi\n", "storage: 2Gi\n").replace(
         "storage: 2Gi", "storage: 1Gi", 1
     ),
@@ -219,7 +220,7 @@ def probe_port(given: Given) -> Iterator[Found]:
 def claim_mismatch(given: Given) -> Iterator[Found]:
     offered = list(_volumes(given))
     volumes = [volume for volume in offered if not volume.reserved]
-    # A volume that is reserved binds to whom it names, whatever the class.
+    # A reserved volume binds to the claim that it names, whatever the class.
     reserved = {volume.reserved for volume in offered}
     claims = [claim for claim in _claims(given) if claim.own not in reserved]
     lonely, taken = [], set[int]()
@@ -230,7 +231,7 @@ def claim_mismatch(given: Given) -> Iterator[Found]:
             lonely.append(claim)
     free = [volume for volume in volumes if id(volume) not in taken]
     for claim in lonely if free else ():
-        # The one that it was most likely written for.
+        # Report the volume for which the user most likely wrote the claim.
         meant = [volume for volume in free if claim.may_mean(volume)]
         if meant:
             volume = min(meant, key=lambda volume: len(list(claim.against(volume))))
@@ -241,11 +242,11 @@ def claim_mismatch(given: Given) -> Iterator[Found]:
 
 @rule(
     WARNING,
-    "A claim that the default class takes",
-    concept="A claim without `storageClassName` gets the cluster's default class, where there is "
-    "one, and that class makes a volume for it. A PersistentVolume without a class has none: the "
-    "two never meet, although sizes and modes fit and even if the claim names the volume.",
-    fix='write `storageClassName: ""`, which means no class, in the claim',
+    "A claim that gets the default class",
+    concept="A claim without `storageClassName` gets the cluster's default class, if there is "
+    "one. That class creates a volume for it. A PersistentVolume without `storageClassName` has no "
+    "class. So the two never bind, even if sizes and modes fit and the claim names the volume.",
+    fix='write `storageClassName: ""` in the claim, which means no class',
     bad=CLAIM.replace("      storageClassName: manual\n", ""),
     good=CLAIM.replace("manual", '""'),
 )
@@ -253,11 +254,11 @@ def default_class(given: Given) -> Iterator[Found]:
     claims = list(_claims(given))
     taken: dict[int, tuple[_Storage, _Storage]] = {}
     for volume in _volumes(given):
-        # One that is reserved binds to whom it names, whatever the class.
+        # A reserved volume binds to the claim that it names, whatever the class.
         if volume.of_class or volume.reserved:
             continue
         fitting = [claim for claim in claims if claim.fits(volume)]
-        # Who names it means it, and so does one that has no class on purpose.
+        # A claim that names the volume is for it; so is one that has no class on purpose.
         meant = [claim for claim in fitting if claim.name] or fitting
         if all(claim.classless for claim in meant):
             taken |= {id(claim): (claim, volume) for claim in meant}
@@ -268,13 +269,13 @@ def default_class(given: Given) -> Iterator[Found]:
 
 @cache
 def quantity(text: str) -> float | None:
-    """An amount such as 500m or 2Gi as a number; None when it is not one."""
+    """A quantity such as 500m or 2Gi as a number; None for any other text."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([numkMGTPE]?i?)", text)
     return float(found[1]) * UNITS[found[2]] if found and found[2] in UNITS else None
 
 
 def _targets(given: Given) -> Iterator[tuple[Object, Node, str, set[tuple[str, str]]]]:
-    """Where Services send, and the ports of the pods that they select."""
+    """Each Service's ports: the Service, the node, the target and the ports of its pods."""
     for service, _, chosen in given.services:
         ports = {port for pod in chosen for port in pod.ports}
         for item in tree.items(service.node, "spec", "ports") if chosen else ():
@@ -284,21 +285,21 @@ def _targets(given: Given) -> Iterator[tuple[Object, Node, str, set[tuple[str, s
 
 
 def _nearest(selector: Mapping[str, str], pods: list[Pod]) -> str:
-    """What a pod has that is labelled with the same names, or with any."""
+    """The labels of a pod with the same names, or of any pod, for a message."""
     same = [pod for pod in pods if selector.keys() & pod.labels.keys()] or pods
     labels = ", ".join(f"{name}: {value}" for name, value in same[0].labels.items())
     return f"{same[0].owner.title} has `{labels}`" if labels else ""
 
 
 def _volumes(given: Given) -> Iterator[_Storage]:
-    """What every volume offers."""
+    """The storage that every volume offers."""
     for item in given.of("PersistentVolume"):
         name = tree.text(item.node, "metadata", "name")
         yield _Storage.of(item.file, item.node, item.title, name, "capacity")
 
 
 def _claims(given: Given) -> Iterator[_Storage]:
-    """What every claim asks for, those included that a StatefulSet makes of its templates."""
+    """The storage that every claim requests, including the claims of StatefulSets' templates."""
     wanted = ("resources", "requests")
     for item in given.of("PersistentVolumeClaim"):
         name = tree.text(item.node, "spec", "volumeName")
@@ -312,10 +313,11 @@ def _claims(given: Given) -> Iterator[_Storage]:
 
 
 class _Storage(NamedTuple):
-    """What a claim asks for, or a volume offers; `name` is the volume's, `own` its own name.
+    """The storage that a claim requests or that a volume offers.
 
-    `node` is where it says so. `classless` is one that says nothing at all about its class, and
-    `reserved` the claim that a volume is for.
+    `node` is the spec. `own` is the object's own name, and `name` is the volume's: that of the
+    volume itself, or the one that a claim names. `reserved` is the claim that a volume names.
+    `classless` means that the spec does not mention a class at all.
     """
 
     file: File
@@ -332,7 +334,7 @@ class _Storage(NamedTuple):
 
     @classmethod
     def of(cls, file: File, node: Node, title: str, name: str, *amounts: str) -> _Storage:
-        """Read a claim or a volume; `amounts` is where its spec has the size."""
+        """Read a claim or a volume. `amounts` is the path in the spec to the size."""
         spec = tree.get(node, "spec") or node
         size = tree.text(spec, *amounts, "storage")
         known = tree.get(spec, "storageClassName")
@@ -351,16 +353,19 @@ class _Storage(NamedTuple):
         )
 
     def fits(self, volume: _Storage) -> bool:
-        """Whether a claim gets a volume."""
+        """Whether a claim may bind to a volume."""
         return next(self.against(volume), None) is None
 
     def may_mean(self, volume: _Storage) -> bool:
-        """Whether a claim may be written for a volume: it names it, or no two classes part them."""
+        """Whether a user may have written a claim for a volume.
+
+        The claim names the volume, or the two do not have different classes.
+        """
         classes = {self.of_class, volume.of_class} - {""}
         return len(classes) < 2 or (self.name == volume.name and bool(self.name))
 
     def against(self, volume: _Storage) -> Iterator[str]:
-        """Why a claim does not get a volume."""
+        """The reasons why a claim cannot bind to a volume, for a message."""
         if self.name and self.name != volume.name:
             yield f"the claim names volume `{self.name}`"
         if self.of_class != volume.of_class:
@@ -369,6 +374,6 @@ class _Storage(NamedTuple):
             )
             yield f"its class is {mine}, the volume's {other}"
         if volume.amount and self.amount > volume.amount:
-            yield f"it asks for {self.size}, the volume has {volume.size}"
+            yield f"it requests {self.size}, the volume has {volume.size}"
         if lacking := self.modes - volume.modes:
             yield f"the volume lacks {', '.join(sorted(lacking))}"

@@ -1,4 +1,4 @@
-"""Rules about the text itself: what is refused, what is no YAML, what cannot be seen."""
+"""Rules about the text itself: limits, YAML syntax, quotes and invisible characters."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ NOTHING = "\xad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\
 QUOTE = re.compile(f"[{DOUBLE}{SINGLE}]")
 SPACE = re.compile(f"[{SPACES}]")
 INVISIBLE = re.compile(f"[{SPACES}{NOTHING}]")
-NO_QUOTE = "no quote for YAML or the shell"
+NO_QUOTE = "not a quote for YAML or the shell"
 _BLOCK = re.compile(r"[|>][+-]?\d?[ \t]*$", re.MULTILINE)
 CONTROLS = {"\x85": "NEXT LINE"}
 
 
 @rule(
     ERROR,
-    "The file is refused",
-    concept="A manifest is a few pages of text. What is much larger, or grows when its aliases are "
-    "written out, can stop the program that reads it; the API server has limits as well.",
-    fix="split the file, or write its values out",
+    "A file that exceeds a limit",
+    concept="A manifest is a few pages of text. A file that is much larger, or that grows when its "
+    "aliases are expanded, can crash the program that reads it. The API server has limits as well.",
+    fix="split the file, or write its values without aliases",
     bad="a: &a [1]\nb: &b [*b]\n",
 )
 def limit(given: Given) -> Iterator[Found]:
@@ -40,8 +40,8 @@ def limit(given: Given) -> Iterator[Found]:
 
 @rule(
     ERROR,
-    "The file is not text",
-    concept="YAML is text in UTF-8. A program, an archive or text in another encoding is not.",
+    "A file that is not text",
+    concept="YAML is text in UTF-8. Programs, archives and text in another encoding are not YAML.",
     fix="save the file as UTF-8",
     bad="kind: Pod\x01\n",
 )
@@ -52,8 +52,8 @@ def not_text(given: Given) -> Iterator[Found]:
 @rule(
     ERROR,
     "A tag of a programming language",
-    concept="`!!python/object` and the like ask the reader to build objects of a program, which "
-    "can run anything. Kubernetes knows plain values only.",
+    concept="Tags such as `!!python/object` tell a parser to create objects of a program, which "
+    "can run any command. Kubernetes only accepts plain values.",
     fix="write a plain value",
     bad="kind: !!python/object:os.system {}\n",
     good="kind: Pod\n",
@@ -64,10 +64,11 @@ def language_tag(given: Given) -> Iterator[Found]:
 
 @rule(
     ERROR,
-    "This is not YAML",
-    concept="YAML has few signs: a colon and a space between name and value, a dash before each "
-    "item of a list, quotes around what contains such signs. All else in the file waits for this.",
-    fix="look at this line and the one above it",
+    "Invalid YAML",
+    concept="YAML has a colon and a space between name and value, and a dash before each item of a "
+    "list. Text that contains such signs needs quotes. Lint cannot check the fields before you "
+    "correct this.",
+    fix="check this line and the line above it",
     bad="kind: Pod: mine\n",
     good='kind: "Pod: mine"\n',
 )
@@ -78,9 +79,9 @@ def syntax(given: Given) -> Iterator[Found]:
 @rule(
     ERROR,
     "Wrong indentation",
-    concept="In YAML the indentation says what belongs to what: fields of one object begin in one "
-    "column, and what is deeper is part of the line above.",
-    fix="begin the line in the column of the lines that it belongs to",
+    concept="In YAML, indentation shows the structure. The fields of one object begin in the same "
+    "column, and deeper lines are part of the line above.",
+    fix="begin the line in the same column as the other fields of its object",
     bad="metadata:\n  name: web\n   labels: {}\n",
     good="metadata:\n  name: web\n  labels: {}\n",
 )
@@ -91,9 +92,9 @@ def indentation(given: Given) -> Iterator[Found]:
 @rule(
     ERROR,
     "A tab",
-    concept="YAML is indented with spaces: a tab has no fixed width, so nobody could tell what the "
-    "line belongs to.",
-    fix="use spaces, and set your editor to write them for the Tab key",
+    concept="YAML is indented with spaces. A tab has no fixed width, so the structure would be "
+    "ambiguous.",
+    fix="use spaces, and configure your editor to insert them for the Tab key",
     bad="metadata:\n\tname: web\n",
     good="metadata:\n  name: web\n",
     repairs=True,
@@ -101,14 +102,14 @@ def indentation(given: Given) -> Iterator[Found]:
 def tab(given: Given) -> Iterator[Found]:
     for file in given.files:
         source, failure = file.source, file.tree.failure
-        # One that stands between words, or in JSON, does no harm.
+        # A tab between words, or in JSON, does no harm.
         if not failure:
             continue
-        # In a block of text that nobody has read further tabs may be the text's own.
+        # In a block of text behind the failure, tabs may belong to the text.
         blocks = bool(_BLOCK.search(source.text))
         lines: dict[int, list[tuple[int, int]]] = {}
         for found in re.finditer("\t+", source.text):
-            # What nobody has read may be text in which a tab is meant, but not at a line's begin.
+            # Behind the failure, a tab may belong to a text, unless it begins a line.
             if found.start() >= file.seen and source.place(found.start())[1] > 1:
                 continue
             if not (file.scalar_at(found.start()) or file.in_comment(found.start())):
@@ -116,14 +117,14 @@ def tab(given: Given) -> Iterator[Found]:
         for number, there in lines.items():
             line, start = source.line(number), source.start(number)
             body = start + len(line) - len(line.lstrip())
-            # After the last word a tab does nothing.
+            # A tab at the end of a line has no effect.
             end = start + len(line.rstrip())
             there = [span for span in there if span[0] < end]
             if not there:
                 continue
             edits = [Edit(*span, " ") for span in there if span[0] >= body]
             indents = there[0][0] < body
-            # Spaces and tabs mixed have no width that is certain.
+            # The width of mixed spaces and tabs is uncertain.
             certain = not line[: body - start].strip("\t") and not (blocks and start >= file.seen)
             if indents and certain and _belongs(source, number):
                 edits.append(Edit(start, body, "  " * (body - start)))
@@ -136,8 +137,8 @@ def tab(given: Given) -> Iterator[Found]:
 @rule(
     ERROR,
     "A typographic quote",
-    concept="Slides and word processors make curly quotes of straight ones. YAML and the shell "
-    "know only the straight ones: a curly quote becomes part of the text, or of the command.",
+    concept="Slides and word processors turn straight quotes into curly ones. YAML and the shell "
+    "only know straight quotes. A curly quote becomes part of the text or of the command.",
     fix="write straight quotes",
     bad="command: [‘sh’, ‘-c’, ‘sleep 3600’]\n",  # noqa: RUF001
     good="command: ['sh', '-c', 'sleep 3600']\n",
@@ -149,7 +150,7 @@ def typographic_quote(given: Given) -> Iterator[Found]:
         for scalar, index in _suspects(file, QUOTE):
             quote = file.source.text[index]
             inside = scalar and not scalar.style and not file.runs(scalar)
-            # In running text they are right, and a shell reads no text but its command.
+            # Curly quotes are right in running text. A shell only reads the command.
             if _is_apostrophe(file.source.text, index):
                 continue
             if scalar and inside and not _encloses(file.source.text, scalar, index):
@@ -163,10 +164,10 @@ def typographic_quote(given: Given) -> Iterator[Found]:
 @rule(
     ERROR,
     "An invisible character",
-    concept="Text that is copied from a slide or a web page can contain characters that look like "
-    "a space, or like nothing. For YAML they are letters like any other: the name is not the name "
-    "that one reads, and the indentation is not what it seems.",
-    fix="take it away, or write a plain space",
+    concept="Text from a slide or a web page can contain characters that look like a space, or "
+    "that are invisible. For YAML they are normal letters. So a name or an indentation differs "
+    "from what you see.",
+    fix="remove it, or write a plain space",
     bad="kind:\u00a0Pod\n",
     good="kind: Pod\n",
     repairs=True,
@@ -179,14 +180,14 @@ def invisible_character(given: Given) -> Iterator[Found]:
             for _, index in _suspects(file, INVISIBLE)
             if (index or text[0] != BOM) and not _is_joiner(text, index)
         ]
-        yield from _by_line(file, wrong, "not seen, and not what a space is", "")
+        yield from _by_line(file, wrong, "invisible, and not a plain space", "")
 
 
 @rule(
     WARNING,
     "A byte order mark",
-    concept="Some editors of Windows begin a file with an invisible mark. Kubernetes reads over "
-    "it, other programs take it for a part of the first name.",
+    concept="Some editors on Windows begin a file with an invisible mark. Kubernetes ignores it. "
+    "For other programs it is a part of the first name.",
     fix="save the file as UTF-8 without a byte order mark",
     bad="\ufeffkind: Pod\n",
     good="kind: Pod\n",
@@ -201,9 +202,9 @@ def byte_order_mark(given: Given) -> Iterator[Found]:
 @rule(
     WARNING,
     "Line ends of Windows",
-    concept="Windows ends a line with two characters, Linux with one. YAML takes both, but a "
-    "script in a manifest that is copied out of it does not run.",
-    fix="save the file with line ends of Unix (LF)",
+    concept="Windows ends a line with two characters, Linux with one. YAML accepts both, but a "
+    "script that you copy from such a manifest does not run.",
+    fix="save the file with Unix line ends (LF)",
     bad="kind: Pod\r\n",
     good="kind: Pod\n",
     repairs=True,
@@ -219,10 +220,10 @@ def carriage_return(given: Given) -> Iterator[Found]:
 
 @rule(
     ERROR,
-    "A field stands twice",
-    concept="A field of an object has one value. Of two, programs silently took the last one; "
-    "today's kubectl and API server refuse the manifest or warn.",
-    fix="keep one of the two, with what belongs to both",
+    "A duplicate field",
+    concept="A field of an object has one value. If there are two, some programs silently use the "
+    "last one. Today's kubectl and API server refuse the manifest or warn.",
+    fix="keep one of the two, with the values of both",
     bad="spec:\n  replicas: 3\nspec:\n  replicas: 4\n",
     good="spec:\n  replicas: 3\n",
     repairs=True,
@@ -239,12 +240,12 @@ def duplicate_key(given: Given) -> Iterator[Found]:
             two_objects = any(key.text == "kind" for _, key, _ in twice)
             for (one, value), key, node in twice:
                 lines = [file.source.place(each.start)[0] for each in (one, key)]
-                message = f"`{key.text}` stands in line {lines[0]} and again in line {lines[1]}"
+                message = f"`{key.text}` is in line {lines[0]} and again in line {lines[1]}"
                 fix, edits = "", tuple[Edit, ...]()
                 if two_objects:
-                    fix = "separate two objects by a line `---`; one object has one of each"
+                    fix = "separate two objects by a line `---`; one object has each field once"
                 elif tree.value(value) == tree.value(node):
-                    fix = "both say the same: remove one"
+                    fix = "remove one; both have the same value"
                     edits = _without(file, mapping, key, node)
                 yield Found(file, key.start, message, fix, edits)
 
@@ -257,7 +258,7 @@ def _failed(given: Given, code: str) -> Iterator[Found]:
 
 
 def _suspects(file: File, pattern: re.Pattern[str]) -> Iterator[tuple[Scalar | None, int]]:
-    """Characters where they do harm: not in a comment, nor in quoted text that is no command."""
+    """Characters that do harm: outside of comments and of quoted text that is not a command."""
     for found in pattern.finditer(file.source.text, 0, file.seen):
         scalar = file.scalar_at(found.start())
         if scalar is None:
@@ -268,7 +269,7 @@ def _suspects(file: File, pattern: re.Pattern[str]) -> Iterator[tuple[Scalar | N
 
 
 def _by_line(file: File, edits: list[Edit], what: str, fix: str) -> Iterator[Found]:
-    """One finding for the characters of a line."""
+    """One finding for all edits of a line."""
     lines: dict[int, list[Edit]] = {}
     for edit in edits:
         lines.setdefault(file.source.place(edit.start)[0], []).append(edit)
@@ -284,22 +285,22 @@ def _is_apostrophe(text: str, index: int) -> bool:
 
 
 def _encloses(text: str, scalar: Scalar, index: int) -> bool:
-    """Whether a quote is one of the two between which a scalar stands."""
+    """Whether a quote is one of the two quotes around a scalar."""
     ends = (scalar.start, scalar.end - 1)
     quotes = DOUBLE + SINGLE + "\"'"
     return index in ends and ends[0] < ends[1] and all(text[end] in quotes for end in ends)
 
 
 def _is_joiner(text: str, index: int) -> bool:
-    """Whether a character joins letters of a script, or parts of a picture, as it should."""
+    """Whether a character rightly joins letters of a script or parts of an emoji."""
     around = text[index - 1 : index] + text[index + 1 : index + 2]
     return text[index] in "\u200c\u200d" and len(around) == 2 and min(around) > "\x7f"
 
 
 def _belongs(source: Source, number: int) -> bool:
-    """Whether a line that is indented by tabs belongs, with two spaces for each, where it seems to.
+    """Whether two spaces for each tab surely give a line its intended place.
 
-    Below a line that opens an object it may be that object's field or the next one beside it.
+    Below a line that opens an object, the line may be that object's field or the field after it.
     """
     above = source.above(number)
     before = source.line(above) if above else ""
@@ -313,7 +314,7 @@ def _width(line: str) -> int:
 
 
 def _straight(quote: str, scalar: Scalar | None) -> str:
-    """The straight quote as it is written inside a scalar of this style."""
+    """The straight quote, escaped for the style of the scalar."""
     plain = '"' if quote in DOUBLE else "'"
     style = scalar.style if scalar else ""
     return {('"', '"'): '\\"', ("'", "'"): "''"}.get((style, plain), plain)
@@ -326,17 +327,17 @@ def _name(letter: str) -> str:
 
 
 def _without(file: File, mapping: Mapping, key: Scalar, node: Node) -> tuple[Edit, ...]:
-    """The edit that takes a field away, where it has lines of its own."""
-    # Between braces, commas would stay.
+    """The edit that removes a field; empty unless the field has its own lines."""
+    # Inside braces, the comma would remain.
     if file.source.text[mapping.start] == "{":
         return ()
     start = file.source.start(file.source.place(key.start)[0])
-    # An alias stands for a value that is elsewhere.
+    # The value of an alias is elsewhere in the file.
     if file.source.text[start : key.start].strip() or node.start < key.start:
         return ()
     end = max(file.last(node), key.end)
     after = file.source.start(file.source.place(max(end - 1, key.start))[0] + 1)
-    # What is beside it must not go, be it a comma or a comment.
+    # Keep a comma or a comment on the same lines.
     if file.source.text[end:after].strip() or file.commented(start, after):
         return ()
     return (Edit(start, after, ""),)

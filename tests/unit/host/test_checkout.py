@@ -1,4 +1,4 @@
-"""What is wrong with a checkout."""
+"""A checkout with line ends of Windows is found."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from lab.host import checkout
 from tests.unit.conftest import ROOT
 
 
-def test_files_for_machines_with_carriage_returns(tmp_path: Path) -> None:
+def test_files_for_machines_with_carriage_returns_are_found(tmp_path: Path) -> None:
     texts = {
         "vagrant/machine/install": b"#!/bin/sh\r\ntrue\r\n",
         "vagrant/machine.sh": b"#!/bin/sh\ntrue\n",

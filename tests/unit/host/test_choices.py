@@ -1,4 +1,4 @@
-"""What every `auto` becomes, and that a lab keeps what it was given once."""
+"""Every `auto` gets a value, and a lab keeps its first choices."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from lab.output import Status
 
 BOTH = {"kubeadm": "1.35.4", "k3s": "1.34.2+k3s1"}
 ONE = {"kubeadm": "1.35.4"}
-STAYS = "already: lab-destroy first, or --lab NAME"
+LEAVE = "lab-destroy first, or --lab NAME"
 VIRTUALBOX = VirtualBox((7, 0, 14), True, True, DEFAULT_RANGES, (), False, (6, 1))
 
 
@@ -40,7 +40,7 @@ def settle(lab: Settings, host: Host, versions: Any = ONE, busy: Any = ()) -> La
     )[0]
 
 
-# A host that has of 10.88.0.0 to 10.100.0.0 only what a lab has inside.
+# The networks of a host on which only networks inside of a lab are free from 10.88 to 10.100.
 ALL_BUT_INSIDE = [
     *("192.168.0.0/16", "172.16.0.0/12", "10.0.0.0/10", "10.64.0.0/12", "10.80.0.0/13"),
     *("10.90.0.0/15", "10.92.0.0/14", "10.97.0.0/16", "10.98.0.0/15", "10.128.0.0/9"),
@@ -48,7 +48,7 @@ ALL_BUT_INSIDE = [
 
 
 def taken(*networks: str) -> dict[IPv4Network, str]:
-    """Networks that a host has already."""
+    """Networks that a host already uses."""
     return dict.fromkeys(map(IPv4Network, networks), "a VPN")
 
 
@@ -57,7 +57,7 @@ def open_lab(tmp_path: Path) -> Settings:
     return Settings(root=tmp_path)
 
 
-def test_defaults(open_lab: Settings, host: Callable[..., Host]) -> None:
+def test_a_usual_host_gets_the_defaults(open_lab: Settings, host: Callable[..., Host]) -> None:
     lab = settle(open_lab, host())
     assert (lab.provider, lab.distribution, lab.kubernetes) == ("docker", "kubeadm", "1.35.4")
     assert (lab.workers, str(lab.subnet)) == (2, "192.168.56.0/24")
@@ -75,7 +75,7 @@ def test_machines_are_containers_unless_asked_for(
         assert settle(replace(open_lab, provider=name), host(**changes)).provider == name
 
 
-def test_k3s_where_its_release_can_be_had(open_lab: Settings, host: Callable[..., Host]) -> None:
+def test_auto_chooses_k3s_if_a_source_has_it(open_lab: Settings, host: Callable[..., Host]) -> None:
     lab = settle(open_lab, host(), BOTH)
     assert (lab.distribution, lab.kubernetes) == ("k3s", "1.34.2+k3s1")
 
@@ -83,14 +83,14 @@ def test_k3s_where_its_release_can_be_had(open_lab: Settings, host: Callable[...
 @pytest.mark.parametrize(
     ("planes", "free", "workers"), [(1, 4096, 2), (1, 4095, 0), (3, 6496, 2), (3, 6495, 0)]
 )
-def test_workers_by_memory(
+def test_memory_decides_the_number_of_workers(
     open_lab: Settings, host: Callable[..., Host], planes: int, free: int, workers: int
 ) -> None:
     wanted = replace(open_lab, control_planes=planes)
     assert settle(wanted, host(memory_free=free)).workers == workers
 
 
-def test_first_free_network(open_lab: Settings, host: Callable[..., Host]) -> None:
+def test_auto_chooses_the_first_free_network(open_lab: Settings, host: Callable[..., Host]) -> None:
     networks = taken("192.168.56.0/24", "192.168.57.128/25")
     assert str(settle(open_lab, host(networks=networks)).subnet) == "192.168.58.0/24"
 
@@ -99,26 +99,26 @@ def test_first_free_network(open_lab: Settings, host: Callable[..., Host]) -> No
 @pytest.mark.parametrize(
     ("networks", "subnet"),
     [
-        # A home, a school or a VPN with all of it.
+        # A home, a school or a VPN uses the whole range.
         (["192.168.0.0/16"], "172.30.56.0/24"),
         (["192.168.0.0/16", "172.16.0.0/12"], "10.156.56.0/24"),
         (["192.168.0.0/16", "10.0.0.0/8"], "172.30.56.0/24"),
         (["192.168.0.0/16", "172.16.0.0/12", "10.156.0.0/16"], "10.0.0.0/24"),
-        # What the lab itself has inside is no way out: pods, Services, Docker in the machines.
+        # The lab's own networks inside of machines are not free: pods, Services and Docker.
         (ALL_BUT_INSIDE, "10.100.0.0/24"),
         (["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"], "198.18.0.0/24"),
         (["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "198.18.0.0/30"], "198.18.1.0/24"),
     ],
 )
-def test_a_way_out_of_networks_that_are_taken(
+def test_another_private_range_is_chosen_if_the_first_is_taken(
     open_lab: Settings, host: Callable[..., Host], provider: str, networks: list[str], subnet: str
 ) -> None:
     lab = replace(open_lab, provider=provider)
     assert str(settle(lab, host(networks=taken(*networks))).subnet) == subnet
 
 
-def test_no_free_network(open_lab: Settings, host: Callable[..., Host]) -> None:
-    """VirtualBox allows one range only."""
+def test_an_error_if_no_network_is_free(open_lab: Settings, host: Callable[..., Host]) -> None:
+    """VirtualBox allows only one range."""
     wide = host(networks=taken("192.168.0.0/16"), virtualbox=VIRTUALBOX)
     with pytest.raises(ConfigError, match=r"every /24 of 192\.168\.56\.0/21 is taken"):
         settle(replace(open_lab, provider="virtualbox"), wide)
@@ -134,12 +134,12 @@ def test_a_taken_network_is_refused(open_lab: Settings, host: Callable[..., Host
     assert settle(wanted, host(networks=taken("192.168.56.0/24"))).subnet == wanted.subnet
 
 
-def test_next_free_ports(open_lab: Settings, host: Callable[..., Host]) -> None:
+def test_auto_chooses_the_next_free_ports(open_lab: Settings, host: Callable[..., Host]) -> None:
     lab = settle(open_lab, host(), busy={8080, 8081, 2225})
     assert lab.ports == Ports(api=6443, http=8082, registry=5000, ssh=2228)
 
 
-def test_ports_keep_out_of_each_others_way(open_lab: Settings, host: Callable[..., Host]) -> None:
+def test_automatic_ports_avoid_explicit_ones(open_lab: Settings, host: Callable[..., Host]) -> None:
     wanted = replace(open_lab, forwards=(Forward(8080, 80),), ports=WantedPorts(api=5000))
     lab = settle(wanted, host())
     assert (lab.ports.api, lab.ports.http, lab.ports.registry) == (5000, 8081, 5001)
@@ -159,12 +159,12 @@ def test_a_lab_keeps_its_choices(open_lab: Settings, host: Callable[..., Host]) 
     later = host(virtualbox=VIRTUALBOX, memory_free=1000, networks=taken("192.168.56.0/24"))
     again = settle(open_lab, later, BOTH, busy={8081, 6443, 5000, 2222})
     assert again == first
-    # Its own ports are in use by itself when they are also in the file.
+    # The lab itself uses an explicit port that it already has.
     explicit = replace(open_lab, ports=WantedPorts(http=8081))
     assert settle(explicit, later, BOTH, busy={8081}).ports.http == 8081
 
 
-def test_torn_choices_count_as_none(open_lab: Settings, host: Callable[..., Host]) -> None:
+def test_damaged_choices_are_ignored(open_lab: Settings, host: Callable[..., Host]) -> None:
     open_lab.state.mkdir(parents=True)
     (open_lab.state / FILE).write_text('{"provider": ')
     assert settle(open_lab, host()).provider == "docker"
@@ -174,31 +174,31 @@ def test_torn_choices_count_as_none(open_lab: Settings, host: Callable[..., Host
     ("changes", "expected"),
     [
         ({"distribution": "k3s"}, "no source has k3s for this host"),
-        ({"kubernetes": "1.30.0"}, "1.30.0 cannot be had here; 1.35.4 can"),
+        ({"kubernetes": "1.30.0"}, "no source has 1.30.0; one has 1.35.4"),
     ],
 )
-def test_what_cannot_be_had(
+def test_a_version_without_a_source_is_refused(
     open_lab: Settings, host: Callable[..., Host], changes: Any, expected: str
 ) -> None:
     with pytest.raises(ConfigError, match=expected):
         settle(replace(open_lab, **changes), host())
 
 
-def test_every_clash_at_once(open_lab: Settings, host: Callable[..., Host]) -> None:
+def test_all_conflicts_are_reported_together(open_lab: Settings, host: Callable[..., Host]) -> None:
     wanted = replace(open_lab, ports=WantedPorts(http=9000, api=9001), kubernetes="1.0.0")
     with pytest.raises(ConfigError) as caught:
         settle(wanted, host(), busy={9000, 9001})
     assert len(caught.value.problems) == 3
 
 
-def test_reasons_are_told(open_lab: Settings, host: Callable[..., Host]) -> None:
+def test_every_choice_has_a_reason(open_lab: Settings, host: Callable[..., Host]) -> None:
     _, choices = resolve(open_lab, host(), versions=ONE, port_is_free=lambda port: True)
     assert {choice.key for choice in choices} >= {"provider", "distribution", "workers", "subnet"}
     assert all(choice.reason for choice in choices)
 
 
 def bring_up(lab: Lab, cache: Path) -> Lab:
-    """As much of lab-up as other labs see."""
+    """The part of lab-up that other labs can see."""
     lab.state.mkdir(parents=True)
     (lab.state / FILE).write_text(json.dumps(to_remember(lab)))
     announce(lab, cache)
@@ -206,10 +206,10 @@ def bring_up(lab: Lab, cache: Path) -> Lab:
 
 
 @pytest.mark.parametrize("checkout", ["", "another"])
-def test_what_another_lab_has_chosen_is_taken(
+def test_the_choices_of_another_lab_are_taken(
     open_lab: Settings, host: Callable[..., Host], tmp_path: Path, checkout: str
 ) -> None:
-    """Two labs that are built at the same time: neither has a network or a port yet."""
+    """Two labs whose lab-up still runs: neither uses its network or ports yet."""
     cache, root = tmp_path / "cache", tmp_path / checkout
     first = bring_up(settle(replace(open_lab, root=root, name="first"), host()), cache)
     networks, ports = neighbours(open_lab, cache)
@@ -222,10 +222,10 @@ def test_what_another_lab_has_chosen_is_taken(
     assert neighbours(first, cache) == ({}, {})
 
 
-def test_labs_that_begin_at_once_do_not_choose_the_same(
+def test_labs_that_start_together_choose_differently(
     open_lab: Settings, host: Callable[..., Host], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both look at the host, and install what it lacks; then each writes down its choice."""
+    """Both gather the host's facts before either of them writes its choices."""
     monkeypatch.setattr(containers, "made_by", lambda name: {})
     tools: Any = SimpleNamespace(
         cache=tmp_path / "cache",
@@ -244,14 +244,14 @@ def test_labs_that_begin_at_once_do_not_choose_the_same(
 
 
 @pytest.mark.parametrize("made", [False, True])
-def test_a_choice_that_failed_is_not_kept(
+def test_a_lab_without_machines_chooses_addresses_and_ports_again(
     open_lab: Settings,
     host: Callable[..., Host],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     made: bool,
 ) -> None:
-    """Docker has a network of that range since the host was looked at, or a program a port."""
+    """A Docker network or another program may take the range or a port in the meantime."""
     first = bring_up(settle(replace(open_lab, mirror="usb"), host(), busy={8080}), tmp_path)
     monkeypatch.setattr(bringup, "render", lambda up: {})
 
@@ -274,12 +274,12 @@ def test_a_choice_that_failed_is_not_kept(
     else:
         assert str(again.subnet) == "192.168.57.0/24"
         assert again.ports.http == 8080
-        # All else that lab-up was told of stays.
+        # The lab keeps all other choices.
         assert again.mirror == first.mirror
         assert neighbours(replace(open_lab, name="second"), tmp_path) == ({}, {})
 
 
-def test_checkouts_that_are_there_are_announced_once(open_lab: Settings, tmp_path: Path) -> None:
+def test_existing_checkouts_are_announced_once(open_lab: Settings, tmp_path: Path) -> None:
     cache, gone = tmp_path / "cache", tmp_path / "gone"
     open_lab.state.mkdir(parents=True)
     for lab in (open_lab, replace(open_lab, root=gone), replace(open_lab, name="second")):
@@ -287,7 +287,7 @@ def test_checkouts_that_are_there_are_announced_once(open_lab: Settings, tmp_pat
     assert (cache / "checkouts").read_text() == f"{open_lab.state.parent}\n"
 
 
-def test_what_lab_up_was_told_need_not_be_repeated(
+def test_flags_of_lab_up_need_not_be_repeated(
     open_lab: Settings, host: Callable[..., Host]
 ) -> None:
     flags = {"mirror": "usb", "machines.control_planes": "3"}
@@ -296,21 +296,23 @@ def test_what_lab_up_was_told_need_not_be_repeated(
     bring_up(first, first.root / "cache")
     again = settle(config.load(open_lab.root, {}, {}), host(), BOTH)
     assert again == first
-    # What is said now is meant, also when it is the default.
+    # A flag of this task wins, even with the default value.
     other = settle(config.load(open_lab.root, {"source": "auto"}, {}), host(), BOTH)
     assert (other.source, other.mirror, other.control_planes) == ("auto", "", 3)
 
 
-def test_a_lab_does_not_become_another(open_lab: Settings, host: Callable[..., Host]) -> None:
+def test_a_lab_cannot_change_its_provider_or_distribution(
+    open_lab: Settings, host: Callable[..., Host]
+) -> None:
     first = settle(replace(open_lab, control_planes=3, distribution="kubeadm"), host(), BOTH)
     bring_up(first, first.root / "cache")
     flags = {"distribution": "k3s", "provider": "libvirt", "machines.control_planes": 1}
     with pytest.raises(ConfigError) as caught:
         settle(config.load(open_lab.root, flags, {}), host(), BOTH)
     assert list(map(str, caught.value.problems)) == [
-        f"provider: libvirt is wanted of a lab that has docker {STAYS}",
-        f"distribution: k3s is wanted of a lab that has kubeadm {STAYS}",
-        "machines.control_planes: a lab of three cannot become one of one",
+        f"provider: the lab already has docker and cannot change to libvirt: {LEAVE}",
+        f"distribution: the lab already has kubeadm and cannot change to k3s: {LEAVE}",
+        "machines.control_planes: the lab cannot change from three to one",
     ]
 
 
@@ -320,22 +322,29 @@ def problems(lab: Settings, host: Host, busy: Any = ()) -> list[str]:
     return list(map(str, caught.value.problems))
 
 
-def test_what_machines_were_made_with_stays(open_lab: Settings, host: Callable[..., Host]) -> None:
-    """The cluster's networks are everywhere in it, and a container is made with its ports."""
+def test_networks_and_ports_of_containers_cannot_change(
+    open_lab: Settings, host: Callable[..., Host]
+) -> None:
+    """A cluster cannot change its networks, nor a container its published ports."""
     first = settle(replace(open_lab, forwards=(Forward(9000, 80),)), host())
     bring_up(first, first.root / "cache")
     subnet, pods = IPv4Network("192.168.57.0/24"), IPv4Network("10.40.0.0/16")
     other = replace(open_lab, subnet=subnet, pods=pods, ports=WantedPorts(http=9090))
     assert problems(other, host()) == [
-        f"network.subnet: 192.168.57.0/24 is wanted of a lab that has 192.168.56.0/24 {STAYS}",
-        f"network.pods: 10.40.0.0/16 is wanted of a lab that has 10.244.0.0/16 {STAYS}",
-        f"ports.http: 9090 is wanted of a lab that has 8080 {STAYS}",
-        f"forward: none is wanted of a lab that has 9000 to control-plane-1:80 {STAYS}",
+        f"{key}: the lab already has {old} and cannot change to {new}: {LEAVE}"
+        for key, old, new in (
+            ("network.subnet", "192.168.56.0/24", "192.168.57.0/24"),
+            ("network.pods", "10.244.0.0/16", "10.40.0.0/16"),
+            ("ports.http", "8080", "9090"),
+            ("forward", "9000 to control-plane-1:80", "none"),
+        )
     ]
 
 
-def test_a_virtual_machine_gets_other_ports(open_lab: Settings, host: Callable[..., Host]) -> None:
-    """They lead to it by connections that are made at every start."""
+def test_ports_of_virtual_machines_can_change(
+    open_lab: Settings, host: Callable[..., Host]
+) -> None:
+    """The lab opens the connections behind the ports at every start."""
     first = settle(replace(open_lab, provider="libvirt"), host())
     bring_up(first, first.root / "cache")
     other = replace(open_lab, provider="libvirt", forwards=(Forward(9000, 80),))
@@ -343,26 +352,27 @@ def test_a_virtual_machine_gets_other_ports(open_lab: Settings, host: Callable[.
     assert settle(other, host()).ports.http == 9090
 
 
-def test_ports_and_forwards_that_cannot_be(open_lab: Settings, host: Callable[..., Host]) -> None:
+def test_impossible_ports_and_forwards_are_refused(
+    open_lab: Settings, host: Callable[..., Host]
+) -> None:
     forwards = (Forward(2224, 22), Forward(9000, 80, "worker-5"), Forward(9001, 81))
     lab = replace(open_lab, forwards=forwards, ports=WantedPorts(ssh=2222, http=2223))
     assert problems(lab, host(), busy={9001}) == [
-        "ports.http: 2223 is one of ports.ssh, too",
-        "forward[0].host: 2224 is one of ports.ssh",
-        "forward[1].machine: there is no worker-5, there are control-plane-1, worker-1, worker-2",
+        "ports.http: 2223 is also one of ports.ssh",
+        "forward[0].host: 2224 is also one of ports.ssh",
+        "forward[1].machine: there is no worker-5; "
+        "the machines are control-plane-1, worker-1, worker-2",
         "forward[2].host: 9001 is in use by nginx (process 7)",
     ]
 
 
-def test_its_own_forward_is_no_other_programs(
-    open_lab: Settings, host: Callable[..., Host]
-) -> None:
+def test_a_lab_may_keep_its_own_forward(open_lab: Settings, host: Callable[..., Host]) -> None:
     lab = replace(open_lab, forwards=(Forward(9000, 80),))
     bring_up(settle(lab, host()), lab.root / "cache")
     assert settle(lab, host(), busy={9000}).forwards == lab.forwards
 
 
-def test_a_torn_record_of_another_lab_takes_nothing(open_lab: Settings) -> None:
+def test_damaged_choices_of_another_lab_take_nothing(open_lab: Settings) -> None:
     folder = open_lab.state.parent / "torn"
     folder.mkdir(parents=True)
     (folder / FILE).write_text('{"subnet": "192.1')

@@ -1,4 +1,4 @@
-"""The doctor's findings: each fault has an id, a sentence and a fix."""
+"""The doctor's findings: each failure has an id, a detail and a fix."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def findings(lab: Lab, host: Host, packages: Any = (), sources: Any = SOURCES) -
     ("provider", "machines"),
     [("docker", "machines are containers"), ("libvirt", "are emulated"), ("virtualbox", "guest")],
 )
-def test_what_machines_are_without_kvm(
+def test_a_finding_names_the_machines_without_kvm(
     lab: Lab, host: Callable[..., Host], provider: str, machines: str
 ) -> None:
     found = findings(replace(lab, provider=provider), host(kvm=False))["virtualisation"]
     assert found.status == "note" and machines in found.detail
 
 
-def test_a_healthy_host_has_no_fault(lab: Lab, host: Callable[..., Host]) -> None:
+def test_a_healthy_host_has_no_failure(lab: Lab, host: Callable[..., Host]) -> None:
     found = findings(lab, host())
     assert {finding.status for finding in found.values()} == {"ok", "note"}
     assert found["source-release"].detail == "kubectl"
@@ -48,7 +48,7 @@ def test_a_healthy_host_has_no_fault(lab: Lab, host: Callable[..., Host]) -> Non
 @pytest.mark.parametrize(
     ("changes", "identity", "status", "text"),
     [
-        ({"python": (3, 10)}, "python", "fail", "3.10, 3.11 is needed"),
+        ({"python": (3, 10)}, "python", "fail", "3.10, the lab needs 3.11"),
         ({"cpus": 1}, "cpus", "warn", "1"),
         ({"memory_free": 1900}, "memory", "fail", "1900 MiB free, 3 machine(s) need 2000"),
         ({"disk_free": 5000}, "disk", "fail", "4 GiB free"),
@@ -71,22 +71,22 @@ def test_a_healthy_host_has_no_fault(lab: Lab, host: Callable[..., Host]) -> Non
         ({"cgroup": 1}, "cgroup", "note", "v1"),
         ({"missing_capabilities": ("SYS_RESOURCE",)}, "capabilities", "note", "SYS_RESOURCE"),
         ({"missing_capabilities": ("NET_ADMIN",)}, "capabilities", "fail", "NET_ADMIN missing"),
-        ({"inotify_instances": 1024}, "inotify", "ok", "120 may be used"),
+        ({"inotify_instances": 1024}, "inotify", "ok", "the lab may need 120"),
         ({"inotify_instances": 128}, "inotify", "note", "lab-up allows 1024"),
         (
             {"inotify_instances": 100, "is_root": False, "can_sudo": False},
             "inotify",
             "warn",
-            "120 may be used",
+            "the lab may need 120",
         ),
         ({"system": "Darwin"}, "system", "warn", "Darwin"),
-        ({"bridge_netfilter": True}, "bridge-netfilter", "ok", "in the kernel"),
+        ({"bridge_netfilter": True}, "bridge-netfilter", "ok", "br_netfilter is loaded"),
         ({"bridge_netfilter": False}, "bridge-netfilter", "install", "lab-up loads it"),
         (
             {"bridge_netfilter": False, "is_root": False, "can_sudo": False},
             "bridge-netfilter",
             "fail",
-            "a Service would not answer pods of its own node",
+            "a Service would not answer the pods of its own node",
         ),
         (
             {"docker_engine": Engine("29.0.2", "laptop", ROOT, "overlayfs")},
@@ -99,7 +99,7 @@ def test_a_healthy_host_has_no_fault(lab: Lab, host: Callable[..., Host]) -> Non
         ({"name_servers": (), "resolver": None}, "name-servers", "warn", "no resolv.conf"),
     ],
 )
-def test_probe(
+def test_a_probe_has_a_status_a_detail_and_a_fix(
     lab: Lab, host: Callable[..., Host], changes: Any, identity: str, status: str, text: str
 ) -> None:
     finding = findings(lab, host(**changes))[identity]
@@ -108,17 +108,19 @@ def test_probe(
     assert finding.fix or status in ("ok", "note", "install")
 
 
-def test_a_control_plane_takes_more_than_a_worker(lab: Lab, host: Callable[..., Host]) -> None:
+def test_a_control_plane_needs_more_memory_than_a_worker(
+    lab: Lab, host: Callable[..., Host]
+) -> None:
     found = findings(replace(lab, control_planes=3, workers=1), host(memory_free=3999))
     assert found["memory"].detail == "3999 MiB free, 4 machine(s) need 4000"
     assert found["memory"].status == "fail"
 
 
 @pytest.mark.parametrize(("provider", "need"), [("docker", 400), ("libvirt", 2048)])
-def test_what_runs_has_its_memory_and_what_is_made_its_disk(
+def test_running_machines_need_no_more_memory_or_disk(
     lab: Lab, host: Callable[..., Host], provider: str, need: int
 ) -> None:
-    """A lab-up that goes on where another one ended must not be refused for what that one took."""
+    """A second lab-up must not fail for the memory and disk that the first one already uses."""
     lab, states = replace(lab, provider=provider), {"control-plane-1": "running"}
     states["worker-1"] = "paused"
     lean = host(memory_free=need, disk_free=2000, docker_disk_free=2000)
@@ -130,10 +132,10 @@ def test_what_runs_has_its_memory_and_what_is_made_its_disk(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_engine_whose_containers_cannot_be_machines(
+def test_an_unsuitable_engine_fails_with_a_fix(
     lab: Lab, host: Callable[..., Host], kind: Kind
 ) -> None:
-    """Each is named with the way out; virtual machines need an engine for their images only."""
+    """The finding has a fix. Virtual machines only need the engine to build their images."""
     facts = host(docker_engine=Engine("28.0.1", "laptop", ROOT, kind=kind))
     found = findings(lab, facts)["docker-engine"]
     assert (found.status, found.detail, found.fix) == ("fail", kind.trouble, kind.fix)
@@ -142,21 +144,21 @@ def test_an_engine_whose_containers_cannot_be_machines(
 
 
 @pytest.mark.parametrize("engine", [ELSEWHERE, ROOTLESS])
-def test_virtual_machines_do_not_mind_whose_docker_it_is(
+def test_virtual_machines_accept_any_engine_that_builds(
     lab: Lab, host: Callable[..., Host], engine: Engine
 ) -> None:
-    """It makes their images only."""
+    """The engine only builds their images."""
     facts = host(docker_engine=engine, bridge_netfilter=False)
     found = findings(replace(lab, provider="libvirt"), facts)
     assert found["docker-engine"].status == "ok"
     assert not {"docker-disk", "docker-storage", "bridge-netfilter", "name-servers"} & set(found)
 
 
-def test_another_hosts_disk_is_not_looked_at(lab: Lab, host: Callable[..., Host]) -> None:
+def test_the_disk_of_another_host_is_not_checked(lab: Lab, host: Callable[..., Host]) -> None:
     assert "docker-disk" not in findings(lab, host(docker_engine=ELSEWHERE, docker_disk_free=1))
 
 
-def test_virtual_machines_take_all_of_their_memory(lab: Lab, host: Callable[..., Host]) -> None:
+def test_virtual_machines_need_their_whole_memory(lab: Lab, host: Callable[..., Host]) -> None:
     found = findings(replace(lab, provider="libvirt"), host(memory_free=6000))
     assert found["memory"].detail == "6000 MiB free, 3 machine(s) need 6144"
 
@@ -171,7 +173,7 @@ def test_packages_are_installed_or_asked_for(lab: Lab, host: Callable[..., Host]
     assert elsewhere.status == "fail"
 
 
-def test_files_that_no_machine_runs(lab: Lab, host: Callable[..., Host]) -> None:
+def test_files_with_carriage_returns_fail(lab: Lab, host: Callable[..., Host]) -> None:
     bent = ["vagrant/machine.sh", "vagrant/registry.sh", "vagrant/snapshot.sh"]
     found = doctor.examine(lab, host(), (), SOURCES, crooked=bent)[0]
     assert (found.id, found.status) == ("line-ends", "fail")
@@ -180,23 +182,23 @@ def test_files_that_no_machine_runs(lab: Lab, host: Callable[..., Host]) -> None
     assert one.detail.startswith("vagrant/machine.sh end")
 
 
-def test_ubuntu_has_vagrant_from_its_maker(lab: Lab, host: Callable[..., Host]) -> None:
+def test_ubuntu_gets_vagrant_from_hashicorp(lab: Lab, host: Callable[..., Host]) -> None:
     ubuntu = host(vagrant=None, distribution="ubuntu")
     allowed = findings(lab, ubuntu, ["vagrant", "docker.io"])["packages"]
     assert allowed.detail == (
-        "vagrant docker.io; Vagrant from releases.hashicorp.com where apt-get has none"
+        "vagrant docker.io; Vagrant from releases.hashicorp.com if apt-get has no package"
     )
     forbidden = findings(lab, replace(ubuntu, can_sudo=False), ["vagrant"])["packages"]
     assert "developer.hashicorp.com/vagrant/install" in forbidden.fix
     assert findings(lab, ubuntu, ["docker.io"])["packages"].detail == "docker.io"
 
 
-def test_tools_without_a_source(lab: Lab, host: Callable[..., Host]) -> None:
+def test_tools_without_a_source_fail(lab: Lab, host: Callable[..., Host]) -> None:
     found = findings(lab, host(), sources={"kubectl": ()})["source-none"]
     assert (found.status, found.detail) == ("fail", "kubectl: no source has them")
 
 
-def test_everything_that_fails_is_told_at_once(lab: Lab, host: Callable[..., Host]) -> None:
+def test_all_failures_are_reported_together(lab: Lab, host: Callable[..., Host]) -> None:
     bad = doctor.examine(lab, host(python=(3, 9), disk_free=1, memory_free=1), (), SOURCES)
     with pytest.raises(PrerequisiteError) as caught:
         doctor.refuse(bad)

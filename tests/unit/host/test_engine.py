@@ -1,8 +1,8 @@
-"""Whose Docker answers: what engines of each kind print, shortened to what is read and some more.
+"""Each kind of Docker engine is recognized by its output, which is shortened here.
 
-Those of Debian's Docker, with and without `userns-remap`, and of Debian's podman were recorded;
-the others are as their users show them (docker/for-mac#7402, kubernetes/minikube#10878,
-moby/moby#46757, canonical/docker-snap).
+The output of Debian's Docker, with and without `userns-remap`, and of Debian's podman is recorded.
+The others follow reports of users (docker/for-mac#7402, kubernetes/minikube#10878, moby/moby#46757,
+canonical/docker-snap).
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ def parsed(components: list[dict[str, str]] = ENGINE, **changes: Any) -> Engine:
     return engine.parse(json.dumps(version), json.dumps(DEBIAN | changes))
 
 
-def test_dockers_own_engine() -> None:
+def test_dockers_own_engine_has_no_kind() -> None:
     root = Path("/var/lib/docker")
     assert parsed() == Engine("20.10.24+dfsg1", "laptop", root, "overlay2", None)
-    # What older and newer ones leave out.
+    # Older and newer engines leave out the options.
     assert parsed(SecurityOptions=None).kind is None
 
 
@@ -89,17 +89,17 @@ def test_dockers_own_engine() -> None:
     ],
     ids=["userns-remap", "rootless", "desktop", "snap"],
 )
-def test_engines_of_another_kind(changes: dict[str, Any], kind: Kind) -> None:
+def test_engines_of_other_kinds_are_recognized(changes: dict[str, Any], kind: Kind) -> None:
     assert parsed(**changes).kind is kind
 
 
-def test_the_store_of_docker_29() -> None:
+def test_docker_29_has_another_storage_driver() -> None:
     status = [["driver-type", "io.containerd.snapshotter.v1"]]
     found = parsed(Driver="overlayfs", DriverStatus=status, ServerVersion="29.0.2")
     assert (found.driver, found.kind) == ("overlayfs", None)
 
 
-def test_podman_in_dockers_place() -> None:
+def test_podman_instead_of_docker_is_recognized() -> None:
     found = engine.parse(json.dumps(PODMAN_VERSION), json.dumps(PODMAN_INFO))
     assert found.kind is engine.FOREIGN
     root = "/var/lib/containers/storage"
@@ -107,5 +107,5 @@ def test_podman_in_dockers_place() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "null", "{}", "[]", '{"Server": null}', "Client: 1.2"])
-def test_what_answers_in_no_known_form(text: str) -> None:
+def test_unknown_output_is_an_unknown_engine(text: str) -> None:
     assert engine.parse(text, text) == engine.UNKNOWN

@@ -1,4 +1,4 @@
-"""Parsing of what the kernel and other programs say about the host."""
+"""Facts about the host are parsed from the output of the kernel and of programs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from lab.host import facts
 
 
-def test_meminfo() -> None:
+def test_total_and_available_memory_in_mib() -> None:
     text = "MemTotal:       24689344 kB\nMemFree:          100 kB\nMemAvailable:   20480000 kB\n"
     assert facts.parse_meminfo(text) == (24110, 20000)
     assert facts.parse_meminfo("") == (0, 0)
@@ -25,11 +25,11 @@ def test_meminfo() -> None:
         ("", ("", "")),
     ],
 )
-def test_os_release(text: str, expected: tuple[str, str]) -> None:
+def test_distribution_and_codename(text: str, expected: tuple[str, str]) -> None:
     assert facts.parse_os_release(text) == expected
 
 
-def test_bounding_set() -> None:
+def test_missing_capabilities() -> None:
     everything = (1 << 41) - 1
     status = "Name:\tsh\nCapBnd:\t{:016x}\n"
     assert facts.parse_bounding_set(status.format(everything), 40) == ()
@@ -45,12 +45,12 @@ def test_bounding_set() -> None:
     ("text", "expected"),
     [("Vagrant 2.3.4", "2.3.4"), ("7.0.20r163906", "7.0.20"), ("none", None), (None, None)],
 )
-def test_versions(text: str | None, expected: str | None) -> None:
+def test_the_first_version_in_an_output(text: str | None, expected: str | None) -> None:
     assert facts.parse_version(text) == expected
 
 
-# A host in 192.168.0.0/16 with a VPN: its networks are in a table of their own (52), the rest of
-# everything goes through it in two halves, and one network is thrown back to the usual table.
+# A host in 192.168.0.0/16 with a VPN. The VPN's networks have their own table (52). Two halves of
+# the default route lead into the VPN. One route of type THROW returns to the main table.
 TRIE = """Id 52:
   |-- 192.168.58.0
      /24 link UNICAST
@@ -87,8 +87,8 @@ def test_routes_of_all_tables() -> None:
     assert facts.parse_routes("") == ()
 
 
-def test_networks_of_docker() -> None:
-    """One of each driver: some have no addresses, some two kinds, and one was just removed."""
+def test_networks_of_docker_have_their_names() -> None:
+    """A network of each driver: without addresses, with two kinds, and one that has vanished."""
     text = "bridge 172.17.0.0/16\nhost\nprinters 192.168.56.0/24 fd00::/64\n\nnone\n"
     assert facts.parse_docker_networks(text) == {
         IPv4Network("172.17.0.0/16"): "Docker's network bridge",
@@ -96,7 +96,7 @@ def test_networks_of_docker() -> None:
     }
 
 
-def test_port_bindings() -> None:
+def test_ports_of_containers_have_their_names() -> None:
     text = """/lab-control-plane-1 {"22/tcp":[{"HostIp":"127.0.0.1","HostPort":"2222"}],"80/tcp":[]}
 /some-port {"80/tcp":[{"HostIp":"","HostPort":""}]}
 /none null
@@ -111,13 +111,15 @@ def test_port_bindings() -> None:
 
 
 def test_a_container_that_vanishes_holds_no_port() -> None:
-    """Docker, which was asked for it by its name, leaves an empty line in its place."""
+    """Docker prints an empty line for it."""
     text = '\n/one {"22/tcp":[{"HostIp":"","HostPort":"2222"}]}\n\n'
     assert facts.parse_port_bindings(text) == {2222: "one"}
 
 
-def test_a_plugin_below_vagrants_own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wherever that is: a user may have moved it."""
+def test_a_plugin_in_vagrants_home_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user may have moved that folder."""
     monkeypatch.setattr(facts, "PACKAGED", ())
     monkeypatch.setenv("VAGRANT_HOME", str(tmp_path))
     assert not facts._vagrant_libvirt()

@@ -1,4 +1,4 @@
-"""Who joined a group since they logged in: their tasks take it by starting anew, once."""
+"""After a user joins a group, a task replaces itself once, to get the group."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Start = Callable[..., list[list[str]]]
 
 @pytest.fixture
 def take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
-    """Try it as `ada`; the commands that replaced the process."""
+    """Call `take` as the user `ada`. Returns the commands that replaced the process."""
     socket = tmp_path / "docker.sock"
     monkeypatch.setattr(groups, "SOCKETS", {"docker": socket})
     monkeypatch.setattr(groups.getpass, "getuser", lambda: "ada")
@@ -42,19 +42,21 @@ def take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
     return tried
 
 
-def test_a_group_that_the_shell_has_not(take: Start) -> None:
+def test_a_new_group_replaces_the_process_once(take: Start) -> None:
     expected = ["sg", "docker", "-c", f"{shlex.quote(sys.executable)} -m invoke lab-ssh 'a b'"]
     assert take(["bob", "ada"]) == [expected]
-    # sg may give it to nobody: it is not tried for ever.
+    # sg may fail to add the group, so the task does not retry.
     assert take(["bob", "ada"]) == []
 
 
 @pytest.mark.parametrize("case", [{"there": False}, {"mine": True}])
-def test_nothing_to_take(take: Start, case: dict[str, Any]) -> None:
+def test_without_need_the_process_stays(take: Start, case: dict[str, Any]) -> None:
     assert take(["ada"], **case) == []
 
 
-def test_others_group(take: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_group_of_other_users_or_an_active_one_is_ignored(
+    take: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert take(["bob"]) == []
     monkeypatch.setattr(os, "getgroups", lambda: [99999])
     assert take(["ada"]) == []

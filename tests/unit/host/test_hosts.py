@@ -1,4 +1,4 @@
-"""What is written for other computers: the Lima template, the dev container, the table of hosts."""
+"""Files for other computers: the Lima template, the dev container, the table of hosts."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from tests.unit.conftest import ROOT
 from tests.unit.test_docs import rows
 
 FOLDER = ROOT / ".devcontainer"
-# Of the keys that Lima's default.yaml documents, those that have been there since its version 1.0.
+# The keys in Lima's default.yaml that exist since its version 1.0.
 LIMA_KEYS = {"images", "cpus", "memory", "disk", "mounts", "containerd", "provision"}
-# Of the keys of devContainer.base.schema.json those that are used here.
+# The keys of devContainer.base.schema.json that the lab uses.
 DEVCONTAINER_KEYS = {
     "name": str,
     "build": dict,
@@ -52,13 +52,13 @@ def devcontainer() -> dict[str, Any]:
     return found
 
 
-def test_lima_knows_every_key(lima: dict[str, Any]) -> None:
+def test_every_key_is_one_of_limas(lima: dict[str, Any]) -> None:
     assert set(lima) == LIMA_KEYS
     for script in lima["provision"]:
         assert script["mode"] == "system" and script["script"].startswith("#!")
 
 
-def test_lima_takes_one_build_for_both_processors(lima: dict[str, Any]) -> None:
+def test_the_images_for_both_architectures_are_of_one_build(lima: dict[str, Any]) -> None:
     builds = set()
     for image, (arch, debian) in zip(
         lima["images"], {"aarch64": "arm64", "x86_64": "amd64"}.items(), strict=True
@@ -74,7 +74,7 @@ def test_lima_takes_one_build_for_both_processors(lima: dict[str, Any]) -> None:
     assert lima["images"][0]["digest"] != lima["images"][1]["digest"]
 
 
-def test_the_dev_container_knows_every_key(devcontainer: dict[str, Any]) -> None:
+def test_every_key_of_the_dev_container_is_known(devcontainer: dict[str, Any]) -> None:
     assert {key: type(value) for key, value in devcontainer.items()} == DEVCONTAINER_KEYS
     for size in ("memory", "storage"):
         assert re.fullmatch(r"\d+([tgmk]b)?", devcontainer["hostRequirements"][size])
@@ -100,14 +100,14 @@ def test_the_dev_container_has_what_lab_up_would_install(
     )
 
 
-def test_the_script_that_starts_docker_may_be_run(devcontainer: dict[str, Any]) -> None:
+def test_the_script_that_starts_docker_is_executable(devcontainer: dict[str, Any]) -> None:
     script = FOLDER / devcontainer["postStartCommand"].removeprefix("sudo ")
     assert script.stat().st_mode & 0o111
     assert script.read_text().startswith("#!/bin/sh\n")
 
 
-def test_a_host_was_run_on_a_day_or_never() -> None:
-    """And a suite that is named exists."""
+def test_each_host_has_a_date_or_was_never_run() -> None:
+    """The table only names existing suites."""
     for name, provider, what, when in rows(ROOT / "docs" / "hosts.md", "host"):
         assert name and (provider or "not possible" in what), name
         never = what.startswith(("never run", "not possible"))

@@ -16,7 +16,7 @@ BOOTED = "[    0.000000] Linux version 6.12"
 
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The commands that were run, on a host that has the device, an emulator and a kernel."""
+    """The commands of the test, on a host with the device, an emulator and a kernel."""
     commands: list[list[str]] = []
 
     def run(argv: Sequence[str], **_: object) -> runner.Result:
@@ -30,7 +30,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return commands
 
 
-def test_it_is_proved_once(ran: list[list[str]], tmp_path: Path) -> None:
+def test_kvm_is_tested_once(ran: list[list[str]], tmp_path: Path) -> None:
     assert kvm.works(tmp_path) and kvm.works(tmp_path)
     ((program, *words),) = ran
     assert program == "qemu-system-x86_64" and "-machine" not in words
@@ -40,7 +40,7 @@ def test_it_is_proved_once(ran: list[list[str]], tmp_path: Path) -> None:
 def test_without_qemu_nothing_is_remembered(
     ran: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first lab-up installs it; machines were emulated until the host's next start."""
+    """The first lab-up installs QEMU. A remembered failure would last until the host restarts."""
     with monkeypatch.context() as without:
         without.setattr(kvm.shutil, "which", lambda _: None)
         assert not kvm.works(tmp_path)
@@ -48,7 +48,9 @@ def test_without_qemu_nothing_is_remembered(
     assert kvm.works(tmp_path)
 
 
-def test_a_host_of_arm64(ran: list[list[str]], tmp_path: Path, arm64: None) -> None:
+def test_a_host_with_arm64_gets_another_machine(
+    ran: list[list[str]], tmp_path: Path, arm64: None
+) -> None:
     assert kvm.works(tmp_path)
     ((program, *words),) = ran
     assert program == "qemu-system-aarch64"
@@ -56,7 +58,9 @@ def test_a_host_of_arm64(ran: list[list[str]], tmp_path: Path, arm64: None) -> N
     assert "console=ttyAMA0" in words[-1]
 
 
-def test_a_guest_that_hangs(ran: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_guest_that_hangs_means_no_kvm(
+    ran: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def run(argv: Sequence[str], **_: object) -> runner.Result:
         raise DeadlineExceeded("it hangs")
 

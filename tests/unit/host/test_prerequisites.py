@@ -1,4 +1,4 @@
-"""What is missing on which host."""
+"""The missing packages of each kind of host, and their installation."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from tests.unit.conftest import ROOT
 
 @pytest.fixture(autouse=True)
 def files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A host on which no file exists."""
+    """A host without any file."""
     monkeypatch.setattr(Path, "exists", lambda path: False)
 
 
 @pytest.fixture
 def tools(tmp_path: Path) -> Toolchain:
-    """The tools of this checkout, none of them there."""
+    """The tools of this checkout with an empty store."""
     return Toolchain(ROOT, tmp_path, Status(io.StringIO()))
 
 
 def policy(*packages: str) -> str:
-    """What `apt-cache policy` says of packages that can be installed."""
+    """The output of `apt-cache policy` for packages that apt can install."""
     return "".join(f"{one}:\n  Installed: (none)\n  Candidate: 1.0-1\n" for one in packages)
 
 
-def test_candidates() -> None:
+def test_packages_with_a_candidate_can_be_installed() -> None:
     hidden = "vagrant:\n  Installed: (none)\n  Candidate: (none)\n  Version table:\n     2.3.7 -1\n"
     installed = "git:\n  Installed: 1:2.47\n  Candidate: 1:2.47\n"
     text = policy("docker.io") + hidden + installed
@@ -44,10 +44,10 @@ def test_candidates() -> None:
     assert prerequisites.parse_candidates("") == set()
 
 
-def test_another_apt_get_is_waited_for(
+def test_install_waits_for_another_apt_get(
     host: Callable[..., Host], tools: Toolchain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A host that has just been started updates itself."""
+    """A host may update itself after its start."""
     answers = [100, 100, 0]
     done: list[str] = []
 
@@ -61,14 +61,14 @@ def test_another_apt_get_is_waited_for(
     monkeypatch.setattr(wait.time, "sleep", lambda _: None)
     story = io.StringIO()
     prerequisites.install(["docker.io"], host(), Status(story), tools)
-    assert story.getvalue().count("another apt-get is at work here") == 1
+    assert story.getvalue().count("another apt-get is running") == 1
     assert answers == [] and done[-1].endswith("install --no-install-recommends docker.io")
 
 
-def test_an_apt_get_that_hangs_is_no_other_one(
+def test_an_apt_get_that_times_out_is_not_retried(
     host: Callable[..., Host], tools: Toolchain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is told after its own limit, and not tried again."""
+    """The error appears after the command's own timeout, without a retry."""
     tries: list[int] = []
 
     def run(*_: object, **__: object) -> None:
@@ -88,7 +88,7 @@ def test_an_apt_get_that_hangs_is_no_other_one(
         ("vagrant-libvirt", "vagrant plugin install vagrant-libvirt"),
     ],
 )
-def test_a_package_that_there_is_not(
+def test_a_missing_package_is_an_error_with_a_hint(
     host: Callable[..., Host],
     tools: Toolchain,
     monkeypatch: pytest.MonkeyPatch,
@@ -99,12 +99,12 @@ def test_a_package_that_there_is_not(
         return runner.Result(0, policy("docker.io"), "")
 
     monkeypatch.setattr(runner, "run", run)
-    with pytest.raises(PrerequisiteError, match=f"knows no package {package} here") as failed:
+    with pytest.raises(PrerequisiteError, match=f"apt-get has no package {package} here") as failed:
         prerequisites.install(["docker.io", package], host(), Status(io.StringIO()), tools)
     assert hint in failed.value.hint
 
 
-def test_an_archive_that_has_vagrant_is_preferred_to_its_maker(
+def test_the_archives_vagrant_is_preferred(
     host: Callable[..., Host], tools: Toolchain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
@@ -118,7 +118,7 @@ def test_an_archive_that_has_vagrant_is_preferred_to_its_maker(
     assert done[-1].endswith("install --no-install-recommends vagrant docker.io")
 
 
-def test_an_apt_get_that_fails(
+def test_an_apt_get_that_fails_is_an_error(
     host: Callable[..., Host], tools: Toolchain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "run", lambda *_, **__: runner.Result(100, "", "E: no such mirror"))
@@ -126,7 +126,7 @@ def test_an_apt_get_that_fails(
         prerequisites.install(["docker.io"], host(), Status(io.StringIO()), tools)
 
 
-def test_a_bare_debian(lab: Lab, host: Callable[..., Host]) -> None:
+def test_a_bare_debian_lacks_four_packages(lab: Lab, host: Callable[..., Host]) -> None:
     bare = host(vagrant=None, docker_cli=False, docker_engine=None, mmdebstrap=False)
     assert prerequisites.missing(lab, bare) == [
         "vagrant",
@@ -136,8 +136,8 @@ def test_a_bare_debian(lab: Lab, host: Callable[..., Host]) -> None:
     ]
 
 
-def test_who_is_not_root_has_no_use_for_mmdebstrap(lab: Lab, host: Callable[..., Host]) -> None:
-    """A user of the group docker alone: the lab asked for a package that it did not take then."""
+def test_without_root_mmdebstrap_is_not_missing(lab: Lab, host: Callable[..., Host]) -> None:
+    """A user with only the group docker cannot use it, so the lab must not ask for it."""
     assert "mmdebstrap" in prerequisites.missing(lab, host(mmdebstrap=False))
     guest = host(mmdebstrap=False, is_root=False, can_sudo=False)
     assert "mmdebstrap" not in prerequisites.missing(lab, guest)
@@ -153,7 +153,7 @@ def test_trixie_has_a_package_of_the_client(lab: Lab, host: Callable[..., Host])
     assert docker() == []
 
 
-def test_a_client_alone_is_no_engine(lab: Lab, host: Callable[..., Host]) -> None:
+def test_a_client_without_an_engine_needs_the_engine(lab: Lab, host: Callable[..., Host]) -> None:
     assert "docker.io" in prerequisites.missing(lab, host(docker_engine=None))
     assert "docker.io" not in prerequisites.missing(lab, host())
 
@@ -163,7 +163,7 @@ def test_ubuntu_needs_debians_keyring(lab: Lab, host: Callable[..., Host]) -> No
     assert "debian-archive-keyring" not in prerequisites.missing(lab, host())
 
 
-def test_a_compiler_only_where_something_is_built(lab: Lab, host: Callable[..., Host]) -> None:
+def test_a_compiler_is_only_needed_for_builds(lab: Lab, host: Callable[..., Host]) -> None:
     bare = host(c_compiler=False)
     assert {"gcc", "libc6-dev"} <= set(prerequisites.missing(lab, bare, compiler=True))
     assert "gcc" not in prerequisites.missing(lab, bare)
@@ -174,14 +174,14 @@ def test_virtual_machines_need_more(lab: Lab, host: Callable[..., Host]) -> None
     assert {"vagrant-libvirt", "qemu-utils", "libvirt-clients", "dnsmasq-base"} <= set(found)
 
 
-def test_an_emulator_of_the_hosts_own_machines(
+def test_the_emulator_matches_the_hosts_architecture(
     lab: Lab, host: Callable[..., Host], arm64: None
 ) -> None:
     found = prerequisites.missing(replace(lab, provider="libvirt"), host())
     assert "qemu-system-arm" in found and "qemu-system-x86" not in found
 
 
-def test_virtualbox_takes_what_packs_a_disk(
+def test_virtualbox_needs_qemu_utils(
     lab: Lab, host: Callable[..., Host], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prerequisites.Path, "exists", lambda path: path.name != "qemu-img")
@@ -192,7 +192,7 @@ def test_virtualbox_takes_what_packs_a_disk(
 # Programs of another architecture
 
 
-def test_what_runs_another_architectures_programs(
+def test_another_platform_needs_qemu_user_static(
     lab: Lab, host: Callable[..., Host], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()
@@ -205,7 +205,7 @@ def test_what_runs_another_architectures_programs(
 
 @dataclass
 class Kernel:
-    """A kernel that lets itself be told, or not, who runs which programs."""
+    """A kernel that accepts registrations of interpreters, or refuses them."""
 
     folder: Path
     willing: bool = True
@@ -232,16 +232,18 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kernel:
     return made
 
 
-def test_the_kernel_is_told_once(kernel: Kernel, host: Callable[..., Host]) -> None:
+def test_qemu_is_registered_once(kernel: Kernel, host: Callable[..., Host]) -> None:
     story = io.StringIO()
     for _ in range(2):
         prerequisites.allow_platform("linux-arm64", host(), Status(story))
     assert (kernel.folder / "qemu-aarch64").read_bytes().startswith(rb":qemu-aarch64:M::\x7f")
-    assert story.getvalue().count("telling the kernel") == 1
+    assert story.getvalue().count("registering QEMU") == 1
 
 
-def test_a_kernel_that_does_not_want_to_know(kernel: Kernel, host: Callable[..., Host]) -> None:
+def test_a_kernel_that_refuses_the_registration_is_an_error(
+    kernel: Kernel, host: Callable[..., Host]
+) -> None:
     kernel.willing = False
-    with pytest.raises(PrerequisiteError, match="does not run programs of linux-arm64") as caught:
+    with pytest.raises(PrerequisiteError, match="cannot run programs of linux-arm64") as caught:
         prerequisites.allow_platform("linux-arm64", host(), Status(io.StringIO()))
     assert caught.value.hint == "make the bundle on a host of linux-arm64"

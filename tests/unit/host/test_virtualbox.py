@@ -1,4 +1,4 @@
-"""VirtualBox by answers of VBoxManage, written after its manual: no such hypervisor runs here."""
+"""VirtualBox by output of VBoxManage that follows its manual, because no VirtualBox runs here."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ def answers(*words: str) -> str | None:
     return {"--version": "7.0.14r161095\n", "list": HOSTINFO}[words[1]]
 
 
-def test_what_it_says_of_itself(root: Path) -> None:
+def test_facts_come_from_vboxmanage_and_files(root: Path) -> None:
     found = virtualbox.gather(answers, root)
     assert found == replace(HEALTHY, drivers=((7, 0),), kvm_is_loaded=True, kernel=(6, 12, 5))
     assert virtualbox.gather(lambda *_: None, root) is None
 
 
-def test_ranges_of_its_file(root: Path) -> None:
+def test_ranges_come_from_the_file(root: Path) -> None:
     file = root / "etc/vbox/networks.conf"
     file.parent.mkdir(parents=True)
     file.write_text("# ours\n* 10.0.0.0/8 192.168.0.0/16\n* 2001::/64\n")
@@ -88,12 +88,12 @@ def test_ranges_of_its_file(root: Path) -> None:
         ("nonsense", "192.168.56.0/24", False),
     ],
 )
-def test_allowed_ranges(text: str, network: str, allowed: bool) -> None:
+def test_a_network_must_be_inside_an_allowed_range(text: str, network: str, allowed: bool) -> None:
     found = replace(HEALTHY, ranges=virtualbox.parse_ranges(text))
     assert found.allows(IPv4Network(network)) is allowed
 
 
-def test_the_homeworks_address_is_refused_and_ours_are_not() -> None:
+def test_the_labs_addresses_are_allowed_and_the_homeworks_is_not() -> None:
     assert not HEALTHY.allows(IPv4Network("192.168.33.0/24"))
     assert HEALTHY.allows(IPv4Network("192.168.56.0/24"))
     assert HEALTHY.allows(IPv4Network("192.168.63.0/24"))
@@ -102,19 +102,21 @@ def test_the_homeworks_address_is_refused_and_ours_are_not() -> None:
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"version": (7, 1, 4)}, "drives VirtualBox up to 7.0"),
-        ({"hardware": False}, "taken by Hyper-V"),
+        ({"version": (7, 1, 4)}, "supports VirtualBox up to 7.0"),
+        ({"hardware": False}, "Hyper-V uses it"),
         ({"nested_paging": False}, "no nested paging"),
-        ({"kvm_is_loaded": True, "kernel": (6, 12, 0)}, "KVM holds"),
-        ({"ranges": ()}, "no host-only network may have 192.168.56.0/24"),
+        ({"kvm_is_loaded": True, "kernel": (6, 12, 0)}, "KVM uses"),
+        ({"ranges": ()}, "does not allow 192.168.56.0/24 for host-only networks"),
     ],
 )
-def test_trouble(lab: Lab, host: Callable[..., Host], changes: dict[str, Any], text: str) -> None:
+def test_an_obstacle_is_a_failure_only_for_virtualbox(
+    lab: Lab, host: Callable[..., Host], changes: dict[str, Any], text: str
+) -> None:
     (finding,) = doctor._virtualbox(lab, host(virtualbox=replace(HEALTHY, **changes)))
     assert (finding.status, finding.id) == ("note", "virtualbox")
     assert text in finding.detail
     assert finding.fix or "paging" in text
-    # Who asks for it must have it well; a slow one is still one.
+    # A lab on VirtualBox fails with a fixable finding. Missing nested paging is only slow.
     wanted = replace(lab, provider="virtualbox")
     (finding,) = doctor._virtualbox(wanted, host(virtualbox=replace(HEALTHY, **changes)))
     assert finding.status == ("fail" if finding.fix else "warn")
@@ -125,18 +127,20 @@ def test_trouble(lab: Lab, host: Callable[..., Host], changes: dict[str, Any], t
     [
         {},
         {"hardware": None, "nested_paging": None, "drivers": ()},
-        # An older kernel leaves the processor alone, a newer VirtualBox shares it.
+        # An older kernel does not use the processor's virtualisation. A newer VirtualBox shares it.
         {"kvm_is_loaded": True},
         {"kvm_is_loaded": True, "kernel": (6, 12), "version": (7, 2, 0), "drivers": ((7, 2),)},
     ],
 )
-def test_no_trouble(lab: Lab, host: Callable[..., Host], changes: dict[str, Any]) -> None:
+def test_a_host_without_obstacles_is_ok(
+    lab: Lab, host: Callable[..., Host], changes: dict[str, Any]
+) -> None:
     (finding,) = doctor._virtualbox(lab, host(virtualbox=replace(HEALTHY, **changes)))
     assert finding.status == "ok"
 
 
-def test_a_host_without_it(lab: Lab, host: Callable[..., Host]) -> None:
+def test_a_host_without_virtualbox(lab: Lab, host: Callable[..., Host]) -> None:
     assert doctor._virtualbox(lab, host()) == []
     (finding,) = doctor._virtualbox(replace(lab, provider="virtualbox"), host())
-    assert (finding.status, finding.detail) == ("fail", "no VBoxManage")
+    assert (finding.status, finding.detail) == ("fail", "VBoxManage is missing")
     assert finding.fix

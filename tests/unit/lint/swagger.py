@@ -1,4 +1,4 @@
-"""A small OpenAPI document, handmade: as much of Kubernetes as the tests write manifests of."""
+"""A small handmade OpenAPI document with the part of Kubernetes that the tests' manifests need."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from lab.lint.schema import Schema, compact
 
 PREFIX = "io.k8s.api."
 OBJECT = {"apiVersion": "string", "kind": "string", "metadata": "ObjectMeta"}
-# Kind or type -> its fields. `*` marks one that is required, `[]` a list, `{}` a mapping.
+# Kind or type -> its fields. `*` marks a required field, `[]` a list, `{}` a mapping.
 TYPES: dict[str, dict[str, str]] = {
     "ObjectMeta": {
         "name": "string",
@@ -64,7 +64,7 @@ TYPES: dict[str, dict[str, str]] = {
 
 
 def swagger() -> dict[str, Any]:
-    """The document as Kubernetes would publish it."""
+    """The document in the format that Kubernetes publishes."""
     definitions: dict[str, Any] = {}
     for title, fields in TYPES.items():
         api, _, name = title.rpartition("/")

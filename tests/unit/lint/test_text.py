@@ -1,4 +1,4 @@
-"""Bytes, limits, positions, and what a broken text is told about itself."""
+"""Bytes, limits, positions, and the failures of broken texts."""
 
 from __future__ import annotations
 
@@ -56,11 +56,13 @@ def failure(text: str) -> tuple[str, int, int]:
         ("{{ name }}: x\n", ("syntax", 1, 2)),
     ],
 )
-def test_what_is_refused(text: str, expected: tuple[str, int, int]) -> None:
+def test_a_broken_text_has_a_failure_with_a_position(
+    text: str, expected: tuple[str, int, int]
+) -> None:
     assert failure(text) == expected
 
 
-def test_what_was_complete_before_a_failure_is_kept() -> None:
+def test_documents_before_a_failure_are_kept() -> None:
     found = tree.parse(Source("x", "a: 1\n---\nb: [\n"))
     assert len(found.documents) == 1 and found.failure
 
@@ -93,12 +95,12 @@ def test_positions_count_characters() -> None:
         ("8080:80", "string"),
     ],
 )
-def test_what_a_scalar_means(written: str, kind: str) -> None:
+def test_a_scalar_has_a_type(written: str, kind: str) -> None:
     found = tree.get(tree.parse(Source("x", f"a: {written}\n")).documents[0], "a")
     assert isinstance(found, Scalar) and found.kind == kind
 
 
-def test_merged_fields_are_there_and_own_ones_win() -> None:
+def test_merge_keys_add_only_missing_fields() -> None:
     text = "base: &base {a: 1, b: 2}\nnew: {<<: *base, b: 3}\n"
     new = tree.get(tree.parse(Source("x", text)).documents[0], "new")
     assert isinstance(new, Mapping) and tree.strings(new) == {"a": "1", "b": "3"}
@@ -128,11 +130,11 @@ def test_files_are_found_once_and_in_order(tmp_path: Path) -> None:
         "sub/d.yaml",
     ]
     assert names[-1] == "-"
-    # What a pattern finds is named; the folder alone names nothing below it.
+    # A pattern names the files that it finds. A folder does not name the files in it.
     assert list(found.values()) == [False, True, False, True]
 
 
-def test_names_that_lead_nowhere(tmp_path: Path) -> None:
+def test_words_without_files_are_errors(tmp_path: Path) -> None:
     for word in (str(tmp_path / "no.yaml"), str(tmp_path), str(tmp_path / "*.yaml")):
         with pytest.raises(NotFoundError):
             source.find([word])

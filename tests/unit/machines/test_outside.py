@@ -130,7 +130,7 @@ def test_a_file_without_certificates(lab: Lab, tmp_path: Path, text: str | None)
     path = tmp_path / "ca.pem"
     if text is not None:
         path.write_text(text, encoding="latin-1")
-    with pytest.raises(ConfigError, match=r"network\.ca: .*ca\.pem is no file of PEM"):
+    with pytest.raises(ConfigError, match=r"network\.ca: .*ca\.pem has no usable PEM"):
         proxies.authority(replace(lab, ca=str(path)))
 
 

@@ -83,7 +83,7 @@ def test_a_manifest_is_read_as_it_was_written(folder: Path) -> None:
 def test_paths_outside_of_a_mirror_are_rejected(folder: Path, path: str) -> None:
     text = (folder / "manifest.toml").read_text().replace("images/node.tar", path)
     (folder / "manifest.toml").write_text(text)
-    with pytest.raises(ConfigError, match="is no file of a mirror"):
+    with pytest.raises(ConfigError, match="is not a file of a mirror"):
         mirror.read(str(folder), this_platform())
 
 
@@ -91,14 +91,14 @@ def test_paths_outside_of_a_mirror_are_rejected(folder: Path, path: str) -> None
 def test_names_with_a_path_are_rejected(folder: Path, name: str) -> None:
     text = (folder / "manifest.toml").read_text().replace('"demo" = {', f'"{name}" = {{')
     (folder / "manifest.toml").write_text(text)
-    with pytest.raises(ConfigError, match="is no name of a file"):
+    with pytest.raises(ConfigError, match="is not a file name"):
         mirror.read(str(folder), this_platform())
 
 
 def test_an_unknown_compression_is_rejected(folder: Path) -> None:
     text = (folder / "manifest.toml").read_text().replace('packed = "zstd"', 'packed = "arj"')
     (folder / "manifest.toml").write_text(text)
-    with pytest.raises(ConfigError, match="is no file of a mirror"):
+    with pytest.raises(ConfigError, match="is not a file of a mirror"):
         mirror.read(str(folder), this_platform())
 
 
@@ -256,7 +256,7 @@ def test_a_folder_without_a_manifest_is_rejected(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["[demo", "demo = 1", '[demo]\nversion = "1"\nlinux-amd64 = 2'])
 def test_an_invalid_manifest_is_rejected(tmp_path: Path, text: str) -> None:
     (tmp_path / "manifest.toml").write_text(text)
-    with pytest.raises(ConfigError, match="is no manifest of a bundle"):
+    with pytest.raises(ConfigError, match="is not a manifest of a bundle"):
         bundle.verify(tmp_path, Status(io.StringIO()))
 
 

