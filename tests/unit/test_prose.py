@@ -33,6 +33,7 @@ PYTHON: tuple[str, ...] = (
     "tests/unit/faults",
     "tests/unit/homework",
     "tests/unit/host",
+    "tests/unit/images",
     "tests/unit/infra",
     "tests/unit/lint",
     "tests/unit/observe",

@@ -1,4 +1,4 @@
-"""Images: their names, their recipes, and the digest that names a set of inputs."""
+"""The images' names and Dockerfiles, and the digest of an image's inputs."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ def named(program: str) -> catalogue.Image:
     return found
 
 
-def test_names_as_kubeadm_asks_for_them() -> None:
+def test_names_are_the_ones_that_kubeadm_pulls() -> None:
     assert named("kube-proxy").reference(VERSIONS) == "registry.k8s.io/kube-proxy:v1.35.4"
     assert named("etcd").reference(VERSIONS) == "registry.k8s.io/etcd:3.6.14-0"
     assert named("coredns").reference(VERSIONS) == "registry.k8s.io/coredns/coredns:v1.14.4"
 
 
 def test_flannel_can_delete_the_chains_of_its_other_mode() -> None:
-    """It runs iptables at each start although it uses nftables, and ends where there is none."""
+    """flannel uses nftables, but runs iptables at each start and exits without it."""
     parts = (ROOT / "vagrant/images/parts/Dockerfile").read_text()
     (collected,) = re.findall(rf"collect /images/{named('flannel').part} (.+) \\\n", parts)
     assert collected.split() == ["/usr/sbin/iptables", "/usr/sbin/ip6tables"]
-    # kube-proxy would look for chains of its own to delete as well.
+    # With iptables in its image, kube-proxy would also look for old chains of its own.
     assert named("kube-proxy").part != named("flannel").part
 
 
-def test_a_daemon_has_an_entry_point_and_a_shell_a_default() -> None:
+def test_a_daemon_has_an_entry_point_and_a_shell_has_a_default_command() -> None:
     assert 'ENTRYPOINT ["/coredns"]' in builder.dockerfile(named("coredns"))
     busybox = builder.dockerfile(catalogue.STUDENT_IMAGES[0])
     assert 'CMD ["sh"]' in busybox
@@ -52,21 +52,23 @@ def test_a_daemon_has_an_entry_point_and_a_shell_a_default() -> None:
 
 
 @pytest.mark.parametrize("image", [*catalogue.CLUSTER_IMAGES, *catalogue.STUDENT_IMAGES])
-def test_what_differs_between_platforms_comes_first(image: catalogue.Image) -> None:
-    """And parts before programs, to be shared, but for the one that is everywhere the same."""
+def test_the_first_step_copies_a_platform_dependent_file(image: catalogue.Image) -> None:
+    """A shared part comes before the program. The certificates are the same on every platform."""
     first = builder.dockerfile(image).partition("FROM scratch\n")[2].splitlines()[0]
     assert first.startswith("COPY ") and "certificates" not in first
     assert ("--from=parts" in first) == (image.part not in ("", "certificates"))
 
 
-def test_a_program_alone_begins_from_nothing() -> None:
+def test_an_image_without_parts_only_copies_its_program() -> None:
     text = builder.dockerfile(named("kube-scheduler"))
     assert "COPY --from" not in text
     assert "COPY kube-scheduler /usr/local/bin/kube-scheduler" in text
 
 
 @pytest.mark.parametrize("image", [*catalogue.CLUSTER_IMAGES, *catalogue.STUDENT_IMAGES])
-def test_every_image_is_made_of_what_there_is(image: catalogue.Image) -> None:
+def test_every_image_has_its_program_in_the_lock_file_and_its_part_in_the_dockerfile(
+    image: catalogue.Image,
+) -> None:
     lock = read_lock(ROOT / "toolchain" / "lock.toml", "linux-amd64")
     assert not image.tool or image.tool in RECORD.image.tools
     assert not image.tool or image.tool in lock
@@ -74,7 +76,7 @@ def test_every_image_is_made_of_what_there_is(image: catalogue.Image) -> None:
     assert not image.part or f"/images/{image.part} " in parts
 
 
-def test_the_baseline_runs_what_the_node_carries() -> None:
+def test_the_baseline_only_runs_images_of_the_node() -> None:
     lock = read_lock(ROOT / "toolchain" / "lock.toml", "linux-amd64")
     versions = {name: item.version for name, item in lock.items()}
     carried = {image.reference(versions) for image in catalogue.CLUSTER_IMAGES}
@@ -88,7 +90,7 @@ def test_the_baseline_runs_what_the_node_carries() -> None:
                 assert {name, full} & carried, f"{path.name}: {name}"
 
 
-def test_digest_follows_content_mode_and_name(tmp_path: Path) -> None:
+def test_the_digest_changes_with_text_content_mode_and_name(tmp_path: Path) -> None:
     file = tmp_path / "a"
     file.write_text("x")
     first = docker.digest("text", tmp_path)
@@ -102,8 +104,8 @@ def test_digest_follows_content_mode_and_name(tmp_path: Path) -> None:
     assert len({first, second, third, docker.digest("text", tmp_path)}) == 4
 
 
-def test_what_an_image_is_made_of_can_be_read_by_everybody(tmp_path: Path) -> None:
-    """A checkout made with umask 077 gave machines whose `/etc` was root's alone."""
+def test_every_user_can_read_the_files_of_an_image(tmp_path: Path) -> None:
+    """From a checkout with umask 077, machines got an `/etc` that only root could read."""
     source, target = tmp_path / "source", tmp_path / "target"
     (source / "etc").mkdir(parents=True)
     for name in ("etc/program", "etc/file"):
@@ -114,8 +116,10 @@ def test_what_an_image_is_made_of_can_be_read_by_everybody(tmp_path: Path) -> No
     assert modes == {"etc": 0o755, "program": 0o755, "file": 0o644}
 
 
-def test_what_root_makes_for_an_ordinary_user_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With umask 077 an archive that root had made was shut to `docker build`, which is no root."""
+def test_an_ordinary_user_can_read_the_archive_that_root_makes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With umask 077, `docker build` of an ordinary user could not read root's archive."""
     there: list[bool] = []
     built: list[bool] = []
 
@@ -144,7 +148,7 @@ def test_debian_mirrors() -> None:
         "http://mirror/debian-security/ Debian",
         "http://mirror/debian/ Debian",
         "http://elsewhere/ Docker",
-        # Only this host has them: a list in a file, and a proxy that listens for it alone.
+        # Builds reach neither a list in this host's file nor a proxy on its loopback.
         "mirror+file:/etc/apt/mirrors/debian.list/ Debian",
         "http://127.0.0.1:3142/debian/ Debian",
         "torn",
@@ -152,10 +156,10 @@ def test_debian_mirrors() -> None:
     assert builder.debian_mirrors(lines) == ["http://mirror/debian/"]
 
 
-def test_images_are_of_the_toolchains_platform(
+def test_images_have_the_toolchains_platform(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Also those of Docker Hub, and the names of what is made differ."""
+    """Images from Docker Hub have it, too. Each platform has its own tags."""
     ran: list[list[str]] = []
 
     def run(words: list[Any], **_: Any) -> Any:
@@ -182,27 +186,27 @@ def test_images_are_of_the_toolchains_platform(
     assert len(tags) == 4
 
 
-def test_labs_that_begin_at_once_make_the_image_once(
+def test_two_labs_that_start_together_make_the_image_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     made: list[str] = []
-    begun, goes_on, story = Event(), Event(), io.StringIO()
+    started, resume, progress = Event(), Event(), io.StringIO()
 
     def make(builder: Builder, distribution: str, tag: str) -> None:
-        begun.set()
-        assert goes_on.wait(10)
+        started.set()
+        assert resume.wait(10)
         made.append(tag)
 
     monkeypatch.setattr(Builder, "_make_node", make)
     monkeypatch.setattr(builder, "exists", lambda tag: tag in made)
     monkeypatch.setattr(builder, "load", lambda tag, toolchain: False)
     tools: Any = SimpleNamespace(cache=tmp_path, platform="linux-amd64", key=lambda name: name)
-    made_by = Builder(ROOT, tools, (), Status(story))
+    made_by = Builder(ROOT, tools, (), Status(progress))
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(made_by.node, RECORD.image)
-        assert begun.wait(10)
+        assert started.wait(10)
         second = pool.submit(made_by.node, RECORD.image)
-        told = "waiting for another lab"
-        wait.until(lambda: told in story.getvalue() or None, what="a word", timeout=10)
-        goes_on.set()
+        line = "waiting for another lab"
+        wait.until(lambda: line in progress.getvalue() or None, what="the line", timeout=10)
+        resume.set()
         assert [first.result(), second.result()] == made * 2
