@@ -36,6 +36,7 @@ PYTHON: tuple[str, ...] = (
     "tests/unit/images",
     "tests/unit/infra",
     "tests/unit/lint",
+    "tests/unit/machines",
     "tests/unit/observe",
     "tests/unit/offline",
     "tests/unit/orchestrators",

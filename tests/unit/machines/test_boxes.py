@@ -1,4 +1,4 @@
-"""A box for VirtualBox: what is in it, and when it counts as there."""
+"""The content of a box for VirtualBox, and when a box counts as complete."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ TEMPLATE = (ROOT / "vagrant" / "vm" / "box.ovf").read_text()
 DMTF = "http://schemas.dmtf.org"
 OVF = f"{{{DMTF}/ovf/envelope/1}}"
 RASD = f"{{{DMTF}/wbem/wscim/1/cim-schema/2/CIM_ResourceAllocationSettingData}}"
-# CIM's numbers for kinds of devices.
+# CIM's numbers of device types.
 PROCESSOR, MEMORY, NETWORK, DISK, CONTROLLER = "3", "4", "10", "17", "20"
 PACKED = b"disk" * 1000
 
 
 class Tools:
-    """The programs that a box is made with; each run is kept."""
+    """Stand-ins for the programs that make a box. Records each run."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -75,7 +75,7 @@ def test_a_box_for_virtualbox(tools: Tools, tmp_path: Path) -> None:
     box = make(tmp_path)
     key = Path(box.key)
     assert sorted(path.name for path in key.parent.iterdir()) == sorted(boxes.VIRTUALBOX)
-    # Who has the box has its key, and the disk accepts it.
+    # The box contains its private key, and its disk accepts the key.
     assert (key.read_text(), tools.in_disk) == ("private", "public")
     assert json.loads((key.parent / "metadata.json").read_text()) == {"provider": "virtualbox"}
     assert (key.parent / "box.vmdk").read_bytes() == PACKED
@@ -83,25 +83,27 @@ def test_a_box_for_virtualbox(tools: Tools, tmp_path: Path) -> None:
     tools.runs.clear()
     assert make(tmp_path) == box
     assert box.platform == "linux-arm64"
-    # What it is made of is asked, and nothing made.
+    # The second call only asks for the platform of the box's image, and makes nothing.
     assert [words[:3] for words in tools.runs] == [["docker", "image", "inspect"]]
 
 
 @pytest.mark.parametrize("member", boxes.VIRTUALBOX)
-def test_a_box_that_is_not_whole_is_none(tools: Tools, tmp_path: Path, member: str) -> None:
+def test_a_box_without_one_of_its_files_is_made_again(
+    tools: Tools, tmp_path: Path, member: str
+) -> None:
     box = make(tmp_path)
     Path(box.key).with_name(member).unlink()
     assert boxes.find(box.name, "virtualbox") is None
     assert make(tmp_path) == box
 
 
-def test_a_box_is_of_one_provider(tools: Tools, tmp_path: Path) -> None:
+def test_a_box_belongs_to_one_provider(tools: Tools, tmp_path: Path) -> None:
     box = make(tmp_path)
     assert boxes.unpacked(box.name, "virtualbox")
     assert boxes.unpacked(box.name, "libvirt") is None
 
 
-def test_it_leaves_with_what_vagrant_made_of_it(tools: Tools, tmp_path: Path) -> None:
+def test_clear_removes_the_box_and_vagrants_master_machine(tools: Tools, tmp_path: Path) -> None:
     box = make(tmp_path)
     Path(box.key).with_name("master_id").write_text("id-of-master")
     tools.runs.clear()
@@ -111,8 +113,8 @@ def test_it_leaves_with_what_vagrant_made_of_it(tools: Tools, tmp_path: Path) ->
     assert remove[:3] == ["vagrant", "box", "remove"] and remove[-2:] == ["virtualbox", box.name]
 
 
-def test_what_virtualbox_imports() -> None:
-    """One disk on an AHCI controller and one network adapter, and every reference resolves."""
+def test_the_ovf_that_virtualbox_imports() -> None:
+    """It has one disk on an AHCI controller and one network adapter. Every reference resolves."""
     document = ElementTree.fromstring(boxes.ovf(TEMPLATE, 4000).encode())
     (file,) = document.iter(f"{OVF}File")
     assert file.attrib == {f"{OVF}id": "file", f"{OVF}href": "box.vmdk", f"{OVF}size": "4000"}
@@ -134,5 +136,5 @@ def test_what_virtualbox_imports() -> None:
     (network,) = document.iter(f"{OVF}Network")
     assert devices[NETWORK]["Connection"] == network.attrib[f"{OVF}name"]
     assert "@" not in ElementTree.tostring(document, encoding="unicode")
-    # OVF 1 wants the fields of a device in the order of their names.
+    # OVF 1 requires that a device's fields are sorted by name.
     assert all(list(device) == sorted(device) for device in devices.values())

@@ -1,4 +1,4 @@
-"""Machines that Vagrant knows no more: whose they are, and that nobody else's are touched."""
+"""Remove machines missing in Vagrant's records, and leave other labs' machines alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lab.machines import libvirt
 
 
 class Libvirt:
-    """A libvirt with these machines, by their descriptions; `asked` is what else was wanted."""
+    """A libvirt with these machines: name -> description. `asked` records its other commands."""
 
     def __init__(self, machines: dict[str, str]) -> None:
         self.machines = machines
@@ -32,13 +32,14 @@ class Libvirt:
         return runner.Result(0, told.get(words[0], ""), "")
 
 
-def test_only_the_machines_of_this_lab_go(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_this_labs_machines_are_removed(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     ours = libvirt.description(lab)
     known = Libvirt(
         {
             "lab-control-plane-1": ours,
             "lab-worker-1": ours,
-            # Of the checkout's lab `lab-worker`, of another checkout, and of nobody known.
+            # One machine of this checkout's lab `lab-worker`, one of another checkout, and one
+            # without a description.
             "lab-worker-control-plane-1": ours,
             "lab-worker-2": "lab.root=/elsewhere",
             "lab-worker-3": "No description for domain: lab-worker-3",
@@ -46,13 +47,13 @@ def test_only_the_machines_of_this_lab_go(lab: Lab, monkeypatch: pytest.MonkeyPa
     )
     monkeypatch.setattr(runner, "run", known.run)
     assert libvirt.remove(lab)
-    gone = [words[1] for words in known.asked if words[0] == "undefine"]
-    assert gone == ["lab-control-plane-1", "lab-worker-1"]
+    removed = [words[1] for words in known.asked if words[0] == "undefine"]
+    assert removed == ["lab-control-plane-1", "lab-worker-1"]
     assert known.asked[-2:] == [["net-destroy", "lab-lab"], ["net-undefine", "lab-lab"]]
 
 
-def test_without_machines_nothing_goes(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network of this name may be another checkout's."""
+def test_without_machines_nothing_is_removed(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network of this name may belong to another checkout."""
     known = Libvirt({"lab-worker-1": "lab.root=/elsewhere"})
     monkeypatch.setattr(runner, "run", known.run)
     assert not libvirt.remove(lab)
@@ -60,10 +61,10 @@ def test_without_machines_nothing_goes(lab: Lab, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(("root", "refused"), [("/usr", True), ("/nowhere", False), ("", False)])
-def test_a_lab_of_this_name_that_another_user_has(
+def test_a_lab_of_another_user_with_the_same_name_is_refused(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, root: str, refused: bool
 ) -> None:
-    """Vagrant said that a domain of this name is there, after the minutes of making its box."""
+    """Vagrant reported the existing domain only after it had made its box for minutes."""
     text = f"lab.root={root}" if root else "No description for domain: lab-worker-1"
     machines = {"lab-control-plane-1": libvirt.description(lab), "lab-worker-1": text}
     monkeypatch.setattr(runner, "run", Libvirt(machines).run)

@@ -1,4 +1,4 @@
-"""Proxies and authorities: what children and machines are told."""
+"""Proxies and certificate authorities for child processes and machines."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_proxies_of_an_environment(environ: dict[str, str], expected: Proxies) -
     assert config.load(Path("/nowhere"), {}, environ).proxies == expected
 
 
-def test_what_is_inside_needs_no_proxy(proxied: Lab) -> None:
+def test_addresses_inside_the_lab_need_no_proxy(proxied: Lab) -> None:
     found = proxies.exceptions(proxied).split(",")
     assert found[:2] == ["example.edu", ".intern"]
     for inside in ("127.0.0.1", "::1", "192.168.56.0/21", "10.244.0.0/16", "10.96.0.0/16"):
@@ -86,7 +86,7 @@ def test_a_mirror_in_the_room_needs_no_proxy(proxied: Lab) -> None:
         ("https://room/path", False),
     ],
 )
-def test_the_address_of_a_registry(tmp_path: Path, given: str, fine: bool) -> None:
+def test_the_address_of_a_registry_is_checked(tmp_path: Path, given: str, fine: bool) -> None:
     flags = {"network.registry_mirror": given}
     if fine:
         assert config.load(tmp_path, flags, {}).registry_mirror == given
@@ -95,22 +95,24 @@ def test_the_address_of_a_registry(tmp_path: Path, given: str, fine: bool) -> No
             config.load(tmp_path, flags, {})
 
 
-def test_without_proxy_and_ca_nothing_is_said(lab: Lab) -> None:
+def test_without_proxy_and_ca_nothing_is_configured(lab: Lab) -> None:
     assert proxies.environment(lab) == {}
     files = outside.for_machines(lab)
     assert set(files.values()) == {""} and outside.digest(files) == ""
 
 
-def test_children_know_the_way(proxied: Lab, ca: Path, tmp_path: Path) -> None:
+def test_child_processes_get_the_proxy_exceptions_and_the_trusted_ca(
+    proxied: Lab, ca: Path, tmp_path: Path
+) -> None:
     found = proxies.environment(replace(proxied, ca=str(ca)), tmp_path)
     assert found["NO_PROXY"] == found["no_proxy"] == proxies.exceptions(proxied)
     (trusted,) = {found[name] for name in proxies.TRUST}
     assert Path(trusted).read_text().endswith(ca.read_text())
-    # The address of a proxy may have a password in it: it stays where it was.
+    # A proxy's address may contain a password, so the lab does not copy it.
     assert PROXY not in found.values()
 
 
-def test_what_lab_env_prints(proxied: Lab) -> None:
+def test_lab_env_prints_the_proxy_exceptions(proxied: Lab) -> None:
     assert environment(proxied, Path("/tools"))["no_proxy"] == proxies.exceptions(proxied)
     assert "no_proxy" not in environment(replace(proxied, proxies=Proxies()), Path("/tools"))
 
@@ -126,7 +128,7 @@ def test_the_systems_authorities_stay_trusted(
 
 
 @pytest.mark.parametrize("text", [None, "", "-----BEGIN CERTIFICATE-----\nnone\n", "\xff"])
-def test_a_file_without_certificates(lab: Lab, tmp_path: Path, text: str | None) -> None:
+def test_a_file_without_certificates_is_refused(lab: Lab, tmp_path: Path, text: str | None) -> None:
     path = tmp_path / "ca.pem"
     if text is not None:
         path.write_text(text, encoding="latin-1")
@@ -134,7 +136,7 @@ def test_a_file_without_certificates(lab: Lab, tmp_path: Path, text: str | None)
         proxies.authority(replace(lab, ca=str(path)))
 
 
-def test_a_private_key_stays_where_it_is(lab: Lab, ca: Path, tmp_path: Path) -> None:
+def test_a_private_key_in_the_file_is_left_out(lab: Lab, ca: Path, tmp_path: Path) -> None:
     path = tmp_path / "both.pem"
     path.write_text(
         f"-----BEGIN PRIVATE KEY-----\nsecret\n-----END PRIVATE KEY-----\n{ca.read_text()}"
@@ -142,7 +144,7 @@ def test_a_private_key_stays_where_it_is(lab: Lab, ca: Path, tmp_path: Path) -> 
     assert proxies.authority(replace(lab, ca=str(path))) == ca.read_text()
 
 
-def test_what_machines_are_told(proxied: Lab, ca: Path) -> None:
+def test_the_files_for_machines(proxied: Lab, ca: Path) -> None:
     proxies = Proxies("", "http://proxy.example:3128/?a&b='", "")
     files = outside.for_machines(replace(proxied, ca=str(ca), proxies=proxies))
     lines = files["proxy.env"].splitlines()
@@ -153,7 +155,7 @@ def test_what_machines_are_told(proxied: Lab, ca: Path) -> None:
     assert files["ca.crt"] == ca.read_text()
 
 
-def test_a_machine_is_told_once(proxied: Lab) -> None:
+def test_a_machine_is_configured_once(proxied: Lab) -> None:
     done: list[Any] = []
     remote: Any = SimpleNamespace(
         put=lambda text, path: done.append(path),
@@ -165,7 +167,7 @@ def test_a_machine_is_told_once(proxied: Lab) -> None:
     outside.tell(remote, proxied, "")
     files = [f"/etc/lab/{name}" for name in ("proxy.env", "ca.crt", "registry-mirror")]
     assert done == [*files, ("outside.sh", wanted)]
-    # And without a proxy again it is taken away.
+    # Without a proxy, the lab removes the configuration again.
     outside.tell(remote, replace(proxied, proxies=Proxies()), wanted)
     assert done[4:] == [*files, ("outside.sh", "")]
 

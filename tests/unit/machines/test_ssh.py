@@ -1,4 +1,4 @@
-"""What a machine that is out of order says by SSH and SFTP."""
+"""The errors of SSH and SFTP for a faulty machine."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from lab.errors import ResourceError
 from lab.machines.ssh import Remote
 
 
-def test_a_full_disk_in_a_machine_is_no_lost_connection() -> None:
-    """SFTP says `Failure` for it, and nothing else: here for a file that cannot be made."""
+def test_a_full_disk_on_a_machine_is_not_reported_as_a_lost_connection() -> None:
+    """For a full disk, SFTP only answers `Failure`, here when it creates a file."""
 
     def refuse(*_: str) -> None:
         raise OSError("Failure")
@@ -28,14 +28,14 @@ def test_a_full_disk_in_a_machine_is_no_lost_connection() -> None:
 
 
 class Slow:
-    """A connection on which a command says something and does not end."""
+    """A connection on which a command prints some output and then times out."""
 
     def run(self, *_: object, **__: object) -> None:
         said = Result(stdout="preparing", stderr="kubelet is not healthy\n")
         raise CommandTimedOut(said, timeout=5)
 
 
-def test_a_command_that_does_not_end_tells_its_last_words(tmp_path: Path) -> None:
+def test_the_error_of_a_command_that_timed_out_has_its_last_output(tmp_path: Path) -> None:
     machine = Remote("worker-1", tmp_path)
     machine.__dict__["_connection"] = Slow()
     with pytest.raises(errors.DeadlineExceeded) as caught:

@@ -1,4 +1,4 @@
-"""What the Vagrantfile is told, and how a container is made to behave as a machine."""
+"""The Vagrantfile's input, and the arguments that let a container act as a machine."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def write_key(lab: Lab) -> None:
 
 @pytest.fixture
 def key(lab: Lab) -> None:
-    """The lab's key, its public half."""
+    """Write the lab's public key."""
     write_key(lab)
 
 
-def test_a_checkout_that_may_not_be_looked_at_is_there(
+def test_an_unreadable_checkout_of_another_user_counts_as_existing(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another user's: their machines were taken for forgotten ones, or the lab failed."""
+    """Otherwise its machines seem abandoned, or lab-up fails with a PermissionError."""
     monkeypatch.setattr(containers, "made_by", lambda _: {"1234": Path("/home/other/lab")})
 
     def refuse(path: Path, **_: Any) -> None:
@@ -56,14 +56,14 @@ def test_a_checkout_that_may_not_be_looked_at_is_there(
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_whom_pods_may_ask(name: str) -> None:
+def test_the_name_servers_that_pods_can_use(name: str) -> None:
     text, expected = TEXTS[name]
     assert resolvers.name_servers(text) == expected
 
 
 @pytest.fixture
 def lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
-    """The places where a host may have its list; neither file is there yet."""
+    """The two files in which a host may list its name servers. Neither exists yet."""
     usual, systemd = tmp_path / "etc.conf", tmp_path / "systemd.conf"
     monkeypatch.setattr(resolvers, "RESOLVERS", (usual, systemd))
     return usual, systemd
@@ -72,7 +72,7 @@ def lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
 def test_a_host_without_a_list_of_name_servers(
     lab: Lab, lists: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """Missing, or a link that leads nowhere: lab-up failed, or Docker made a folder of it."""
+    """The file is missing or a broken link. lab-up failed, or Docker created a folder there."""
     usual, _ = lists
     for _ in range(2):
         assert resolvers.resolver() is None
@@ -84,14 +84,14 @@ def test_a_host_without_a_list_of_name_servers(
         usual.symlink_to(tmp_path / "nowhere")
 
 
-def test_the_list_that_has_something_for_pods_is_taken(lists: tuple[Path, Path]) -> None:
+def test_the_file_with_name_servers_for_pods_is_used(lists: tuple[Path, Path]) -> None:
     usual, systemd = lists
     usual.write_text("nameserver 127.0.0.53\n")
     assert resolvers.resolver() == usual
     systemd.write_text("nameserver 192.0.2.7\n")
     assert resolvers.resolver() == systemd
     assert resolvers.name_servers_of_host() == ["192.0.2.7"]
-    # What systemd has left there is old, where another program has the usual one.
+    # If another program writes the usual file, systemd's file is out of date.
     usual.write_bytes(b"# M\xfcller\nnameserver 192.0.2.8\n")
     assert resolvers.name_servers_of_host() == ["192.0.2.8"]
 
@@ -104,7 +104,7 @@ def test_the_list_that_has_something_for_pods_is_taken(lists: tuple[Path, Path])
         ("nameserver 127.0.0.53\nnameserver 10.0.0.1\nsearch x", "nameserver 10.0.0.1", []),
         ("nameserver 10.0.0.1\nnameserver 10.0.0.2", "nameserver 10.0.0.1", ["10.0.0.1"]),
         ("nameserver 10.0.0.1", "nameserver 192.168.0.1", ["192.168.0.1"]),
-        # A host without any is on no network just now.
+        # A host without name servers has no network at the moment.
         ("# nothing\nnameserver", "nameserver 10.0.0.1", []),
     ],
 )
@@ -119,8 +119,8 @@ def test_name_servers_of_another_network(
     own = tmp_path / "resolv.conf"
     own.write_text(host)
     monkeypatch.setattr(resolvers, "RESOLVERS", (own,))
-    said = runner.Result(0, machine, "")
-    monkeypatch.setattr(runner, "run", lambda _: said)
+    answer = runner.Result(0, machine, "")
+    monkeypatch.setattr(runner, "run", lambda _: answer)
     assert containers.former_name_servers(lab) == former
 
 
@@ -148,13 +148,13 @@ def test_virtual_machines_of_arm64(lab: Lab, key: None, arm64: None) -> None:
     assert "machine_arch" not in settings
 
 
-def test_a_box_of_another_architecture_than_the_hosts(lab: Lab, key: None) -> None:
+def test_a_box_of_another_architecture_selects_its_machine_type(lab: Lab, key: None) -> None:
     box = Box("lecture-lab/abc", platform="linux-arm64")
     settings = vagrantfile.libvirt_settings(lab, box, kvm=False)["libvirt"]
     assert (settings["machine_type"], settings["machine_arch"]) == ("virt", "aarch64")
 
 
-def test_a_checkout_whose_name_means_something_in_xml(lab: Lab) -> None:
+def test_a_checkouts_path_is_escaped_for_xml(lab: Lab) -> None:
     lab = replace(lab, root=lab.root / "r&d")
     write_key(lab)
     settings = vagrantfile.libvirt_settings(lab, Box("lecture-lab/abc"), kvm=True)["libvirt"]
@@ -162,18 +162,22 @@ def test_a_checkout_whose_name_means_something_in_xml(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize(("cpus", "given"), [(1, 1), (2, 2), (8, 2)])
-def test_emulated_processors(lab: Lab, cpus: int, given: int) -> None:
+def test_emulated_machines_have_no_more_processors_than_the_host(
+    lab: Lab, cpus: int, given: int
+) -> None:
     assert vagrantfile.emulated_cpus(replace(lab, cpus=2), cpus) == given
 
 
-def test_machines_of_virtualbox_are_told_the_labs_key(lab: Lab, key: None) -> None:
+def test_machines_of_virtualbox_get_the_labs_key(lab: Lab, key: None) -> None:
     found = vagrantfile.virtualbox_settings(lab, Box("lecture-lab/abc", key="/boxes/id_ed25519"))
     assert found["box"]["key"] == "/boxes/id_ed25519"
     assert found["box"]["accept"] == "ssh-ed25519 AAAAkey lab"
 
 
-def test_states_have_one_word_each(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = {
+def test_states_of_virtualbox_have_the_labs_words(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = {
         "running": "running",
         "saved": "paused",
         "paused": "paused",
@@ -183,31 +187,31 @@ def test_states_have_one_word_each(lab: Lab, monkeypatch: pytest.MonkeyPatch) ->
         "not_created": "not_created",
     }
     virtual = driver.Machines(replace(lab, provider="virtualbox"), Status())
-    monkeypatch.setattr(virtual.vagrant, "states", lambda: {word: word for word in told})
-    assert virtual.states() == told
+    monkeypatch.setattr(virtual.vagrant, "states", lambda: {word: word for word in expected})
+    assert virtual.states() == expected
 
 
-def test_a_clock_is_put_right_however_late_that_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that is 25 s behind, and takes 10 s for everything that it is told."""
+def test_a_clock_is_corrected_by_its_offset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine's clock is 25 s behind, and each command on the machine takes 10 s."""
 
     class Slow:
         clock = 975.0
-        said = ""
+        adjustment = ""
 
         def run(self, argv: list[str], sudo: bool = False) -> str:
             now[0] += 10
             self.clock += 10
-            self.said = argv[-1]
+            self.adjustment = argv[-1]
             return f"{self.clock - 5}"
 
     now = [1000.0]
     monkeypatch.setattr(driver.time, "time", lambda: now[0])
     slow = Slow()
     assert driver._set_clock(slow)  # type: ignore[arg-type]
-    assert slow.said == "+25.000 seconds"
+    assert slow.adjustment == "+25.000 seconds"
 
 
-def test_the_labs_key_is_tried_before_the_boxs(tmp_path: Path) -> None:
+def test_ssh_tries_the_labs_key_before_the_boxs(tmp_path: Path) -> None:
     config = tmp_path / "ssh_config"
     config.write_text("Host one\n  HostName 127.0.0.1\n  IdentityFile /lab\n  IdentityFile /box\n")
     assert Remote("one", config)._connection.connect_kwargs["key_filename"] == ["/lab", "/box"]
@@ -240,14 +244,14 @@ def test_k3s_has_its_ingress_at_port_80(lab: Lab) -> None:
     assert {"guest": 80, "host": 8080} in first["ports"]
 
 
-def test_cgroups_of_version_2_are_the_machines_own() -> None:
-    """Kubelet's systemd driver needs a root that systemd made; the host's tree stays untouched."""
+def test_a_machine_has_its_own_cgroups_of_version_2() -> None:
+    """The kubelet's systemd driver needs a root that systemd made. The host's tree is not used."""
     arguments = containers.run_arguments(replace(HEALTHY, cgroup=2))
     assert "--cgroupns private" in " ".join(arguments)
     assert not [word for word in arguments if "/sys/fs/cgroup" in word]
 
 
-def test_cgroups_of_version_1_are_the_hosts() -> None:
+def test_a_machine_uses_the_hosts_cgroups_of_version_1() -> None:
     arguments = " ".join(containers.run_arguments(replace(HEALTHY, cgroup=1)))
     assert "--cgroupns host --volume /sys/fs/cgroup:/sys/fs/cgroup:rw" in arguments
 
@@ -256,13 +260,14 @@ def test_cgroups_of_version_1_are_the_hosts() -> None:
     ("version", "expected"),
     [
         ("20.10.24+dfsg1", ["SYS_RESOURCE", "SYSLOG"]),
-        # It adds what there is, and refuses to drop what there is not.
+        # From version 23 on, Docker only adds the host's capabilities, and rejects --cap-drop of
+        # a missing one.
         ("23.0.0", []),
         ("28.0.1", []),
         ("", ["SYS_RESOURCE", "SYSLOG"]),
     ],
 )
-def test_capabilities_that_the_host_lacks_are_not_asked_for(
+def test_capabilities_that_the_host_lacks_are_dropped_where_docker_requires_it(
     version: str, expected: list[str]
 ) -> None:
     engine = Engine(version, "laptop", Path("/var/lib/docker"))
@@ -277,25 +282,25 @@ def test_capabilities_that_the_host_lacks_are_not_asked_for(
     assert "--privileged" not in arguments
 
 
-def test_a_labs_own_network_label_and_key(lab: Lab) -> None:
+def test_containers_have_their_labs_network_labels_and_key(lab: Lab) -> None:
     arguments = " ".join(render(lab)["docker"]["create_args"])
     assert f"--network lab-lab --label=lab.name=lab --label=lab.root={lab.root}" in arguments
     assert f"{lab.state}/id_ed25519.pub:/etc/lab/authorized_keys:ro" in arguments
 
 
-def test_vagrant_means_this_lab(lab: Lab) -> None:
+def test_variables_select_this_lab_for_vagrant(lab: Lab) -> None:
     variables = vagrantfile.environment(lab)
     assert variables["LAB_MACHINES_FILE"] == str(lab.state / "machines.json")
     assert variables["VAGRANT_DOTFILE_PATH"] == str(lab.state / "vagrant")
 
 
-def test_a_machine_that_does_not_exist(lab: Lab) -> None:
+def test_the_error_for_an_unknown_machine_names_the_existing_ones(lab: Lab) -> None:
     assert driver.find(lab, "worker-2").address == "192.168.56.22"
     with pytest.raises(NotFoundError, match="there are: control-plane-1, worker-1, worker-2"):
         driver.find(lab, "worker-3")
 
 
-def test_machines_that_are_no_longer_asked_for(lab: Lab) -> None:
+def test_machines_that_the_configuration_no_longer_has_are_surplus(lab: Lab) -> None:
     folder = lab.state / "vagrant" / "machines"
     for number in (1, 2, 3):
         (folder / f"worker-{number}" / "docker").mkdir(parents=True)
@@ -310,10 +315,10 @@ def test_machines_that_are_no_longer_asked_for(lab: Lab) -> None:
     ("provider", "expected"),
     [("libvirt", ["suspend", "snapshot", "up"]), ("virtualbox", ["snapshot", "up"])],
 )
-def test_a_machine_is_paused_before_it_is_restored(
+def test_a_machine_of_libvirt_is_suspended_before_it_is_restored(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, provider: str, expected: list[str]
 ) -> None:
-    """vagrant-libvirt's ports would stay with connections that end."""
+    """vagrant-libvirt ends its processes that forward ports only when it suspends a machine."""
     done: list[str] = []
     one = driver.Machines(replace(lab, provider=provider), Status())
     monkeypatch.setattr(one.provider, "states", lambda: {"control-plane-1": "running"})
@@ -326,10 +331,10 @@ def test_a_machine_is_paused_before_it_is_restored(
     assert done == expected
 
 
-def test_containers_shut_down_in_order_and_all_at_once(
+def test_containers_shut_down_cleanly_and_all_at_once(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Vagrant by itself would kill each after a second."""
+    """Vagrant would kill each container after a second."""
     ran: list[str] = []
     running = ["a1", "b2"]
     monkeypatch.setattr(containers, "_list", lambda *_: running)
