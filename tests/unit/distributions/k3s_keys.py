@@ -1,10 +1,10 @@
-"""The keys of k3s' configuration file, which are its flags without their dashes.
+"""The keys of k3s' configuration file: its flags without the leading dashes.
 
-From the help texts in the documentation's repository, k3s-io/docs:
+The source is the help text in the documentation's repository, k3s-io/docs:
 
-- `OLD`: docs/installation/install-options at commit 5419f1f of 2022. A key that is used has to be
-  here, because a release of those days ends over a flag that it does not know.
-- `NEW`: docs/cli at commits 1f023c0 (agent) and 0243496 (server), for releases from 1.31 on.
+- `old`: docs/installation/install-options at commit 5419f1f of 2022. It must have every key that
+  the lab uses, because a release of that time exits at an unknown flag.
+- `new`: docs/cli at commits 1f023c0 (agent) and 0243496 (server), for releases from 1.31 on.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ AGENT = {
     "old": frozenset(f"{_AGENT} {_DEPRECATED}".split()),
     "new": frozenset(f"{_AGENT} {_AGENT_NEW}".split()),
 }
-# A server is an agent, too.
+# A server also accepts the flags of an agent.
 SERVER = {
     "old": frozenset(f"{_AGENT} {_SERVER} {_DEPRECATED}".split()),
     "new": frozenset(f"{_AGENT} {_AGENT_NEW} {_SERVER} {_SERVER_NEW}".split()),

@@ -1,4 +1,4 @@
-"""The configuration that kubeadm and k3s are given."""
+"""The configuration of kubeadm and k3s, and the order of their installation."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_configuration_knows_every_distribution() -> None:
     assert all(name == record.name for name, record in DISTRIBUTIONS.items())
 
 
-def test_the_distribution_of_a_lab(lab: Lab) -> None:
+def test_the_lab_selects_the_installer_of_its_distribution(lab: Lab) -> None:
     assert isinstance(distribution(lab).install(lab, VERSIONS), Kubeadm)
     other = replace(lab, distribution="k3s")
     assert isinstance(distribution(other).install(other, {}), K3s)
@@ -65,7 +65,7 @@ def test_cgroup_driver(lab: Lab) -> None:
     assert kinds(lab, V1)["KubeletConfiguration"]["cgroupDriver"] == "cgroupfs"
 
 
-def test_a_kubelet_refuses_cgroup_v1_unless_it_is_told(lab: Lab) -> None:
+def test_a_kubelet_accepts_cgroup_v1_only_with_a_setting(lab: Lab) -> None:
     assert kinds(lab, V1)["KubeletConfiguration"]["failCgroupV1"] is False
     assert "failCgroupV1" not in kinds(lab, V2)["KubeletConfiguration"]
 
@@ -81,7 +81,7 @@ def test_worker(lab: Lab) -> None:
     assert "controlPlane" not in part
 
 
-def test_a_further_control_plane_decrypts_what_the_first_one_left(lab: Lab) -> None:
+def test_a_further_control_plane_decrypts_the_certificates_of_the_first_one(lab: Lab) -> None:
     lab = replace(lab, control_planes=3)
     (part,) = kubeadm.joining(lab.machines[1], "192.168.56.11:6443", "t.oken", "ab12", "0f")
     assert part["controlPlane"] == {
@@ -91,7 +91,7 @@ def test_a_further_control_plane_decrypts_what_the_first_one_left(lab: Lab) -> N
     assert kinds(lab)["InitConfiguration"]["certificateKey"] == "0f"
 
 
-def test_documents_are_json_apart() -> None:
+def test_documents_are_separate_json_texts() -> None:
     text = kubeadm.documents([{"kind": "A"}, {"kind": "B"}])
     assert [json.loads(part)["kind"] for part in text.split("---")] == ["A", "B"]
 
@@ -124,14 +124,14 @@ def test_three_k3s_servers_share_an_etcd(lab: Lab) -> None:
     for settings in (second, third):
         assert settings["server"] == "https://192.168.56.11:6443"
         assert "cluster-init" not in settings
-    # Values that k3s wants to be the same on every server.
+    # k3s requires the same values on every server.
     for key in ("token", "cluster-cidr", "service-cidr", "cluster-dns"):
         assert first[key] == second[key] == third[key]
 
 
 @pytest.mark.parametrize("age", ["old", "new"])
 def test_k3s_knows_every_key(lab: Lab, age: str) -> None:
-    """One that it does not know ends an old release, and is passed over by a new one."""
+    """An old release exits at an unknown key. A new one ignores it."""
     lab = replace(lab, control_planes=3)
     for machine in lab.machines:
         assert k3s.server(lab, machine, "").keys() <= k3s_keys.SERVER[age]
@@ -139,17 +139,17 @@ def test_k3s_knows_every_key(lab: Lab, age: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "told"),
+    ("version", "expected"),
     [("1.21.2+k3s1", False), ("1.34.2+k3s1", False), ("1.35.0+k3s1", True), ("?", False)],
 )
-def test_a_kubelet_is_told_of_cgroup_v1_once_it_knows_the_word(
-    lab: Lab, version: str, told: bool
+def test_a_kubelet_gets_the_setting_for_cgroup_v1_from_1_35_on(
+    lab: Lab, version: str, expected: bool
 ) -> None:
     settings = k3s.agent(replace(lab, kubernetes=version), lab.machines[1], "")
-    assert ("fail-cgroupv1=false" in settings["kubelet-arg"]) is told
+    assert ("fail-cgroupv1=false" in settings["kubelet-arg"]) is expected
 
 
-def test_k3s_asks_the_labs_registry_first_and_then_the_rooms(lab: Lab) -> None:
+def test_k3s_pulls_from_the_labs_registry_first_and_then_from_the_rooms(lab: Lab) -> None:
     mirrors = k3s.registries(lab)["mirrors"]
     for name in ("docker.io", "registry.lab:5000"):
         assert mirrors[name] == {"endpoint": ["http://registry.lab:5000"]}
@@ -159,8 +159,8 @@ def test_k3s_asks_the_labs_registry_first_and_then_the_rooms(lab: Lab) -> None:
     assert mirrors["registry.lab:5000"] == {"endpoint": ["http://registry.lab:5000"]}
 
 
-class Talked(Scripted):
-    """A machine that notes what is asked of it, and answers from `files`."""
+class Recording(Scripted):
+    """A machine that records its scripts in `order`, and keeps its files in `files`."""
 
     def __init__(self, name: str, order: list[str], files: dict[str, str]) -> None:
         super().__init__(name)
@@ -180,17 +180,17 @@ class Talked(Scripted):
         self.files[path] = content
 
 
-def three(lab: Lab, name: str) -> tuple[Lab, list[str], list[Talked]]:
-    """A lab of three control planes and a worker, what is asked of them in order, and they."""
+def three(lab: Lab, name: str) -> tuple[Lab, list[str], list[Recording]]:
+    """A lab with three control planes and a worker, its scripts in order, and its machines."""
     lab = replace(lab, control_planes=3, workers=1, distribution=name)
     (lab.root / "vagrant").mkdir()
     (lab.root / "vagrant" / "k3s.sh").write_text("start")
     order: list[str] = []
     files = {k3s.AGENT_TOKEN: "K10ab::server:secret\n"}
-    return lab, order, [Talked(machine.name, order, dict(files)) for machine in lab.machines]
+    return lab, order, [Recording(machine.name, order, dict(files)) for machine in lab.machines]
 
 
-def test_k3s_joins_servers_first_and_agents_by_what_the_server_signs(lab: Lab) -> None:
+def test_k3s_joins_servers_first_and_agents_by_the_token_with_the_cas_digest(lab: Lab) -> None:
     lab, order, machines = three(lab, "k3s")
     K3s(lab).join(machines[0], machines[1:])
     healthy = [
@@ -199,12 +199,12 @@ def test_k3s_joins_servers_first_and_agents_by_what_the_server_signs(lab: Lab) -
         "kubelet.sh worker-1 k3s-agent 300",
     ]
     started = [line.replace("kubelet.sh", "k3s.sh") for line in healthy]
-    # Each is healthy before the next one is begun.
+    # Each machine is healthy before the next one starts.
     assert order == [line for pair in zip(started, healthy, strict=True) for line in pair]
     token = json.loads(machines[3].files[k3s.CONFIG])["token"]
     assert token == "K10ab::server:secret"
-    # Again, as every lab-up does on a lab that was changed: what runs is left alone, and only has
-    # to be healthy, since a unit that restarts again and again is "activating" as well.
+    # lab-up joins the machines of a changed lab again. It does not restart a running unit, but
+    # checks its health, because a unit that keeps restarting is "activating" as well.
     order.clear()
     K3s(lab).join(machines[0], machines[1:])
     assert order == healthy
@@ -231,7 +231,7 @@ def test_kubeadm_joins_control_planes_one_by_one(lab: Lab) -> None:
 
 
 class Restarted(Scripted):
-    """A machine that was stopped: all is installed, and the API server takes a while to answer."""
+    """A machine after a stop. All is installed, and the API server refuses some requests first."""
 
     def __init__(self, refusals: int) -> None:
         super().__init__("control-plane-1")
@@ -257,7 +257,7 @@ class Restarted(Scripted):
 
 
 @pytest.mark.parametrize("name", ["kubeadm", "k3s"])
-def test_start_ends_when_the_api_server_answers(lab: Lab, name: str) -> None:
+def test_start_returns_once_the_api_server_answers(lab: Lab, name: str) -> None:
     (lab.root / "vagrant").mkdir()
     for script in ("flannel.yaml", "k3s.sh"):
         (lab.root / "vagrant" / script).write_text("")
@@ -266,20 +266,22 @@ def test_start_ends_when_the_api_server_answers(lab: Lab, name: str) -> None:
     assert machine.refusals < 0
 
 
-def test_the_only_control_plane_is_not_elected(lab: Lab) -> None:
+def test_a_single_control_plane_has_no_leader_election(lab: Lab) -> None:
     def arguments(planes: int) -> dict[str, str]:
         made = replace(lab, control_planes=planes)
         parts = kubeadm.initial(made, made.machines[0], "token", "key", VERSIONS, V2)
-        told = [parts[1][name]["extraArgs"] for name in ("controllerManager", "scheduler")]
-        assert told[0] == told[1]
-        return {one["name"]: one["value"] for one in told[0]}
+        manager, scheduler = (
+            parts[1][name]["extraArgs"] for name in ("controllerManager", "scheduler")
+        )
+        assert manager == scheduler
+        return {one["name"]: one["value"] for one in manager}
 
     assert arguments(1) == {"leader-elect": "false"}
     assert arguments(3)["leader-elect-lease-duration"] == "15s"
 
 
-def test_components_are_patient_on_slow_machines(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By default as patient as they are by themselves."""
+def test_timeouts_of_components_grow_on_slow_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On usual machines, they are the defaults of the components."""
     usual = kubeadm.limits(kubeadm.SERVER_LIMITS)
     assert {"name": "etcd-healthcheck-timeout", "value": "2s"} in usual
     assert {"name": "election-timeout", "value": "1000"} in kubeadm.limits(kubeadm.ETCD_LIMITS, "")
@@ -290,7 +292,7 @@ def test_components_are_patient_on_slow_machines(monkeypatch: pytest.MonkeyPatch
 
 
 class Fails(Restarted):
-    """A machine on which this script fails."""
+    """A machine on which the script `script` fails."""
 
     def __init__(self, script: str) -> None:
         super().__init__(0)
@@ -302,16 +304,16 @@ class Fails(Restarted):
 
     def script(self, path: Path, *arguments: str, timeout: int = 60) -> str:
         if path.name == self.failing:
-            said = "kubelet exited: invalid configuration\nk3s ended"
-            raise CommandError([path.name], 1, said, where=self.name, hint="invoke lab-logs")
+            output = "kubelet exited: invalid configuration\nk3s ended"
+            raise CommandError([path.name], 1, output, where=self.name, hint="invoke lab-logs")
         return ""
 
 
 @pytest.mark.parametrize(
     ("name", "script"), [("k3s", "k3s.sh"), ("k3s", "kubelet.sh"), ("kubeadm", "kubelet.sh")]
 )
-def test_a_unit_that_ends_is_a_control_plane_that_failed(lab: Lab, name: str, script: str) -> None:
-    """Although the API server answers: between two starts it does."""
+def test_start_fails_when_the_unit_exits(lab: Lab, name: str, script: str) -> None:
+    """The API server alone proves nothing, because it answers between two starts of the unit."""
     (lab.root / "vagrant").mkdir()
     for file in ("flannel.yaml", "k3s.sh"):
         (lab.root / "vagrant" / file).write_text("")
@@ -319,9 +321,9 @@ def test_a_unit_that_ends_is_a_control_plane_that_failed(lab: Lab, name: str, sc
     machine = Fails(script)
     with pytest.raises(CommandError, match="invalid configuration") as caught:
         made.start(machine)
-    # The next lab-up starts it anew.
+    # Without the mark, the next lab-up starts the unit again.
     assert k3s.STARTED not in machine.written
-    # k3s is not the only way to a cluster.
+    # The hint for k3s offers kubeadm as another way to a cluster.
     assert ("lab-up --distribution kubeadm" in caught.value.hint) is (name == "k3s")
     assert "invoke lab-logs" in caught.value.hint
 
@@ -334,12 +336,12 @@ def shown(active: str, restarts: int) -> str:
     ("before", "now", "runs"),
     [
         (shown("active", 0), shown("active", 0), True),
-        # One election that was lost on a busy host.
+        # k3s may lose one election on a busy host.
         (shown("active", 3), shown("activating", 4), True),
         (shown("active", 3), shown("active", 5), False),
         (shown("active", 3), shown("activating", 5), False),
         (shown("active", 0), shown("failed", 0), False),
-        # Started by hand, which counts from the beginning.
+        # A start by hand resets the number of restarts.
         (shown("active", 7), shown("active", 0), True),
     ],
 )
@@ -348,7 +350,7 @@ def test_whether_a_unit_keeps_running(before: str, now: str, runs: bool) -> None
 
 
 class Looping(Scripted):
-    """A machine whose unit is restarted once between two looks, and has these last words."""
+    """A machine whose unit restarts once before each check; its journal has the reason."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -363,16 +365,16 @@ class Looping(Scripted):
         return shown("active", self.restarts)
 
 
-class Gone(Scripted):
+class Busy(Scripted):
     def answer(self, argv: Sequence[str]) -> str:
         raise DeadlineExceeded("it is busy")
 
 
-def test_a_unit_that_ends_again_and_again_ends_the_wait(
+def test_a_unit_that_exits_repeatedly_ends_the_wait(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lab = replace(lab, distribution="k3s")
-    plane, worker = Gone("control-plane-1"), Looping("worker-1")
+    plane, worker = Busy("control-plane-1"), Looping("worker-1")
     monkeypatch.setattr(units, "INTERVAL", 0.0)
     watch = units.Watch(lab, [plane, worker], distribution(lab))
 
@@ -386,7 +388,7 @@ def test_a_unit_that_ends_again_and_again_ends_the_wait(
     assert (worker.restarts, worker.asked) == (units.MOST_RESTARTS, {"k3s-agent"})
 
 
-def test_units_are_not_asked_at_every_look(lab: Lab) -> None:
+def test_units_are_not_checked_at_every_probe(lab: Lab) -> None:
     worker = Looping("worker-1")
     watch = units.Watch(lab, [worker], distribution(lab))
     for _ in range(5):
