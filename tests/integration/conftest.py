@@ -1,4 +1,4 @@
-"""One real thing at a time: processes, files, a web server on loopback."""
+"""Integration tests use real processes and files, and a web server on loopback."""
 
 from __future__ import annotations
 
@@ -17,17 +17,20 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def story() -> io.StringIO:
+def progress() -> io.StringIO:
     return io.StringIO()
 
 
 @pytest.fixture
-def status(story: io.StringIO) -> Status:
-    return Status(story)
+def status(progress: io.StringIO) -> Status:
+    return Status(progress)
 
 
 class Web:
-    """Files on loopback. `cut` ends the next answer after so many bytes, as a bad line does."""
+    """A web server on loopback. `cut` is the number of bytes before it closes the next response.
+
+    `ranges` is whether it answers range requests. `requests` records paths and ranges.
+    """
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
@@ -37,7 +40,7 @@ class Web:
         self.address = ""
 
     def put(self, path: str, content: bytes) -> tuple[str, str]:
-        """Serve a file; returns its address and its digest."""
+        """Serve a file. Returns its address and its digest."""
         self.files[path] = content
         return f"{self.address}{path}", f"sha256:{hashlib.sha256(content).hexdigest()}"
 
@@ -82,7 +85,7 @@ def web() -> Iterator[Web]:
 
 @pytest.fixture
 def script(tmp_path: Path) -> Callable[[str], Path]:
-    """Write an executable shell script."""
+    """A function that writes an executable shell script and returns its path."""
 
     def make(text: str) -> Path:
         path = tmp_path / f"script-{len(list(tmp_path.iterdir()))}"

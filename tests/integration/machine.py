@@ -1,4 +1,4 @@
-"""A machine in a folder: its paths lie below it, and a stand-in takes the place of systemd."""
+"""A machine in a folder: its paths lie below the folder, and a stand-in replaces systemd."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 
 from tests.integration.conftest import ROOT
 
-# A file of the machine in a stand-in's lines.
+# A file of the machine in the lines of a stand-in, e.g. @restarts.
 FILE = re.compile(r"@(?=[a-z])")
-# What a script names of a machine's own tree.
+# The root of a path in a script that belongs to the machine.
 PLACES = re.compile(r"(?<![\w.*}])/(?=(etc|run|var|proc|usr/local/lib/lab)/)")
-# `systemctl`: it notes its calls, tells what the files `active` and `restarts` say, and runs the
-# program `started` when a unit is started.
+# The stand-in for systemctl records its calls and prints the content of the file `restarts`. Its
+# `is-active` reads the file `active`, and a start of a unit runs the program `started`.
 SYSTEMCTL = """\
 echo "$@" >>@systemctl.log
 case $1 in
@@ -26,7 +26,7 @@ esac
 
 
 class Folder:
-    """A machine in a folder."""
+    """A machine in a folder. Its systemctl and journalctl are stand-ins."""
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "machine"
@@ -36,33 +36,33 @@ class Folder:
         self.write("active", "active")
         self.write("restarts", "0")
         self.stand_in("systemctl", SYSTEMCTL)
-        self.stand_in("journalctl", "echo 'the last words'")
+        self.stand_in("journalctl", "echo 'the last line'")
 
     def moved(self, text: str) -> str:
-        """A script's text with this machine's paths."""
+        """The text of a script with the paths of this machine."""
         return PLACES.sub(f"{self.root}/", text)
 
     def write(self, path: str, text: str) -> None:
-        """A file of the machine."""
+        """Write a file of the machine."""
         file = self.root / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
 
     def read(self, path: str) -> str:
-        """A file of the machine; empty when there is none."""
+        """The text of a file of the machine; empty if the file does not exist."""
         file = self.root / path
         return file.read_text() if file.exists() else ""
 
     def stand_in(self, name: str, lines: str) -> None:
-        """A program on the machine, of shell; `@name` is a file of the machine."""
+        """Write a shell program of the machine. `@name` in its lines is a file of the machine."""
         self._stand_in(self.programs / name, lines)
 
     def started(self, lines: str) -> None:
-        """What happens when systemd starts a unit, in shell."""
+        """Write the shell program that runs when systemd starts a unit."""
         self._stand_in(self.root / "started", lines)
 
     def run(self, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a script of the repository's folder vagrant on the machine."""
+        """Run a script of the repository's folder vagrant on the machine, for at most 30 s."""
         place = self.programs / Path(script).name
         self._program(place, self.moved((ROOT / "vagrant" / script).read_text()))
         return subprocess.run(
@@ -74,7 +74,7 @@ class Folder:
         )
 
     def calls(self) -> list[str]:
-        """What systemctl was asked, without looks."""
+        """The calls of systemctl, without those that only read a state."""
         lines = self.read("systemctl.log").splitlines()
         return [line for line in lines if line.split()[0] not in ("show", "is-active")]
 

@@ -1,4 +1,4 @@
-"""The checks' way to the API: a kubectl that serves a Unix socket, and does so late."""
+"""The checks reach the API through a kubectl that starts to listen on its socket late."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lab import wait
 from tests.integration.conftest import ROOT
 from tests.integration.test_runner import gone
 
-# Stands for `kubectl proxy --unix-socket=PATH`: the socket is there before anybody listens.
+# A stand-in for `kubectl proxy --unix-socket=PATH`. The socket exists before it listens.
 LATE = """
 import http.server, socket, sys, time
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -25,7 +25,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     log_message = lambda self, *_: None
     asked = 0
     def do_GET(self):
-        # The first looks at /busy/N are answered with that status.
+        # The first two requests for /busy/N get the status N.
         Handler.asked += 1
         busy = self.path.startswith("/busy/") and Handler.asked < 3 or self.path == "/dead"
         status = int(self.path.rpartition("/")[2]) if "/busy/" in self.path else 502
@@ -44,14 +44,14 @@ while True:
 
 
 def late(folder: Path) -> str:
-    """A script that runs LATE: the interpreter's path may have a blank, which no `#!` takes."""
+    """A script that runs LATE. The interpreter's path may have a blank, which `#!` rejects."""
     source = folder / "late.py"
     source.write_text(LATE)
     return f'#!/bin/sh\nexec {shlex.join([sys.executable, str(source)])} "$@"\n'
 
 
 def kubectl(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put a program called kubectl first in PATH."""
+    """Put a program with the name kubectl first in PATH."""
     program = folder / "kubectl"
     program.write_text(text)
     program.chmod(0o755)
@@ -60,29 +60,29 @@ def kubectl(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
-    """Questions to the late kubectl."""
+    """A client of the late kubectl."""
     kubectl(tmp_path, late(tmp_path), monkeypatch)
     proxy = Proxy()
-    asks = Api(proxy.socket)
-    yield asks
-    asks.close()
+    client = Api(proxy.socket)
+    yield client
+    client.close()
     proxy.close()
 
 
-def test_waits_until_the_proxy_listens(api: Api) -> None:
+def test_a_client_waits_until_the_proxy_listens(api: Api) -> None:
     assert api.ask("/readyz") == (200, "ok")
     assert api.ask("/readyz") == (200, "ok")
 
 
 @pytest.mark.parametrize("status", [429, 500, 503, 504])
-def test_a_busy_cluster_is_asked_again(status: int, api: Api) -> None:
+def test_a_request_to_a_busy_cluster_is_retried(status: int, api: Api) -> None:
     assert api.ask(f"/busy/{status}") == (200, "ok")
 
 
-def test_a_cluster_that_is_away_is_not_waited_for(
+def test_a_request_to_an_unreachable_cluster_is_not_retried(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """kubectl says so by 502; nor is one that stays busy, for longer than it may."""
+    """kubectl answers 502 for such a cluster. A busy one is retried for a limited time."""
     begin = time.monotonic()
     with pytest.raises(CannotCheck, match="does not answer: no"):
         api.ask("/dead")
@@ -106,7 +106,7 @@ def test_processes_share_a_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         proxy.close()
 
 
-def test_a_proxy_that_ends_is_no_lost_point(
+def test_a_proxy_that_exits_raises_cannot_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kubectl(tmp_path, "#!/bin/sh\necho no configuration >&2; exit 1\n", monkeypatch)
@@ -116,10 +116,10 @@ def test_a_proxy_that_ends_is_no_lost_point(
         Proxy(["no-kubectl"])
 
 
-def test_a_proxy_ends_with_whoever_started_it(
+def test_a_proxy_ends_with_the_process_that_started_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It lets in everybody who reaches its socket, and nobody would know of it any more."""
+    """Every process that reaches the proxy's socket has the student's access to the cluster."""
     kubectl(tmp_path, late(tmp_path), monkeypatch)
     folders = tmp_path / "folders"
     folders.mkdir()

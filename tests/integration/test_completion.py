@@ -1,4 +1,4 @@
-"""Completion in a real shell, as `lab-env` sets it up."""
+"""Completion in real shells, set up by the line that `lab-env` prints."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from tests.e2e.support import install
 from tests.integration.conftest import ROOT
 
 EXERCISES = sorted(item.name for item in catalogue.discover(ROOT))
-# A completion is felt to be slow after this many seconds.
+# A completion feels slow after this many seconds.
 LIMIT = 0.15
-# Prints what the shell would offer for its arguments, the last of which is being typed.
+# Prints the shell's offers for the last of its arguments.
 OFFER = """
 COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
 _lecture_lab
 printf '%s\\n' "${COMPREPLY[@]}"
 """
-# Prints how many seconds each of ten completions takes.
+# Prints the seconds of each of ten completions.
 CLOCK = """
 COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) TIMEFORMAT=%3R
 for _ in 1 2 3 4 5 6 7 8 9 10; do time _lecture_lab; done
@@ -36,7 +36,7 @@ for _ in 1 2 3 4 5 6 7 8 9 10; do time _lecture_lab; done
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A checkout of two exercises and two labs; the second lab has one machine and a snapshot."""
+    """A checkout with two exercises and two labs. The lab `second` has a machine and a snapshot."""
     root = tmp_path / "a checkout"
     for name in ("pod", "multi_container_pod"):
         (root / "infra/workloads" / name).mkdir(parents=True)
@@ -47,7 +47,7 @@ def checkout(tmp_path: Path) -> Path:
         (root / ".lab" / name / "machines.json").touch()
         config = "".join(f"Host {host}\n  HostName 127.0.0.1\n" for host in hosts)
         (root / ".lab" / name / "ssh_config").write_text(config)
-    # What all labs share is no lab.
+    # The folder of all labs' stacks is not a lab.
     (root / ".lab/stacks").mkdir()
     saved = root / ".lab/second/snapshots/before"
     saved.mkdir(parents=True)
@@ -56,13 +56,16 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def shell(root: Path, script: str, line: str, program: str = "bash", **variables: str) -> list[str]:
-    """The lines that a script prints after the line of `lab-env`; `line` are its arguments."""
-    # One more than the words: what a blank at the end begins.
+    """The sorted lines that a script prints after the line of `lab-env`.
+
+    `line` are the script's arguments.
+    """
+    # A blank at the end starts another, empty argument.
     words = line.replace("=", " = ").split()
     words += [""] if line.endswith((" ", "=")) else []
-    told = f"{completion.line(root)}\n{script}"
+    text = f"{completion.line(root)}\n{script}"
     done = subprocess.run(
-        [program, "-c", told, program, *words],
+        [program, "-c", text, program, *words],
         env={"PATH": "/usr/bin:/bin", **variables},
         cwd=root,
         stdout=subprocess.PIPE,
@@ -107,15 +110,15 @@ def shell(root: Path, script: str, line: str, program: str = "bash", **variables
         ("invoke lab-snapshot --lab second save ", ""),
         ("invoke experiment k", "kube-proxy kubelet"),
         ("invoke mnist-run s", "singularity"),
-        # A word that is no task may be the value of one of Invoke's own flags.
+        # A word other than a task may be the value of one of Invoke's own flags.
         ("invoke --search-root . vers", "version"),
     ],
 )
-def test_what_bash_offers(checkout: Path, line: str, offered: str) -> None:
+def test_the_offers_of_bash(checkout: Path, line: str, offered: str) -> None:
     assert shell(checkout, OFFER, line) == sorted(offered.split())
 
 
-def test_the_lab_of_the_shell_is_meant(checkout: Path) -> None:
+def test_the_shells_variable_selects_the_lab(checkout: Path) -> None:
     assert shell(checkout, OFFER, "invoke lab-ssh ", LAB_NAME="second") == ["control-plane-1"]
 
 
@@ -124,14 +127,14 @@ def test_every_exercise_of_this_checkout_is_offered() -> None:
 
 
 def test_every_spelling_of_the_command_is_completed(checkout: Path) -> None:
-    """Bash looks for ./inv by its last part."""
-    told = shell(checkout, "complete -p invoke inv", "")
-    assert told == ["complete -F _lecture_lab inv", "complete -F _lecture_lab invoke"]
+    """Bash finds the completion of ./inv by the last part of its path."""
+    printed = shell(checkout, "complete -p invoke inv", "")
+    assert printed == ["complete -F _lecture_lab inv", "complete -F _lecture_lab invoke"]
 
 
 @pytest.mark.parametrize("line", ["invoke ", "invoke check ", "invoke mnist-run --"])
-def test_an_answer_comes_before_the_next_key(line: str) -> None:
-    """The best of ten, so that a busy host does not count."""
+def test_a_completion_takes_less_than_the_limit(line: str) -> None:
+    """The fastest of ten counts, so that a busy host does not matter."""
     assert min(float(seconds) for seconds in shell(ROOT, CLOCK, line)) < LIMIT
 
 
@@ -140,17 +143,17 @@ def test_an_answer_comes_before_the_next_key(line: str) -> None:
     [
         ("invoke check mul", "invoke check multi-container-pod "),
         ("./inv lab-up --provider=doc", "./inv lab-up --provider=docker "),
-        # A file, which bash completes by itself.
+        # Bash itself completes a file.
         ("invoke lint infra/workloads/multi_container_pod/ex", "/exercise.toml "),
     ],
 )
-def test_the_tab_key(checkout: Path, typed: str, completed: str) -> None:
-    """In an interactive bash on a terminal."""
+def test_the_tab_key_completes_a_line(checkout: Path, typed: str, completed: str) -> None:
+    """The shell is an interactive bash on a terminal."""
     terminal, end = pty.openpty()
     setup = checkout / "bashrc"
     setup.write_text(f"{completion.line(checkout)}\nPS1=ready:\n")
     words = ["bash", "--rcfile", str(setup), "-i"]
-    # What its readline does is in an inputrc, of which a host may have one.
+    # A host may have an inputrc, which changes what the Tab key does.
     variables = {"PATH": "/usr/bin:/bin", "TERM": "dumb", "INPUTRC": "/dev/null"}
     child = subprocess.Popen(
         words,
@@ -182,13 +185,13 @@ def seen(terminal: int, text: str) -> bool:
 
 
 def test_other_shells_skip_the_line(checkout: Path) -> None:
-    """A script may be run by `sh`, which is dash on Debian."""
+    """`sh` may run a script with the line; on Debian, it is dash."""
     assert shell(checkout, "echo next", "", "sh") == ["next"]
 
 
 @pytest.fixture(scope="session")
 def zsh() -> None:
-    """Install zsh, as a user has it; a host where this user may not install any skips the test."""
+    """Install zsh. Skips the test if this user may not install packages."""
     try:
         install({"zsh": "/usr/bin/zsh"})
     except LabError as error:
@@ -203,8 +206,8 @@ def zsh() -> None:
         ("invoke lab-up --provider=d", "--provider=docker"),
     ],
 )
-def test_what_zsh_offers(zsh: None, checkout: Path, line: str, offered: str) -> None:
-    """Its bashcompinit calls the function in an emulated sh, and leaves `--flag=value` whole."""
+def test_the_offers_of_zsh(zsh: None, checkout: Path, line: str, offered: str) -> None:
+    """zsh's bashcompinit emulates sh, and passes `--flag=value` as one word."""
     words = [*line.split(), *([""] if line.endswith(" ") else [])]
     script = "\n".join(["ask() {", "emulate -L sh", OFFER, "}", f"ask {shlex.join(words)}"])
     assert shell(checkout, script, "", "zsh") == [offered]

@@ -1,4 +1,4 @@
-"""Files for a machine, by a real SFTP client and a server that stands in for the machine."""
+"""Write files to a machine with a real SFTP client. The machine is an SFTP server in a thread."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ from lab.machines.ssh import Remote
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-# Bytes that the disk of the machine takes.
+# The size of the machine's disk in bytes.
 DISK = 40_000
 
 
 class Login(paramiko.ServerInterface):
-    """Lets everybody in."""
+    """A login without a key, for every user."""
 
     def check_auth_none(self, username: str) -> int:
-        """Without a key."""
+        """Accept the login."""
         return AUTH_SUCCESSFUL
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
-        """For every kind of session."""
+        """Accept every kind of session."""
         return OPEN_SUCCEEDED
 
 
 class File(paramiko.SFTPHandle):
-    """A file on a disk that is soon full, of which SFTP says `Failure`."""
+    """A file on a small disk. For a full disk, SFTP answers `Failure`."""
 
     def __init__(self, sizes: dict[str, int], path: str) -> None:
         super().__init__()
         self.sizes, self.path = sizes, path
 
     def chattr(self, attr: paramiko.SFTPAttributes) -> int:
-        """Take any mode."""
+        """Accept every mode."""
         return SFTP_OK
 
     def write(self, offset: int, data: Buffer) -> int:
-        """Keep nothing but how much there is."""
+        """Keep only the size of the file."""
         end = offset + memoryview(data).nbytes
         if end > DISK:
             return SFTP_FAILURE
@@ -64,18 +64,18 @@ class Disk(paramiko.SFTPServerInterface):
         self.sizes = sizes
 
     def open(self, path: str, flags: int, attr: paramiko.SFTPAttributes) -> File:
-        """A new file."""
+        """Create a file."""
         self.sizes[path] = 0
         return File(self.sizes, path)
 
     def stat(self, path: str) -> paramiko.SFTPAttributes:
-        """How much has been kept."""
+        """The size of a file."""
         found = paramiko.SFTPAttributes()
         found.st_size = self.sizes[path]
         return found
 
     def remove(self, path: str) -> int:
-        """Forget it."""
+        """Remove a file."""
         del self.sizes[path]
         return SFTP_OK
 
@@ -87,7 +87,7 @@ def sizes() -> dict[str, int]:
 
 @pytest.fixture
 def remote(sizes: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> Iterator[Remote]:
-    """A machine that only takes files."""
+    """A machine that only receives files."""
     ours, theirs = socket.socketpair()
     server, client = paramiko.Transport(theirs), paramiko.Transport(ours)
     server.add_server_key(paramiko.RSAKey.generate(2048))
@@ -105,14 +105,16 @@ def remote(sizes: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> Iterator[R
 
 
 @pytest.mark.parametrize("size", [0, 10, DISK])
-def test_what_fits(remote: Remote, sizes: dict[str, int], size: int) -> None:
+def test_a_file_that_fits_is_written(remote: Remote, sizes: dict[str, int], size: int) -> None:
     remote.put(b"x" * size, "/etc/hosts")
     assert list(sizes.values()) == [size]
 
 
 @pytest.mark.parametrize("size", [DISK + 1, 1_000_000, 10_000_000])
-def test_a_full_disk_leaves_nothing(remote: Remote, sizes: dict[str, int], size: int) -> None:
-    """The answers to writes that are not waited for are looked at by nobody."""
+def test_a_full_disk_leaves_no_part_of_a_file(
+    remote: Remote, sizes: dict[str, int], size: int
+) -> None:
+    """The client does not wait for the response to each write, so it must check the result."""
     with pytest.raises(ResourceError, match="worker-1 cannot write /etc/hosts"):
         remote.put(b"x" * size, "/etc/hosts")
     assert not sizes

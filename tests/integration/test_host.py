@@ -1,4 +1,4 @@
-"""What a host's own kernel says of it."""
+"""Facts about a host from its own kernel."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 from tests.integration.conftest import ROOT
 
-# A network of a host's own, of which a table beside the usual one is asked first: a VPN's.
+# Routes of a network namespace. As with a VPN, the kernel looks up table 52 before the main one.
 ROUTES = """
 set -e
 ip link set lo up

@@ -1,4 +1,4 @@
-"""What the checks of exercise `mnist` run in the homework's image, here without the image."""
+"""The judge of exercise `mnist`. The checks run it in the homework's image, this test without."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OPTIONS = {"epochs": 1, "lr": 1.0}
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    """What a training left, with a program that is the student's own."""
+    """The results of a training, beside a student's program."""
     kept = tmp_path / "results" / "single"
     kept.mkdir(parents=True)
     for name in ("mnist_cnn.pt", "checkpoint.pt"):
@@ -29,7 +29,7 @@ def results(tmp_path: Path) -> Path:
 
 
 def judged(results: Path) -> dict[str, Any]:
-    """What the judge finds."""
+    """Run the judge, and return its findings."""
     folder = results.parent.parent
     script = JUDGE.replace("/results", str(results.parent)).replace("/tmp/copy", f"{folder}/copy")
     done = subprocess.run(
@@ -49,19 +49,19 @@ def test_a_program_without_its_parts_is_a_finding(results: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [None, ["lr"], {}])
-def test_options_of_another_shape_are_none(results: Path, options: Any) -> None:
+def test_options_in_a_wrong_format_are_ignored(results: Path, options: Any) -> None:
     (results / "metrics.json").write_text(json.dumps({"options": options}))
     assert "called with --checkpoint" in judged(results)["resumed"]
 
 
-def test_a_program_that_ends_whoever_imports_it_is_a_finding(results: Path) -> None:
+def test_a_program_that_exits_at_its_import_is_a_finding(results: Path) -> None:
     (results.parent.parent / "main.py").write_text("import sys\nsys.exit('no arguments')\n")
     found = judged(results)
     assert found["trouble"] == "SystemExit: no arguments"
     assert found["resumed"] == "no arguments\n"
 
 
-def test_a_program_that_goes_on_for_ever_is_a_finding(results: Path) -> None:
+def test_a_program_that_does_not_end_is_a_finding(results: Path) -> None:
     text = (
         "import time\nif __name__ == '__main__':\n print('training', flush=True)\n time.sleep(60)"
     )
@@ -70,7 +70,7 @@ def test_a_program_that_goes_on_for_ever_is_a_finding(results: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["{", "[]", ""])
-def test_broken_metrics_are_none(results: Path, text: str) -> None:
+def test_broken_metrics_are_ignored(results: Path, text: str) -> None:
     (results / "metrics.json").write_text(text)
     found = judged(results)
     assert found["single"] is None and found["resumed"] == ""

@@ -1,5 +1,7 @@
-"""k3s up to the start of its program: fetched, laid out, its units and settings ready. What the
-program then does is for the conformance list to say."""
+"""Download and install k3s, and write its units and settings, up to the start of its program.
+
+The conformance list checks what the program does after its start.
+"""
 
 from __future__ import annotations
 
@@ -38,13 +40,13 @@ CONTENT = {"k3s": os.urandom(300_000), IMAGES: os.urandom(700_000)}
 
 @dataclass
 class Place:
-    """A mirror that tests fill: a folder, or the same by its address."""
+    """A mirror that a test fills. It is a folder, or a web server with the same files."""
 
     address: str
     put: Callable[[str, bytes], None]
 
     def fill(self, served: dict[str, bytes], digests: dict[str, str]) -> None:
-        """Files as they are served, and the manifest's digests; one that is empty is left out."""
+        """Write the served files, and a manifest with these digests, without the empty ones."""
         lines = [f'[k3s]\nversion = "{VERSION}"\n[k3s.linux-amd64]']
         for name, digest in digests.items():
             sha256 = f', sha256 = "{digest}"' if digest else ""
@@ -68,7 +70,7 @@ def place(request: pytest.FixtureRequest, web: Web, tmp_path: Path) -> Place:
 
 
 def void(value: object) -> None:
-    """For its effect only."""
+    """Discard a value, so that a lambda returns None."""
 
 
 def sha256(content: bytes) -> str:
@@ -81,12 +83,12 @@ RIGHT = {name: sha256(content) for name, content in CONTENT.items()}
 def tools(cache: Path, status: Status, address: str) -> Toolchain:
     made = Toolchain(ROOT, cache, status, "mirror", address)
     made.platform = "linux-amd64"
-    # No other source: a mirror that cannot be used has to say so.
+    # The mirror is the only source, so a faulty mirror must raise an error.
     made.items = {**made.items, "k3s": Item("k3s", "1.34.2+k3s1")}
     return made
 
 
-def test_both_files_of_a_mirror(place: Place, tmp_path: Path, status: Status) -> None:
+def test_a_mirror_provides_both_files(place: Place, tmp_path: Path, status: Status) -> None:
     place.fill(CONTENT, RIGHT)
     tool = tools(tmp_path / "cache", status, place.address).ensure(["k3s"])["k3s"]
     assert (tool.source, tool.version) == ("mirror", VERSION)
@@ -95,7 +97,7 @@ def test_both_files_of_a_mirror(place: Place, tmp_path: Path, status: Status) ->
 
 @pytest.mark.parametrize("name", list(CONTENT))
 @pytest.mark.parametrize("fault", ["changed", "truncated", "absent"])
-def test_a_faulty_file_of_a_mirror(
+def test_a_faulty_file_of_a_mirror_is_refused(
     place: Place, tmp_path: Path, status: Status, name: str, fault: str
 ) -> None:
     right = CONTENT[name]
@@ -108,21 +110,23 @@ def test_a_faulty_file_of_a_mirror(
         tools(tmp_path / "cache", status, place.address).ensure(["k3s"])
     if fault != "absent":
         assert f"expected sha256:{RIGHT[name]}" in caught.value.message
-    # Nothing of it is in the store, and the next one with the right file works.
+    # The store stays empty, and the next attempt with the right file succeeds.
     assert not list((tmp_path / "cache" / "tools").glob("k3s-*"))
     place.fill(CONTENT, RIGHT)
     assert tools(tmp_path / "cache", status, place.address).ensure(["k3s"])
 
 
 @pytest.mark.parametrize("name", list(CONTENT))
-def test_a_mirror_without_a_digest(place: Place, tmp_path: Path, status: Status, name: str) -> None:
+def test_a_mirror_without_a_digest_is_refused(
+    place: Place, tmp_path: Path, status: Status, name: str
+) -> None:
     place.fill(CONTENT, {**RIGHT, name: ""})
     with pytest.raises(ConfigError, match=r"no usable manifest\.toml: .*'sha256'"):
         tools(tmp_path / "cache", status, place.address).version("k3s")
 
 
 def release(web: Web, digests: dict[str, str]) -> Item:
-    """k3s as the lock file has it, with addresses on loopback."""
+    """The item k3s of a lock file, with addresses on loopback."""
     downloads = [
         Download(web.put(f"/release/{name}", content)[0], f"sha256:{digests[name]}", file=name)
         for name, content in CONTENT.items()
@@ -130,10 +134,10 @@ def release(web: Web, digests: dict[str, str]) -> Item:
     return Item("k3s", "1.34.2+k3s1", tuple(downloads))
 
 
-def test_both_files_of_the_release(web: Web, tmp_path: Path, status: Status) -> None:
+def test_the_release_provides_both_files(web: Web, tmp_path: Path, status: Status) -> None:
     made = Toolchain(ROOT, tmp_path, status, "release")
     made.items = {**made.items, "k3s": release(web, RIGHT)}
-    # The line breaks once: the rest is asked for.
+    # The connection breaks once, and the client requests the rest.
     web.cut = 100_000
     tool = made.ensure(["k3s"])["k3s"]
     assert (tool.source, tool.version) == ("release", "1.34.2+k3s1")
@@ -142,7 +146,7 @@ def test_both_files_of_the_release(web: Web, tmp_path: Path, status: Status) -> 
 
 
 @pytest.mark.parametrize("name", list(CONTENT))
-def test_a_release_with_another_content(
+def test_a_release_with_a_wrong_digest_is_refused(
     web: Web, tmp_path: Path, status: Status, name: str
 ) -> None:
     made = Toolchain(ROOT, tmp_path, status, "release")
@@ -153,8 +157,8 @@ def test_a_release_with_another_content(
 
 
 @pytest.mark.parametrize("images", [IMAGES, "k3s-airgap-images.tar.gz", ""])
-def test_a_node_has_them_in_their_places(
-    tmp_path: Path, status: Status, story: io.StringIO, images: str
+def test_a_node_has_the_files_in_their_folders(
+    tmp_path: Path, status: Status, progress: io.StringIO, images: str
 ) -> None:
     programs = {}
     for name in filter(None, ["k3s", images]):
@@ -167,7 +171,7 @@ def test_a_node_has_them_in_their_places(
     assert (context / "bin" / "k3s").read_bytes() == b"k3s"
     assert os.access(context / "bin" / "k3s", os.X_OK)
     assert [path.name for path in (context / "images").iterdir()] == [images] * bool(images)
-    assert ("comes without images" in story.getvalue()) is not bool(images)
+    assert ("comes without images" in progress.getvalue()) is not bool(images)
     recipe = (context / "Dockerfile").read_text()
     assert "COPY bin/ /usr/local/bin/" in recipe
     assert "COPY images/ /var/lib/rancher/k3s/agent/images/" in recipe
@@ -175,8 +179,8 @@ def test_a_node_has_them_in_their_places(
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="the host has no systemd")
 @pytest.mark.parametrize("unit", ["k3s", "k3s-agent"])
-def test_systemd_has_nothing_to_say_of_the_units(tmp_path: Path, unit: str) -> None:
-    """In a root of their own, with the targets that every Debian has."""
+def test_systemd_finds_no_mistake_in_the_units(tmp_path: Path, unit: str) -> None:
+    """The units lie in a root of their own, with Debian's usual targets."""
     targets = tmp_path / "root" / "usr/lib/systemd/system"
     shutil.copytree(
         SYSTEMD,
@@ -197,7 +201,7 @@ def test_systemd_has_nothing_to_say_of_the_units(tmp_path: Path, unit: str) -> N
 
     found = verify()
     assert (found.returncode, found.stderr) == (0, "")
-    # The same, with a mistake in it: it is looked at.
+    # systemd-analyze does read this file, because it reports a mistake in it.
     file.write_text(file.read_text().replace("Restart=", "Restrat="))
     assert "Restrat" in verify().stderr
 
@@ -216,8 +220,8 @@ V3 = "version = 3\n[plugins.'io.containerd.cri.v1.runtime']\n  a = 1\n"
         (f"{V3}  restrict_oom_score_adj = false\n", ["plugins", "io.containerd.cri.v1.runtime"]),
     ],
 )
-def test_containerd_is_kept_from_oom_scores(text: str, section: list[str]) -> None:
-    """The formats of containerd 1.4, 1.7 and 2 as releases of k3s write them."""
+def test_containerd_does_not_lower_oom_scores(text: str, section: list[str]) -> None:
+    """Releases of k3s write the formats of containerd 1.4, 1.7 and 2."""
     before, after = tomllib.loads(text), tomllib.loads(restricted(text))
     for name in section:
         before, after = before[name], after[name]
@@ -237,12 +241,15 @@ def test_a_containerd_of_an_unknown_format_is_an_error() -> None:
 CONTAINERD = "var/lib/rancher/k3s/agent/etc/containerd"
 CONFIG = "etc/rancher/k3s/config.yaml"
 DROP_IN = "etc/systemd/system/k3s.service.d/lab-cgroups.conf"
-# The process tables of CAP_SYS_RESOURCE: of a host that has it, and of one that lacks it.
+# Lines of /proc/self/status, on a host with CAP_SYS_RESOURCE and on a host without it.
 HAS, LACKS = "CapBnd:\t000001ffffffffff\n", "CapBnd:\t000001fffeffffff\n"
 
 
 def machine(tmp_path: Path, groups: tuple[str, str], capabilities: str = HAS) -> Folder:
-    """A machine with k3s' settings, before k3s is started; `groups` are what `cgroups` reads."""
+    """A machine with k3s' settings, before the start of k3s.
+
+    `groups` are the file system and the list of cgroups that the script `cgroups` reads.
+    """
     made = Folder(tmp_path)
     kind, listing = groups
     script = VAGRANT / "machine/rootfs/usr/local/lib/lab/cgroups"
@@ -270,41 +277,41 @@ OWN_TREE = ("cgroup2fs", "0::/init.scope\n")
 @pytest.mark.parametrize(
     ("groups", "arguments", "drop_in"),
     [
-        # k3s' kubelet takes the driver of the machine, and stays with its containerd in its group.
+        # k3s' kubelet uses the machine's driver. Kubelet and containerd stay in k3s' group.
         (
             CONTAINER_V1,
             ["cgroup-root=/docker/12", "kubelet-cgroups=", "runtime-cgroups="],
             "[Service]\nUnsetEnvironment=INVOCATION_ID\n",
         ),
-        # A container on v2, or a virtual machine: k3s' own choices are right.
+        # In a container on v2 and in a virtual machine, k3s chooses correctly by itself.
         (OWN_TREE, [], ""),
     ],
 )
-def test_k3s_has_the_control_groups_of_the_machine(
+def test_k3s_uses_the_cgroups_of_the_machine(
     tmp_path: Path, groups: tuple[str, str], arguments: list[str], drop_in: str
 ) -> None:
     made = machine(tmp_path, groups)
-    # As left by another boot.
+    # An earlier boot has left this file.
     made.write(DROP_IN, "[Service]\n")
     done = made.run("k3s.sh", "k3s", "30")
     assert (done.returncode, done.stderr) == (0, "")
     settings = json.loads(made.read(CONFIG))
-    told = settings["kubelet-arg"]
-    assert told[: len(arguments)] == arguments
-    assert told[len(arguments)] == "fail-swap-on=false"
+    given = settings["kubelet-arg"]
+    assert given[: len(arguments)] == arguments
+    assert given[len(arguments)] == "fail-swap-on=false"
     assert settings["flannel-iface"] == "eth1"
     assert made.read(DROP_IN) == drop_in
     assert made.calls() == ["daemon-reload", "enable --quiet k3s", "restart k3s"]
 
 
-def test_a_k3s_that_does_not_start_is_told_with_its_words(tmp_path: Path) -> None:
+def test_the_error_of_a_k3s_that_does_not_start_has_its_output(tmp_path: Path) -> None:
     made = machine(tmp_path, OWN_TREE)
     made.started("exit 1")
     done = made.run("k3s.sh", "k3s", "30")
-    assert (done.returncode, done.stderr) == (1, "the last words\nk3s does not start\n")
+    assert (done.returncode, done.stderr) == (1, "the last line\nk3s does not start\n")
 
 
-# What k3s' program has in it, by the way in which its containerd takes a further file.
+# Texts in k3s' program, by the way in which its containerd reads an additional file.
 PROGRAMS = {
     "import": "config-v3.toml.tmpl config.toml.tmpl imports = [.../config-v3.toml.d/*.toml]",
     "template": "config-v3.toml.tmpl config.toml.tmpl",
@@ -315,17 +322,17 @@ RUNTIME = '[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]\n  b =
 
 @pytest.mark.parametrize("way", PROGRAMS)
 def test_one_start_is_enough_for_containerd_2(tmp_path: Path, way: str) -> None:
-    """On a host where nothing may lower an OOM score."""
+    """The host lacks CAP_SYS_RESOURCE, so no process may lower an OOM score."""
     made = machine(tmp_path, CONTAINER_V1, LACKS)
     made.write("var/lib/rancher/k3s/data/x/bin/k3s", f"\0{PROGRAMS[way]}\0")
-    # k3s unpacks itself when it is called, here too.
+    # k3s unpacks itself at its first call. So does the stand-in.
     data = "@var/lib/rancher/k3s/data"
     made.stand_in("k3s", f"ln -sfn x {data}/current; exit 1")
     made.started(f"[ -e @{CONTAINERD}/config.toml ] || cp @rendered @{CONTAINERD}/config.toml")
     made.write("rendered", V2 + RUNTIME)
     scripts = VAGRANT / "k3s/rootfs/usr/local/lib/lab"
     shutil.copytree(scripts, made.root / "usr/local/lib/lab")
-    # Left by an earlier start, of another release for instance.
+    # An earlier start, e.g. of another release, has left these files.
     for name in ("config-v3.toml.tmpl", "config.toml.tmpl", "config-v3.toml.d/lab.toml"):
         made.write(f"{CONTAINERD}/{name}", "old")
     done = made.run("k3s.sh", "k3s", "30")
@@ -353,16 +360,16 @@ def test_one_start_is_enough_for_containerd_2(tmp_path: Path, way: str) -> None:
         assert tomllib.loads(Path(file).read_text()) == expected
 
 
-def test_an_old_k3s_that_ends_before_its_second_start(tmp_path: Path) -> None:
+def test_the_script_fails_when_an_old_k3s_exits_before_its_second_start(tmp_path: Path) -> None:
     made = machine(tmp_path, CONTAINER_V1, LACKS)
     made.started("echo activating >@active")
     done = made.run("k3s.sh", "k3s", "300")
-    words, why = done.stderr.splitlines()
-    assert (done.returncode, words) == (1, "the last words")
+    output, why = done.stderr.splitlines()
+    assert (done.returncode, output) == (1, "the last line")
     assert why.startswith("k3s ended before it wrote ")
 
 
-def test_a_host_with_all_capabilities_leaves_containerd_as_it_is(tmp_path: Path) -> None:
+def test_containerd_keeps_its_defaults_on_a_host_with_all_capabilities(tmp_path: Path) -> None:
     made = machine(tmp_path, OWN_TREE, HAS)
     made.write(f"{CONTAINERD}/config-v3.toml.tmpl", "old")
     assert made.run("k3s.sh", "k3s", "30").returncode == 0
@@ -370,15 +377,15 @@ def test_a_host_with_all_capabilities_leaves_containerd_as_it_is(tmp_path: Path)
     assert made.calls().count("restart k3s") == 1
 
 
-def test_logs_of_a_machine_have_those_of_its_containerd(tmp_path: Path) -> None:
-    """k3s' writes a file of its own; of others the journal has it."""
+def test_the_logs_of_a_machine_include_its_containerds(tmp_path: Path) -> None:
+    """k3s' containerd writes a file. Other ones write to the journal."""
     made = Folder(tmp_path)
     shell, option, line = (made.moved(word) for word in logs.COMMANDS["containerd.log"])
 
-    def told() -> str:
+    def collected() -> str:
         path = f"{made.programs}:{os.environ['PATH']}"
         return runner.run([shell, option, line], env={"PATH": path}).stdout
 
-    assert told() == "the last words\n"
+    assert collected() == "the last line\n"
     made.write(logs.K3S_CONTAINERD.removeprefix("/"), "level=error\n")
-    assert told() == "level=error\n"
+    assert collected() == "level=error\n"

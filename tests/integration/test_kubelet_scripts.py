@@ -1,5 +1,4 @@
-"""A kubelet that does not keep running is an error at once: the scripts on a machine, with a
-stand-in for systemd."""
+"""Scripts of a machine fail at once when the kubelet's unit exits. systemd is a stand-in."""
 
 from __future__ import annotations
 
@@ -16,9 +15,9 @@ def machine(tmp_path: Path) -> Folder:
     return Folder(tmp_path)
 
 
-def test_a_healthy_kubelet(machine: Folder) -> None:
-    """It answers at the third look."""
-    machine.stand_in("curl", "echo >>@looks; [ $(wc -l <@looks) -ge 3 ]")
+def test_the_script_waits_until_the_kubelet_is_healthy(machine: Folder) -> None:
+    """The kubelet answers the third request."""
+    machine.stand_in("curl", "echo >>@requests; [ $(wc -l <@requests) -ge 3 ]")
     assert machine.run("kubelet.sh", "k3s", "30").returncode == 0
     assert machine.calls() == []
 
@@ -27,19 +26,19 @@ def test_a_healthy_kubelet(machine: Folder) -> None:
     "meanwhile",
     ["echo 1 >@restarts", "echo activating >@active", "echo failed >@active"],
 )
-def test_a_unit_that_ends_is_told_at_once(machine: Folder, meanwhile: str) -> None:
+def test_the_script_fails_at_once_when_the_unit_exits(machine: Folder, meanwhile: str) -> None:
     machine.stand_in("curl", f"{meanwhile}; exit 7")
     begun = time.monotonic()
     done = machine.run("kubelet.sh", "k3s", "300")
     assert time.monotonic() - begun < 20
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "the last words",
+        "the last line",
         "k3s ended before kubelet was healthy",
     ]
 
 
-def test_a_kubelet_that_hangs(machine: Folder) -> None:
+def test_a_kubelet_without_an_answer_times_out(machine: Folder) -> None:
     machine.stand_in("curl", "exit 7")
     done = machine.run("kubelet.sh", "kubelet", "1")
     assert (done.returncode, done.stderr.splitlines()[-1]) == (
@@ -48,7 +47,7 @@ def test_a_kubelet_that_hangs(machine: Folder) -> None:
     )
 
 
-def test_a_unit_that_was_stopped_is_started(machine: Folder) -> None:
+def test_a_stopped_unit_is_started(machine: Folder) -> None:
     machine.write("active", "inactive")
     machine.started("echo active >@active")
     machine.stand_in("curl", "exit 0")
@@ -56,7 +55,7 @@ def test_a_unit_that_was_stopped_is_started(machine: Folder) -> None:
     assert machine.calls() == ["start kubelet"]
 
 
-def test_a_unit_that_cannot_be_started(machine: Folder) -> None:
+def test_the_script_fails_when_the_unit_does_not_start(machine: Folder) -> None:
     machine.write("active", "failed")
     machine.started("exit 1")
     machine.stand_in("curl", "exit 7")
@@ -74,17 +73,17 @@ def test_a_command_keeps_its_exit_code(machine: Folder, code: int) -> None:
     assert (done.returncode, done.stdout) == (code, "init --config file\n")
 
 
-def test_kubeadm_does_not_wait_for_a_kubelet_that_ends_at_every_start(machine: Folder) -> None:
-    """By itself it would wait for minutes."""
+def test_kubeadm_is_stopped_when_the_kubelet_exits_at_every_start(machine: Folder) -> None:
+    """kubeadm itself would wait for minutes."""
     machine.stand_in("kubeadm", "echo 3 >@restarts; exec sleep 300")
     begun = time.monotonic()
     done = machine.run(WITH, "kubeadm", "init")
     assert time.monotonic() - begun < 20
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-2:] == ["the last words", "kubelet ends at every start"]
+    assert done.stderr.splitlines()[-2:] == ["the last line", "kubelet ends at every start"]
 
 
-def test_restarts_of_the_last_time_do_not_count(machine: Folder) -> None:
+def test_restarts_before_the_command_do_not_count(machine: Folder) -> None:
     machine.write("restarts", "40")
     machine.stand_in(
         "systemctl", "case $1 in reset-failed) echo 0 >@restarts ;; show) cat @restarts ;; esac"

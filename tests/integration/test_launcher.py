@@ -1,4 +1,4 @@
-"""`./inv`, which everything begins with."""
+"""`./inv` prepares the Python environment and starts tasks, and tasks end cleanly."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 from tests.integration.conftest import ROOT
 
-# Makes an environment, and tells by whom it was made.
+# A stand-in for Python. It makes an environment whose `invoke` prints the name of the stand-in.
 PYTHON = """#!/bin/sh
 name=$(basename "$0")
 case "$1 $2" in
@@ -37,7 +37,7 @@ esac
 """
 SUDO = '#!/bin/sh\nshift\nexec "$@"\n'
 PYTHONS = ("python3.13", "python3.12", "python3.11", "python3")
-# Installs what Python lacks while another one updates: `install` waits for that, `update` does not.
+# A stand-in for apt-get while another apt-get updates: `update` fails, and `install` succeeds.
 APT = """#!/bin/sh
 case "$*" in
 *update) echo "E: Could not get lock /var/lib/apt/lists/lock" >&2; exit 100 ;;
@@ -46,8 +46,8 @@ esac
 """
 
 
-def test_what_was_compiled_is_kept_whatever_the_shell_says() -> None:
-    """Many containers and CI services have the variable set: every process took twice as long."""
+def test_bytecode_is_kept_although_the_shell_forbids_it() -> None:
+    """Many containers and CI services set the variable, and tasks then took twice as long."""
     kept = ROOT / ".venv" / "bytecode" / ROOT.relative_to("/") / "lab" / "exercises"
     compiled = kept / f"practice.{sys.implementation.cache_tag}.pyc"
     compiled.unlink(missing_ok=True)
@@ -58,7 +58,7 @@ def test_what_was_compiled_is_kept_whatever_the_shell_says() -> None:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A checkout with nothing but `./inv`, and beside it Pythons that only seem to be ones."""
+    """A checkout that only has `./inv`, beside stand-ins for several versions of Python."""
     folder = tmp_path / "checkout"
     folder.mkdir()
     shutil.copy2(ROOT / "inv", folder)
@@ -71,7 +71,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def started(checkout: Path, **variables: str) -> str:
-    """What `./inv` prints."""
+    """Start `./inv`, and return its output."""
     path = f"{checkout.parent}:/usr/bin:/bin"
     done = subprocess.run(
         [checkout / "inv"],
@@ -83,35 +83,35 @@ def started(checkout: Path, **variables: str) -> str:
     return done.stdout
 
 
-def test_an_environment_is_kept_until_it_would_not_work(checkout: Path) -> None:
+def test_an_environment_is_kept_while_it_works(checkout: Path) -> None:
     made, kept = "preparing the Python environment\nmade by python3.13\n", "made by python3.13\n"
     assert started(checkout) == made
     assert started(checkout) == kept
-    # The checkout was moved: what is in the environment has its path.
+    # The environment's programs contain the path of the checkout, which moves here.
     moved = checkout.rename(checkout.parent / "elsewhere")
     assert started(moved) == made
     assert started(moved) == kept
-    # Python was upgraded, and what the environment leads to is gone.
+    # An upgrade of Python removes the target of the environment's link.
     python = moved / ".venv" / "bin" / "python"
     python.unlink()
     python.symlink_to("/nowhere/python3.10")
     assert started(moved) == made
 
 
-def test_a_python_without_venv_is_passed_over(checkout: Path) -> None:
-    """A newer one may be there without the package of its module."""
+def test_a_python_without_venv_is_skipped(checkout: Path) -> None:
+    """A host may have a newer Python without the package of its module venv."""
     assert started(checkout, WITHOUT_VENV="python3.13").endswith("\nmade by python3.12\n")
 
 
-def test_a_python_can_be_named(checkout: Path) -> None:
-    """CI tries the oldest one, beside which its host has a newer one."""
+def test_a_variable_selects_the_python(checkout: Path) -> None:
+    """CI tests the oldest Python on a host that also has a newer one."""
     assert started(checkout, LAB_PYTHON="python3.11").endswith("\nmade by python3.11\n")
 
 
-def test_another_apt_get_does_not_stop_it(checkout: Path) -> None:
-    """A host that has just been started updates itself."""
-    story = started(checkout, WITHOUT_VENV=" ".join(PYTHONS))
-    assert story.endswith("\nmade by python3.13\n")
+def test_another_apt_get_does_not_make_inv_fail(checkout: Path) -> None:
+    """A host may update itself after its start."""
+    printed = started(checkout, WITHOUT_VENV=" ".join(PYTHONS))
+    assert printed.endswith("\nmade by python3.13\n")
 
 
 def test_two_terminals_make_one_environment(checkout: Path) -> None:
@@ -122,7 +122,7 @@ def test_two_terminals_make_one_environment(checkout: Path) -> None:
 
 
 @pytest.mark.parametrize("task", [["exercise-list"], ["exercise-list", "--json"]])
-def test_a_reader_that_has_seen_enough_is_no_bug(task: list[str]) -> None:
+def test_a_task_whose_reader_closes_the_pipe_is_not_a_bug(task: list[str]) -> None:
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run(
@@ -132,7 +132,7 @@ def test_a_reader_that_has_seen_enough_is_no_bug(task: list[str]) -> None:
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
 
 
-# A task of these lines; what it may write is below the folder.
+# A task with these lines. It only writes below the folder.
 TASK = """
 import socket, sys
 from concurrent.futures import ThreadPoolExecutor
@@ -153,7 +153,7 @@ except Exit as end:
 
 
 def as_task(folder: Path, body: str, redirection: str = "") -> subprocess.CompletedProcess[str]:
-    """Run the lines of a body as a task, whose output a shell redirects."""
+    """Run the lines of a body as a task. A shell redirects the task's output."""
     program = TASK.format(folder=str(folder), body="\n    ".join(body.splitlines()))
     words = shlex.join([sys.executable, "-c", program])
     line = f"{words} {redirection}; exit ${{PIPESTATUS[0]}}"
@@ -162,29 +162,29 @@ def as_task(folder: Path, body: str, redirection: str = "") -> subprocess.Comple
     )
 
 
-def test_whoever_stops_reading_ends_the_children(tmp_path: Path) -> None:
-    """Python waits for its threads, and they for theirs: minutes, for a build."""
+def test_a_closed_pipe_ends_the_children(tmp_path: Path) -> None:
+    """Otherwise, Python waits for its threads, and a thread waits minutes for a build."""
     body = "ThreadPoolExecutor().submit(runner.run, ['sleep', '40'])\n"
-    body += "while True: print('story', file=sys.stderr, flush=True)"
+    body += "while True: print('line', file=sys.stderr, flush=True)"
     begin = time.monotonic()
     done = as_task(tmp_path, body, "2>&1 | head -1")
-    assert (done.returncode, done.stdout) == (128 + signal.SIGPIPE, "story\n")
+    assert (done.returncode, done.stdout) == (128 + signal.SIGPIPE, "line\n")
     assert time.monotonic() - begin < 20
 
 
-def test_another_broken_pipe_is_no_reader_that_has_gone(tmp_path: Path) -> None:
+def test_another_broken_pipe_is_a_bug(tmp_path: Path) -> None:
     done = as_task(tmp_path, "a, b = socket.socketpair()\nb.close()\na.send(b'x')")
     assert done.returncode == 70
     assert "BrokenPipeError" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_a_task_without_an_output(tmp_path: Path) -> None:
+def test_a_task_without_stdout_succeeds(tmp_path: Path) -> None:
     done = as_task(tmp_path, "pass", ">&-")
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_bare_vagrant_up_needs_no_package() -> None:
-    """It makes its image without `./inv`, by whatever Python the host has."""
+    """It makes its image without `./inv`, with the Python of the host."""
     words = [
         sys.executable,
         "-S",

@@ -1,4 +1,4 @@
-"""The task itself, as a user runs it: limits that hold, repairs, and Kubernetes' own document."""
+"""The task `lint`: its limits, its repairs and its exit codes, with Kubernetes' own document."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from tests.unit.lint.test_lint import LECTURE, POD, SERVICE
 from tests.unit.lint.test_text import BOMB
 
 MEGABYTE = 1 << 20
-# A second and 100 MB are the limits; a busy machine gets some time on top.
+# The limits are one second and 100 MB. A busy machine gets some more time.
 SECONDS = 3
-# Five seconds for a thousand files, likewise: it takes 3.5 when nothing else runs.
+# The limit for a thousand files is five seconds. An idle machine takes 3.5 s.
 THOUSAND = 9
 
 
 @pytest.fixture(scope="module")
 def known() -> schema.Schema:
-    """The lock file's own document: out of the cache, or fetched."""
+    """The document of the lock file, from the cache or downloaded."""
     found = schema.load(config.Settings(root=ROOT), Status())
     assert found, "no source has the OpenAPI document"
     return found
 
 
 def lint(*words: str, stdin: bytes = b"", limit: int = 0) -> subprocess.CompletedProcess[str]:
-    """`invoke lint`, with so many bytes of memory at most."""
+    """Run `invoke lint`, with at most `limit` bytes of memory; 0 means no limit."""
 
     def bound() -> None:
         if limit:
@@ -61,7 +61,7 @@ def write(folder: Path, text: str) -> str:
 
 
 def used() -> float:
-    """Seconds of processor that children took: other suites run beside this one."""
+    """Processor seconds of this process's children, because other suites run at the same time."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return children.ru_utime + children.ru_stime
 
@@ -80,7 +80,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
-def test_hostile_files_cost_little(tmp_path: Path, text: str) -> None:
+def test_hostile_files_take_little_time_and_memory(tmp_path: Path, text: str) -> None:
     path = write(tmp_path, text)
     before = used()
     found = lint(path, limit=100 * MEGABYTE)
@@ -88,7 +88,7 @@ def test_hostile_files_cost_little(tmp_path: Path, text: str) -> None:
     assert found.returncode == 5 and " error " in found.stdout, found.stderr
 
 
-def test_standard_input_and_one_document(known: schema.Schema) -> None:
+def test_lint_reads_standard_input_and_prints_one_document(known: schema.Schema) -> None:
     found = lint("-", "--json", stdin=LECTURE.encode())
     answer: dict[str, Any] = json.loads(found.stdout)
     assert found.returncode == 5 and answer["schema"] == 1 and answer["errors"] == 1
@@ -97,7 +97,9 @@ def test_standard_input_and_one_document(known: schema.Schema) -> None:
     assert error["concept"] and error["fix"]
 
 
-def test_a_repair_and_a_second_look(tmp_path: Path, known: schema.Schema) -> None:
+def test_a_repaired_file_has_no_errors_and_stays_unchanged(
+    tmp_path: Path, known: schema.Schema
+) -> None:
     path = write(tmp_path, LECTURE.replace("'", "\u2019") + SERVICE)
     assert lint(path).returncode == 5
     found = lint(path, "--fix")
@@ -107,7 +109,7 @@ def test_a_repair_and_a_second_look(tmp_path: Path, known: schema.Schema) -> Non
     assert Path(path).read_bytes() == again
 
 
-def test_several_files_are_one_whole(tmp_path: Path) -> None:
+def test_several_files_are_checked_together(tmp_path: Path) -> None:
     (tmp_path / "pod.yaml").write_text(POD)
     (tmp_path / "service.yaml").write_text(SERVICE)
     both = (str(tmp_path / "service.yaml"), str(tmp_path / "pod.yaml"))
@@ -117,7 +119,7 @@ def test_several_files_are_one_whole(tmp_path: Path) -> None:
     assert "service-selector" in found.stdout and json.loads(found.stdout)
 
 
-def test_codes_of_what_cannot_be_linted(tmp_path: Path) -> None:
+def test_exit_codes_for_missing_files_and_wrong_flags(tmp_path: Path) -> None:
     assert lint(str(tmp_path / "no.yaml")).returncode == 6
     assert lint(str(tmp_path)).returncode == 6
     assert lint("-", "--fix").returncode == 2
@@ -129,17 +131,17 @@ def test_kubernetes_own_document_accepts_the_exercises(known: schema.Schema) -> 
     files = sorted((ROOT / "infra" / "workloads").glob("*/manifests/*.yaml"))
     given = linter.look([Source(path.name, path.read_text()) for path in files], known)
     found = {(item.file, item.code) for item in linter.findings(given)}
-    # The homework's image is whatever the student has built last.
+    # The homework's image is the one that the student has built last, so it has no pinned tag.
     others = {code for file, code in found if (file, code) != ("mnist.yaml", "unpinned-image")}
     assert others <= {"missing-requests"}
 
 
-def test_the_folder_that_the_documentation_shows_has_no_errors(known: schema.Schema) -> None:
+def test_the_folder_in_the_documentation_has_no_errors(known: schema.Schema) -> None:
     folder = ROOT / "infra" / "workloads"
     found = lint(str(folder), "--json")
     answer = json.loads(found.stdout)
     assert found.returncode == 0 and answer["errors"] == 0
-    # Compose's files are in it; who names one is told that it is no object.
+    # lint leaves Compose's files out of a folder. If the user names one, lint reports an error.
     assert answer["left_out"] == 2
     assert lint(str(folder / "orchestrators" / "app" / "compose.yaml")).returncode == 5
 
@@ -147,7 +149,9 @@ def test_the_folder_that_the_documentation_shows_has_no_errors(known: schema.Sch
 @pytest.mark.parametrize(
     "rule", [rule for rule in RULES.values() if rule.good], ids=lambda rule: rule.code
 )
-def test_right_examples_are_right_for_the_real_document(rule: Any, known: schema.Schema) -> None:
+def test_the_rules_good_examples_have_no_errors_with_the_real_document(
+    rule: Any, known: schema.Schema
+) -> None:
     given = linter.look([Source("x", rule.good)], known)
     wrong = {item.code for item in linter.findings(given) if item.severity == "error"}
     whole = "apiVersion" in rule.good
@@ -161,7 +165,9 @@ def test_the_real_document_knows_its_kinds(known: schema.Schema) -> None:
     assert pod and known.type(pod.fields["spec"])
 
 
-def test_a_thousand_manifests(tmp_path: Path, known: schema.Schema) -> None:
+def test_a_thousand_manifests_take_less_than_the_limit(
+    tmp_path: Path, known: schema.Schema
+) -> None:
     files = sorted((ROOT / "infra" / "workloads").glob("*/manifests/*.yaml"))
     for i in range(1000):
         (tmp_path / f"{i}.yaml").write_text(files[i % len(files)].read_text())
@@ -170,10 +176,10 @@ def test_a_thousand_manifests(tmp_path: Path, known: schema.Schema) -> None:
     assert found.returncode == 0 and used() - before < THOUSAND
 
 
-def test_a_damaged_cache_is_made_again(
+def test_a_damaged_cache_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: schema.Schema
 ) -> None:
-    """And what is not the pinned document is used, but not kept under its name."""
+    """lint uses another document than the pinned one, but does not cache it under that name."""
     _, good = schema.pinned(ROOT)
     monkeypatch.setenv("LAB_CACHE", str(tmp_path))
     _, bad = schema.pinned(ROOT)

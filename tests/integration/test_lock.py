@@ -1,4 +1,4 @@
-"""The lab's lock between real processes: it dies with its holder, as the holder's children do."""
+"""The lab's lock between real processes. The kernel frees the lock when its holder ends."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from lab.output import Status
 from tests.integration.conftest import ROOT
 from tests.integration.test_runner import gone
 
-# A process that is started in the background ignores SIGINT until it says otherwise.
+# A process in the background ignores SIGINT unless it installs a handler.
 HOLDER = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -39,7 +39,7 @@ with locked(Settings(root=Path(sys.argv[1])), "lab-up", Status()):
     runner.run(["sh", "-c", f"echo $$ >{sys.argv[1]}/child; exec sleep 300"], timeout=300)
 """
 
-# It has the lock, and for a moment the file still names the holder before it, who is gone.
+# It holds the lock, but for 0.3 s the file still names the previous holder, which has ended.
 NAMELESS = """
 import fcntl, sys, time
 with open(sys.argv[1], "r+") as file:
@@ -58,7 +58,7 @@ def lab(tmp_path: Path) -> Settings:
 
 
 def hold(lab: Settings) -> tuple[subprocess.Popen[bytes], int]:
-    """A process that holds the lab's lock and has a child; both, when they run."""
+    """Start a process that holds the lab's lock and has a child. Returns both once they run."""
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(lab.root)], cwd=ROOT)
     child = lab.root / "child"
     deadline = time.monotonic() + 20
@@ -67,7 +67,9 @@ def hold(lab: Settings) -> tuple[subprocess.Popen[bytes], int]:
     return holder, int(child.read_text())
 
 
-def test_who_holds_it_is_told(lab: Settings, status: Status, story: io.StringIO) -> None:
+def test_a_waiting_task_names_the_holder(
+    lab: Settings, status: Status, progress: io.StringIO
+) -> None:
     holder, _ = hold(lab)
     try:
         with (
@@ -75,8 +77,8 @@ def test_who_holds_it_is_told(lab: Settings, status: Status, story: io.StringIO)
             locked(lab, "lab-down", status, timeout=0.5),
         ):
             pass
-        told = story.getvalue()
-        assert f"waiting for lab `lab`: held by lab-up (process {holder.pid})" in told
+        expected = f"waiting for lab `lab`: held by lab-up (process {holder.pid})"
+        assert expected in progress.getvalue()
     finally:
         holder.send_signal(signal.SIGINT)
         holder.wait(20)
@@ -84,10 +86,10 @@ def test_who_holds_it_is_told(lab: Settings, status: Status, story: io.StringIO)
         assert "lab-down" in (lab.state / "lock").read_text()
 
 
-def test_a_first_holder_that_has_not_said_its_name_yet_is_told(
-    lab: Settings, status: Status, story: io.StringIO, monkeypatch: pytest.MonkeyPatch
+def test_a_waiting_task_names_the_first_holder_once_it_has_written_its_name(
+    lab: Settings, status: Status, progress: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of two that begin at once the second one may look before the first has written."""
+    """If two tasks start together, one may read the file before the holder writes its name."""
     monkeypatch.setattr(lock, "NAMED", 10)
     lab.state.mkdir(parents=True)
     (lab.state / "lock").touch()
@@ -95,13 +97,13 @@ def test_a_first_holder_that_has_not_said_its_name_yet_is_told(
     with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
         assert holder.stdout and holder.stdout.readline() == b"held\n"
         with locked(lab, "lab-up", status, timeout=20):
-            assert "waiting for lab `lab`: held by lab-up (process 1)" in story.getvalue()
+            assert "waiting for lab `lab`: held by lab-up (process 1)" in progress.getvalue()
 
 
-def test_whoever_waited_for_a_destroy_keeps_others_off(
-    lab: Settings, status: Status, story: io.StringIO
+def test_a_task_that_waited_for_a_destroy_holds_a_lock(
+    lab: Settings, status: Status, progress: io.StringIO
 ) -> None:
-    """The destroyed lab's lock is gone with it: it would let in everybody who comes later."""
+    """lab-destroy removes the lock's file. A lock on the removed file would exclude no task."""
 
     def second() -> str:
         with locked(lab, "lab-up", status, timeout=20):
@@ -115,36 +117,36 @@ def test_whoever_waited_for_a_destroy_keeps_others_off(
     with ThreadPoolExecutor(1) as pool:
         with locked(lab, "lab-destroy", status):
             waiting = pool.submit(second)
-            while "held by lab-destroy" not in story.getvalue():
+            while "held by lab-destroy" not in progress.getvalue():
                 assert not waiting.done()
                 time.sleep(0.01)
             lock.remove(lab.state)
         assert waiting.result(20).startswith("lab-up (process")
 
 
-def test_a_pulumi_that_lives_keeps_its_lock(tmp_path: Path) -> None:
+def test_a_running_pulumi_keeps_its_lock(tmp_path: Path) -> None:
     program = tmp_path / "pulumi"
     shutil.copy2("/bin/sleep", program)
     pulumi = subprocess.Popen([program, "60"])
     named = json.dumps({"pid": pulumi.pid, "hostname": os.uname().nodename})
-    # A process has its name a moment after it was started.
+    # A process gets its name shortly after its start.
     wait.until(lambda: stacks.alive(named) or None, what="a live lock", timeout=10)
     pulumi.kill()
     pulumi.wait()
     assert not stacks.alive(named)
 
 
-def test_orphans_of_a_killed_task_are_ended(lab: Settings, status: Status) -> None:
+def test_children_of_a_killed_task_are_terminated(lab: Settings, status: Status) -> None:
     holder, child = hold(lab)
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait(20)
     assert not gone(child)
     with locked(lab, "lab-up", status, timeout=20):
-        # The kernel frees its lock a moment before.
+        # The kernel frees the child's lock shortly before the child has ended.
         wait.until(lambda: gone(child) or None, what="the child's end", timeout=10)
 
 
-def test_a_holder_that_has_not_said_its_name_yet_is_left_alone(
+def test_a_holder_that_has_not_written_its_name_yet_is_not_terminated(
     lab: Settings, status: Status, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock, "NAMED", 10)
@@ -157,8 +159,8 @@ def test_a_holder_that_has_not_said_its_name_yet_is_left_alone(
             assert holder.wait(20) == 0
 
 
-def test_all_of_a_lab_goes_although_somebody_waits(tmp_path: Path) -> None:
-    """They open the lock again and again, and that makes it, and its folder, anew."""
+def test_a_lab_is_removed_while_a_task_waits_for_its_lock(tmp_path: Path) -> None:
+    """A waiting task opens the lock repeatedly, which creates the file and its folder again."""
     for each in range(100):
         folder = tmp_path / str(each)
         (folder / "logs").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What Vagrant is asked, and what is made of its refusals; a script stands for it."""
+"""Vagrant's commands and the lab's reaction to its errors. Vagrant is a script."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
 
 
 def vagrant(folder: Path, refusal: str) -> Path:
-    """A `vagrant` that refuses the first time it is asked; the file that gets a line each time."""
+    """A `vagrant` that fails at its first call. Returns the file with a line for each call."""
     asked, script = folder / "asked", folder / "vagrant"
     script.write_text(
         f'#!/bin/sh\necho "$@" >>{asked}\n'
@@ -44,17 +44,17 @@ def vagrant(folder: Path, refusal: str) -> Path:
 
 
 @pytest.mark.parametrize("told", LOCKED)
-def test_a_machine_that_another_vagrant_holds_is_asked_for_again(
+def test_a_command_is_retried_while_another_vagrant_holds_the_machine(
     lab: Lab, status: Status, told: str
 ) -> None:
-    """It holds one for a moment, for another lab of the same checkout."""
+    """Vagrant locks a machine briefly for another lab of the same checkout."""
     asked = vagrant(lab.root, f"Vagrant says: {told}!")
     Vagrant(lab, status).halt()
     assert asked.read_text() == "halt\n" * 2
 
 
 @pytest.mark.parametrize("told", RACES)
-def test_machines_are_asked_for_again_after_a_race(lab: Lab, status: Status, told: str) -> None:
+def test_vagrant_up_is_retried_after_a_race(lab: Lab, status: Status, told: str) -> None:
     asked = vagrant(lab.root, f"Vagrant says: {told}")
     lab.state.mkdir(parents=True)
     (lab.state / "machines.json").write_text('{"machines": []}')
@@ -63,25 +63,25 @@ def test_machines_are_asked_for_again_after_a_race(lab: Lab, status: Status, tol
 
 
 def test_vagrant_can_read_any_path(lab: Lab, status: Status) -> None:
-    """With LC_ALL=C it ended in a checkout whose path has an umlaut."""
-    told, script = lab.root / "told", lab.root / "vagrant"
-    script.write_text(f'#!/bin/sh\necho "$LC_ALL" >"{told}"\n')
+    """With LC_ALL=C, Vagrant fails in a checkout whose path has an umlaut."""
+    locale, script = lab.root / "locale", lab.root / "vagrant"
+    script.write_text(f'#!/bin/sh\necho "$LC_ALL" >"{locale}"\n')
     script.chmod(0o755)
     Vagrant(lab, status).halt()
-    assert told.read_text() == "C.UTF-8\n"
+    assert locale.read_text() == "C.UTF-8\n"
 
 
-def test_any_other_refusal_is_told_at_once(lab: Lab, status: Status) -> None:
+def test_any_other_error_is_raised_at_once(lab: Lab, status: Status) -> None:
     asked = vagrant(lab.root, "the disk is full")
     with pytest.raises(CommandError, match="the disk is full"):
         Vagrant(lab, status).halt()
     assert asked.read_text() == "halt\n"
 
 
-def test_what_forwarded_ports_goes_with_machines_that_nobody_has_recorded(
+def test_removing_unrecorded_machines_ends_their_port_forwards(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Vagrant's notes of these processes are gone with the lab's folder."""
+    """Vagrant's records of these processes lay in the lab's folder, which no longer exists."""
     monkeypatch.setattr(libvirt, "virsh", lambda *_, **__: "")
     children = []
     for key in (lab.state, lab.state.with_name("another")):

@@ -1,4 +1,4 @@
-"""The script by which a machine knows whom its pods may ask."""
+"""A machine's script selects the name servers that pods can use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SCRIPT = Path(__file__).parents[2] / "vagrant/machine/rootfs/usr/local/lib/lab/n
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_whom_pods_may_ask(name: str) -> None:
+def test_the_name_servers_that_pods_can_use(name: str) -> None:
     text, expected = TEXTS[name]
     lines = [f"nameserver {address}" for address in expected]
     assert runner.run([SCRIPT], stdin=text.encode()).stdout.splitlines() == lines

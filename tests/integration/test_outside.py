@@ -1,4 +1,4 @@
-"""Through a proxy that looks into TLS: the lab's downloads, pip, and what else has its ways."""
+"""Downloads of the lab, pip and curl through a proxy that intercepts TLS."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def proxy(tmp_path: Path) -> Iterator[Interceptor]:
 def enter(
     proxy: Interceptor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, dict[str, str]]:
-    """Environments with the proxy: `known` trusts its CA as `invoke` does, `unknown` does not."""
+    """Environments with the proxy. Only `known` trusts its CA, as tasks do with `network.ca`."""
     lab = Settings(root=tmp_path, proxies=Proxies(proxy.address, proxy.address), ca=str(proxy.ca))
     for name in ("http_proxy", "https_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    # Python reads the variables once in a process.
+    # Python reads the variables only once in each process.
     monkeypatch.setattr(urllib.request, "_opener", None)
     through = {"HTTP_PROXY": proxy.address, "HTTPS_PROXY": proxy.address}
     return {
@@ -50,7 +50,7 @@ def enter(
 
 
 @pytest.mark.parametrize("authority", ["known", "unknown"])
-def test_a_download(
+def test_a_download_needs_the_proxys_ca(
     enter: dict[str, dict[str, str]],
     proxy: Interceptor,
     tmp_path: Path,
@@ -74,7 +74,7 @@ def test_a_download(
 
 
 @pytest.mark.parametrize("authority", ["known", "unknown"])
-def test_pip(
+def test_pip_needs_the_proxys_ca(
     enter: dict[str, dict[str, str]], proxy: Interceptor, tmp_path: Path, authority: str
 ) -> None:
     digest = make_wheel(tmp_path)
@@ -99,20 +99,21 @@ def test_pip(
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl")
 @pytest.mark.parametrize("authority", ["known", "unknown"])
-def test_curl_which_vagrant_downloads_with(
+def test_curl_needs_the_proxys_ca(
     enter: dict[str, dict[str, str]], proxy: Interceptor, authority: str
 ) -> None:
+    # Vagrant downloads with curl.
     command = ["curl", "--silent", "--show-error", "--fail", f"https://{HOST}/program"]
-    # curl reads HTTPS_PROXY in capitals, and http_proxy in small letters only.
+    # curl reads HTTPS_PROXY in capitals, but http_proxy only in small letters.
     done = runner.run(command, env=enter[authority], ok=(0, 60))
     assert done.code == (0 if authority == "known" else 60)
     assert proxy.asked == ([f"GET {HOST}/program"] if authority == "known" else [])
 
 
-def test_what_is_inside_is_reached_directly(
+def test_loopback_is_reached_without_the_proxy(
     enter: dict[str, dict[str, str]], proxy: Interceptor
 ) -> None:
-    """A server on loopback, asked by one who would take the proxy for anything else."""
+    """The client of a server on loopback would use the proxy for every other address."""
     program = (
         "import urllib.request as r\n"
         "from http.server import BaseHTTPRequestHandler as H, HTTPServer as S\n"

@@ -1,4 +1,4 @@
-"""What the host is given before the first machine: here its daemons."""
+"""Daemons and a kernel module that the lab starts and loads before the first machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lab.host import facts, prerequisites
 from lab.lifecycle import lock
 from lab.output import Status
 
-# Each stands for a daemon of the same name, and answers as `virsh` once both are there.
+# A stand-in for a daemon of libvirt. `virsh` answers once both daemons run.
 DAEMON = """#!/bin/sh
 if [ "$1" = --daemon ]; then
   sleep 60 &
@@ -30,7 +30,7 @@ VIRSH = "#!/bin/sh\ncat {folder}/virtlogd.pid {folder}/libvirtd.pid\n"
 
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of programs that come first in PATH, on a host without systemd."""
+    """A folder with the stand-ins, first in PATH, on a host without systemd."""
     folder = tmp_path / "programs"
     folder.mkdir()
     for name in ("virtlogd", "libvirtd", "virsh"):
@@ -45,7 +45,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_libvirts_daemons_do_not_hold_the_labs_lock(
     programs: Path, tmp_path: Path, status: Status
 ) -> None:
-    """They did: the next task took them for what a killed one had left, and ended them."""
+    """Otherwise, the next task takes them for children of a killed task, and terminates them."""
     lab = Settings(root=tmp_path)
     host = replace(facts.gather(tmp_path), is_root=True)
     with lock.locked(lab, "lab-up", status):
@@ -58,10 +58,10 @@ def test_libvirts_daemons_do_not_hold_the_labs_lock(
 
 
 @pytest.mark.parametrize("loads", [True, False])
-def test_the_module_that_services_need(
+def test_br_netfilter_is_loaded_or_the_error_gives_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: Status, loads: bool
 ) -> None:
-    """Docker has not loaded it since 27.3; a kernel in a container has no modules at all."""
+    """Docker does not load it since 27.3. A container may have no modules of its kernel."""
     asked, program = tmp_path / "asked", tmp_path / "modprobe"
     refusal = "" if loads else "echo modprobe: FATAL: Module br_netfilter not found >&2; exit 1\n"
     program.write_text(f'#!/bin/sh\necho "$@" >>"{asked}"\n{refusal}')

@@ -1,4 +1,4 @@
-"""The release path, from a proxy that plays all official hosts, with their faults."""
+"""Download releases through a proxy that acts as all official hosts and simulates faults."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Intercept
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("HTTPS_PROXY", found.address)
         monkeypatch.setenv("HTTP_PROXY", found.address)
-        # Hosts that another test asked without this proxy.
+        # Another test may have tried the same hosts without this proxy.
         toolchain._reachable.cache_clear()
         yield found
         toolchain._reachable.cache_clear()
@@ -55,7 +55,7 @@ def proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Intercept
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The seconds that the client would have waited."""
+    """The seconds of every pause of the client, which the fixture skips."""
     found: list[float] = []
     monkeypatch.setattr(wait, "pause", found.append)
     return found
@@ -65,20 +65,20 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def get(
     proxy: Interceptor, pauses: list[float], tmp_path: Path, status: Status
 ) -> Callable[[], bytes]:
-    """Fetch URL, whose host is GitHub's."""
+    """A function that downloads URL, whose host is GitHub, and returns the content."""
     official.serve(proxy, URL, CONTENT)
     folder = tmp_path / "downloads"
     return lambda: release.fetch_file(URL, DIGEST, folder, status).read_bytes()
 
 
 def place(proxy: Interceptor) -> str:
-    """Where GitHub redirects to."""
+    """The host and path to which GitHub redirects."""
     return next(iter(proxy.files))
 
 
 @pytest.fixture
 def program(tmp_path: Path) -> official.Program:
-    """Programs that say what they are."""
+    """A function that makes a program. The program's text has the given words."""
     folder = tmp_path / "programs"
     folder.mkdir()
 
@@ -92,7 +92,7 @@ def program(tmp_path: Path) -> official.Program:
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
-    """Where the proxy has its files."""
+    """The folder with the proxy's files."""
     folder = tmp_path / "files"
     folder.mkdir()
     return folder
@@ -104,10 +104,10 @@ def test_pinned_files_are_verified_one_by_one(
     files: Path,
     tmp_path: Path,
     status: Status,
-    story: io.StringIO,
+    progress: io.StringIO,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Of all platforms, also after one that failed; nothing is kept."""
+    """It verifies the files of all platforms, continues after a failure, and keeps no file."""
     lock = tmp_path / "lock.toml"
     shutil.copyfile(ROOT / "toolchain" / "lock.toml", lock)
     official.play(proxy, lock, files, official.stand_ins(lock, PLATFORMS, program))
@@ -115,7 +115,7 @@ def test_pinned_files_are_verified_one_by_one(
     monkeypatch.setattr(wheel, "fetch", lambda one, *_: wheels.append(one.package))
     pins = releases.pinned_files(lock)
     assert releases.verify(lock, tmp_path / "cache", status) == len(pins)
-    assert story.getvalue().count("✓") == len(pins) and len(wheels) >= 4
+    assert progress.getvalue().count("✓") == len(pins) and len(wheels) >= 4
     etcd = next(pin for pin in pins if pin.items == ("etcd",))
     first = urlsplit(etcd.address)
     proxy.faults[f"{first.netloc}{first.path}"] = [Answer(404)]
@@ -123,12 +123,12 @@ def test_pinned_files_are_verified_one_by_one(
         releases.verify(lock, tmp_path / "cache", status)
     assert f"\n  - etcd {etcd.version} linux-amd64: {etcd.address}" in caught.value.message
     assert "the server answered 404" in caught.value.message
-    assert story.getvalue().count("✓") == 2 * len(pins) - 1
+    assert progress.getvalue().count("✓") == 2 * len(pins) - 1
     assert not list((tmp_path / "cache").glob("pins-verify*"))
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
-def test_all_pinned_releases_of_a_platform(
+def test_all_pinned_releases_of_a_platform_are_downloaded(
     proxy: Interceptor,
     program: official.Program,
     files: Path,
@@ -136,7 +136,7 @@ def test_all_pinned_releases_of_a_platform(
     status: Status,
     platform: str,
 ) -> None:
-    """Every item with a release, out of the address that the lock file names."""
+    """Every item with a release comes from the address in the lock file."""
     root = tmp_path / "checkout"
     shutil.copytree(ROOT / "toolchain", root / "toolchain")
     lock = root / "toolchain" / "lock.toml"
@@ -149,7 +149,7 @@ def test_all_pinned_releases_of_a_platform(
         for file, path in tool.files.items():
             assert path.read_text() == f"program {name} {platform} {file}"
     assert len(published) >= 9
-    # One archive may hold several items.
+    # One archive may contain several items, but the client requests it once.
     asked = [word.partition(" ")[2] for word in proxy.asked]
     assert sorted(asked) == sorted(set(asked))
     first = {f"{urlsplit(one.url).netloc}{urlsplit(one.url).path}" for one in ones}
@@ -157,15 +157,17 @@ def test_all_pinned_releases_of_a_platform(
     assert not [path for path in (tmp_path / "cache/downloads").iterdir() if path.suffix != ".lock"]
 
 
-def test_a_redirect_to_another_host(get: Callable[[], bytes], proxy: Interceptor) -> None:
+def test_a_redirect_to_another_host_is_followed(
+    get: Callable[[], bytes], proxy: Interceptor
+) -> None:
     assert get() == CONTENT
     assert proxy.asked == [f"GET {next(iter(proxy.redirects))}", f"GET {place(proxy)}"]
 
 
-def test_a_connection_that_is_cut(
+def test_a_download_resumes_after_a_closed_connection(
     get: Callable[[], bytes], proxy: Interceptor, pauses: list[float]
 ) -> None:
-    """Five times: a try that brings something is not one of three that fail."""
+    """A try that receives some bytes does not count as one of the three failures."""
     half = Answer(content=CONTENT[: 1 << 20], length=len(CONTENT))
     nothing = Answer(length=len(CONTENT))
     proxy.faults[place(proxy)] = [nothing, nothing, half, nothing, nothing]
@@ -173,7 +175,9 @@ def test_a_connection_that_is_cut(
     assert pauses == [release.PAUSE, release.PAUSE, 0, release.PAUSE, release.PAUSE]
 
 
-def test_a_connection_that_is_reset(get: Callable[[], bytes], proxy: Interceptor) -> None:
+def test_a_download_resumes_after_a_reset_connection(
+    get: Callable[[], bytes], proxy: Interceptor
+) -> None:
     proxy.faults[place(proxy)] = [Answer(content=CONTENT[:9], length=len(CONTENT), reset=True)] * 2
     assert get() == CONTENT
 
@@ -190,7 +194,7 @@ def test_a_connection_that_is_reset(get: Callable[[], bytes], proxy: Interceptor
         (PAGE, release.PAUSE),
     ],
 )
-def test_a_server_that_is_well_again(
+def test_a_server_that_recovers_is_tried_again(
     get: Callable[[], bytes], proxy: Interceptor, pauses: list[float], fault: Answer, pause: float
 ) -> None:
     proxy.faults[place(proxy)] = [fault]
@@ -198,12 +202,13 @@ def test_a_server_that_is_well_again(
     assert pauses == [pause]
 
 
-def test_the_user_reads_why_nothing_happens(
-    get: Callable[[], bytes], proxy: Interceptor, story: io.StringIO
+def test_the_output_explains_a_pause(
+    get: Callable[[], bytes], proxy: Interceptor, progress: io.StringIO
 ) -> None:
     proxy.faults[place(proxy)] = [Answer(429, {"Retry-After": "30"})]
     get()
-    assert "the server answered 429 Too Many Requests: the next try is in 30 s" in story.getvalue()
+    line = "the server answered 429 Too Many Requests: the next try is in 30 s"
+    assert line in progress.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -235,7 +240,7 @@ def test_the_user_reads_why_nothing_happens(
         ([Answer(content=b"", length=9)] * 3, "ended after 0 of 9 bytes", "invoke doctor", 3),
     ],
 )
-def test_an_answer_that_is_refused(
+def test_a_faulty_response_is_refused(
     get: Callable[[], bytes],
     proxy: Interceptor,
     tmp_path: Path,
@@ -244,7 +249,7 @@ def test_an_answer_that_is_refused(
     hint: str,
     requests: int,
 ) -> None:
-    """The error names the address, why, and what to do; nothing is left that could be taken."""
+    """The error has the address, the reason and the next step. No file remains."""
     proxy.faults[place(proxy)] = list(faults)
     with pytest.raises(PrerequisiteError, match="cannot be used") as caught:
         get()
@@ -255,7 +260,7 @@ def test_an_answer_that_is_refused(
 
 
 @pytest.mark.parametrize("fault", [PAGE, Answer(503)])
-def test_a_fault_costs_nothing_of_what_is_there(
+def test_a_fault_keeps_the_partial_file(
     get: Callable[[], bytes], proxy: Interceptor, tmp_path: Path, fault: Answer
 ) -> None:
     folder = tmp_path / "downloads"
@@ -269,10 +274,10 @@ def test_a_fault_costs_nothing_of_what_is_there(
     assert get() == CONTENT
 
 
-def test_a_full_disk_is_told_as_one(
+def test_a_full_disk_is_not_retried(
     get: Callable[[], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another try would not help; what this host refuses, the tasks tell by themselves."""
+    """Another try would fail, too. Tasks report the OSError of a host by themselves."""
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -282,10 +287,10 @@ def test_a_full_disk_is_told_as_one(
         get()
 
 
-def test_a_failed_release_tells_its_hint(
+def test_a_failed_release_keeps_its_hint(
     proxy: Interceptor, tmp_path: Path, status: Status
 ) -> None:
-    """Also where the whole toolchain is asked."""
+    """The error of the whole toolchain has the hint of the failed download."""
     tools = Toolchain(ROOT, tmp_path / "cache", status, "release", platform="linux-amd64")
     url = urlsplit(tools.items["etcd"].release[0].url)
     proxy.faults[f"{url.netloc}{url.path}"] = [Answer(429, {"Retry-After": "600"})]
@@ -299,31 +304,31 @@ def test_a_failed_release_tells_its_hint(
     )
 
 
-def test_another_source_is_told_before_it_is_taken(
+def test_the_next_source_is_announced_before_its_use(
     proxy: Interceptor,
     tmp_path: Path,
     status: Status,
-    story: io.StringIO,
+    progress: io.StringIO,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It may take minutes where a download takes seconds."""
+    """A build takes minutes, a download only seconds."""
     monkeypatch.setattr(modules, "build", lambda *given: (given[3] / "etcd").write_text("etcd"))
     tools = Toolchain(ROOT, tmp_path / "cache", status, "auto", platform="linux-amd64")
     url = tools.items["etcd"].release[0].url
     assert tools.ensure(["etcd"])["etcd"].source == "modules"
-    failed, told, made = story.getvalue().splitlines()
+    failed, announced, made = progress.getvalue().splitlines()
     assert failed.startswith("  ✗ etcd ") and "from release" in failed
-    assert told.startswith(f"  etcd: {url} cannot be used: the server answered 404")
-    assert told.endswith("; the next source is modules")
+    assert announced.startswith(f"  etcd: {url} cannot be used: the server answered 404")
+    assert announced.endswith("; the next source is modules")
     assert "etcd" in made and "built from Go modules" in made
 
 
-def test_retry_after_as_a_date() -> None:
+def test_retry_after_may_be_a_date() -> None:
     assert release.retry_after(formatdate(1_000_030, usegmt=True), 1_000_000) == 30
     assert release.retry_after(formatdate(999_000, usegmt=True), 1_000_000) == 0
 
 
-def test_an_archive_with_another_layout(tmp_path: Path) -> None:
+def test_an_archive_with_another_layout_is_refused(tmp_path: Path) -> None:
     archive = tmp_path / "archive.tar.gz"
     one = official.StandIn("x.tar.gz", "", {"bin/etcd": ROOT / "README.md"})
     one.write(archive)
@@ -334,10 +339,10 @@ def test_an_archive_with_another_layout(tmp_path: Path) -> None:
         release.extract(archive, {"etcd": "etcd"}, tmp_path)
 
 
-def test_what_other_hosts_say_passes(
+def test_the_proxy_passes_on_the_responses_of_other_hosts(
     proxy: Interceptor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In clear text, and in a tunnel that the proxy does not look into."""
+    """It does so in clear text, and in a tunnel that it does not intercept."""
     monkeypatch.delenv("no_proxy")
     monkeypatch.delenv("NO_PROXY")
     folder = tmp_path / "other"

@@ -1,4 +1,4 @@
-"""What must be in no file: package registries, this machine's paths, verification switched off."""
+"""No file names a package registry or a path of this machine, or disables verification."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.integration.conftest import ROOT
 
 
 def output(*words: str) -> str:
-    """What a command prints; nothing when it is not there."""
+    """The output of a command; empty if the command does not exist."""
     try:
         return subprocess.run(words, capture_output=True, text=True, check=False).stdout
     except FileNotFoundError:
@@ -19,32 +19,32 @@ def output(*words: str) -> str:
 
 
 def matches(pattern: str) -> str:
-    """Lines of files under version control that match."""
+    """The matching lines of files under version control."""
     return output("git", "-C", str(ROOT), "grep", "-nIE", pattern)
 
 
-def test_no_registry_has_its_name_in_a_file() -> None:
-    """Registries are those that the host's own clients are set up for."""
+def test_no_file_names_a_registry() -> None:
+    """The registries are those in the configuration of this host's clients."""
     settings = [output(sys.executable, "-m", "pip", "config", "list"), *host_mirror()]
     settings += [output("go", "env", "GOPROXY", "GOSUMDB")]
     hosts = set(re.findall(r"https?://([a-z0-9.-]+)", " ".join(settings)))
     assert not hosts or matches("|".join(re.escape(host) for host in hosts)) == ""
 
 
-def test_verification_is_never_switched_off() -> None:
+def test_no_file_disables_verification() -> None:
     words = ("trusted=" + "yes", "GONOSUM" + "DB=", "GOSUMDB=" + "off", "GOINSECURE" + "=")
     assert matches("|".join(words)) == ""
 
 
-def test_no_path_of_this_machine() -> None:
+def test_no_file_has_a_path_of_this_machine() -> None:
     assert matches(re.escape(f"{ROOT}/")) == ""
 
 
-def test_files_are_written_as_the_editorconfig_says() -> None:
-    """UTF-8 with LF, no blanks at the end of a line, and a newline at the end of the file."""
+def test_files_follow_the_editorconfig() -> None:
+    """They are UTF-8 with LF, without blanks at the end of a line, and end with a newline."""
     names = output("git", "-C", str(ROOT), "grep", "-lI", "").splitlines()
     for name in names:
         text = (ROOT / name).read_bytes().decode()
         assert text.endswith("\n") and "\r" not in text, name
-        # Two blanks at the end of a line of Markdown are a line break.
+        # In Markdown, two blanks at the end of a line are a line break.
         assert name.endswith(".md") or not re.search(r"[ \t]$", text, re.MULTILINE), name

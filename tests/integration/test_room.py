@@ -1,4 +1,4 @@
-"""A bundle over TLS: read by those who trust the room's CA, and nothing else to be had."""
+"""Serve a bundle over TLS. Clients must trust the room's CA, and get no other file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CONTENT = bytes(range(256)) * 5000
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A bundle with one tool, and files beside it that are not served."""
+    """A bundle with one tool. The server must not serve the other files."""
     place = tmp_path / "bundle"
     (place / "tools").mkdir(parents=True)
     (place / "tools" / "a tool").write_bytes(CONTENT)
@@ -53,7 +53,7 @@ def keys(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def port(folder: Path, keys: Path) -> Iterator[int]:
-    """The port of a room that is served."""
+    """The port of a running server for a room."""
     with serve.server(serve.files(folder), keys, "127.0.0.1", 0) as served:
         thread = threading.Thread(target=served.serve_forever, args=(0.02,), daemon=True)
         thread.start()
@@ -75,7 +75,7 @@ def ask(
     return answer.status, answer.read()
 
 
-def test_a_mirror_for_those_who_trust_it(
+def test_only_clients_that_trust_the_ca_read_the_mirror(
     port: int, keys: Path, tmp_path: Path, status: Status, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address = f"https://127.0.0.1:{port}"
@@ -100,18 +100,20 @@ def test_a_mirror_for_those_who_trust_it(
         *("/../secret", "/tools/../../secret", "/%2e%2e/secret", "/tools/..%2f..%2fsecret"),
     ],
 )
-def test_nothing_else_is_served(client: http.client.HTTPSConnection, path: str) -> None:
+def test_no_other_file_is_served(client: http.client.HTTPSConnection, path: str) -> None:
     assert ask(client, "GET", path)[0] == 404
     assert ask(client, "GET", "/manifest.toml")[0] == 200
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
-def test_it_is_read_only(client: http.client.HTTPSConnection, folder: Path, method: str) -> None:
+def test_the_server_is_read_only(
+    client: http.client.HTTPSConnection, folder: Path, method: str
+) -> None:
     assert ask(client, method, "/manifest.toml")[0] == 501
     assert (folder / "tools" / "a tool").read_bytes() == CONTENT
 
 
-def test_parts_and_heads(client: http.client.HTTPSConnection) -> None:
+def test_range_and_head_requests_are_answered(client: http.client.HTTPSConnection) -> None:
     path = "/tools/a%20tool"
     assert ask(client, "HEAD", path) == (200, b"")
     assert ask(client, "GET", path, Range="bytes=1000-") == (206, CONTENT[1000:])
@@ -120,7 +122,7 @@ def test_parts_and_heads(client: http.client.HTTPSConnection) -> None:
     assert ask(client, "GET", path) == (200, CONTENT)
 
 
-def test_one_who_says_nothing_holds_up_nobody(
+def test_a_silent_client_does_not_delay_others(
     port: int, client: http.client.HTTPSConnection
 ) -> None:
     with socket.create_connection(("127.0.0.1", port), 5):
@@ -136,7 +138,7 @@ def test_keys_are_private_and_kept(tmp_path: Path, keys: Path) -> None:
     assert "PRIVATE" not in before
 
 
-def test_an_authority_that_ends_soon_is_replaced(
+def test_an_authority_that_expires_soon_is_replaced(
     tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = (keys / "ca.pem").read_text()
@@ -145,8 +147,8 @@ def test_an_authority_that_ends_soon_is_replaced(
     assert (keys / "ca.pem").read_text() != before
 
 
-def test_the_authority_vouches_for_one_address(tmp_path: Path, folder: Path, keys: Path) -> None:
-    """Signed by the same key for another address, a certificate is not accepted there."""
+def test_the_authority_is_valid_for_one_address(tmp_path: Path, folder: Path, keys: Path) -> None:
+    """A client rejects a certificate for another address, although the same key has signed it."""
     key = serialization.load_pem_private_key((keys / "ca.key").read_bytes(), None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     own = ec.generate_private_key(ec.SECP256R1())
@@ -168,16 +170,16 @@ def test_the_authority_vouches_for_one_address(tmp_path: Path, folder: Path, key
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "localhost", "::", "256.1.1.1"])
-def test_an_address_of_no_card(tmp_path: Path, address: str) -> None:
+def test_an_address_that_clients_cannot_use_is_refused(tmp_path: Path, address: str) -> None:
     with pytest.raises(ConfigError, match="address"):
         authority.identity(tmp_path, address)
 
 
-def test_a_port_that_is_taken(folder: Path, keys: Path, port: int) -> None:
+def test_a_port_in_use_is_refused(folder: Path, keys: Path, port: int) -> None:
     with pytest.raises(PrerequisiteError, match=f"cannot listen on 127.0.0.1:{port}"):
         serve.server(serve.files(folder), keys, "127.0.0.1", port)
 
 
-def test_no_bundle_to_serve(tmp_path: Path) -> None:
+def test_a_folder_without_a_bundle_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError):
         serve.files(tmp_path)

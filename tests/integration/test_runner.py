@@ -1,4 +1,4 @@
-"""The one module that starts processes, with real ones."""
+"""The module that starts processes, with real ones."""
 
 from __future__ import annotations
 
@@ -21,69 +21,69 @@ Script = Callable[[str], Path]
 
 
 def gone(process: int) -> bool:
-    """Whether a process has ended; one that only waits to be reaped has."""
+    """Whether a process has ended. A zombie counts as ended."""
     stat = Path(f"/proc/{process}/stat")
     return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
-def test_output_code_and_input(script: Script) -> None:
-    path = script("cat; echo story >&2; exit 3")
+def test_a_child_gets_its_input_and_returns_code_and_output(script: Script) -> None:
+    path = script("cat; echo progress >&2; exit 3")
     result = runner.run([path], ok=(3,), stdin="grüße".encode())
-    assert (result.code, result.stdout, result.stderr) == (3, "grüße", "story\n")
+    assert (result.code, result.stdout, result.stderr) == (3, "grüße", "progress\n")
 
 
-def test_a_child_that_does_not_want_its_input_tells_by_its_code(script: Script) -> None:
+def test_the_exit_code_counts_when_a_child_does_not_read_its_input(script: Script) -> None:
     with pytest.raises(CommandError, match="ended with code 3"):
         runner.run([script("exit 3")], stdin=b"x" * 1_000_000)
 
 
-def test_arguments_are_words_and_not_shell() -> None:
+def test_no_shell_interprets_the_arguments() -> None:
     words = ["a b", "$HOME", "'", "*"]
     printed = runner.run([sys.executable, "-c", "import sys; print(sys.argv[1:])", *words]).stdout
     assert printed.strip() == str(words)
 
 
-def test_lines_come_as_they_are_printed(script: Script) -> None:
+def test_on_line_gets_the_lines_of_both_outputs(script: Script) -> None:
     seen: list[str] = []
     runner.run([script("echo one; echo two >&2")], on_line=seen.append)
     assert sorted(seen) == ["one", "two"]
 
 
-def test_an_unexpected_code(script: Script) -> None:
+def test_an_unexpected_exit_code_raises_an_error(script: Script) -> None:
     with pytest.raises(CommandError, match="ended with code 7") as caught:
         runner.run([script("echo because >&2; exit 7")])
     assert caught.value.code == 7
     assert "because" in caught.value.output
 
 
-def test_a_missing_program() -> None:
+def test_a_missing_program_raises_an_error() -> None:
     with pytest.raises(PrerequisiteError, match="`no-such-program` cannot be started"):
         runner.run(["no-such-program"])
 
 
-def test_a_program_that_may_not_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor may it be where PATH leads to a folder that this user cannot enter."""
+def test_a_program_without_permission_raises_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error is the same if PATH has a folder that this user cannot enter."""
     (tmp_path / "no-program").touch()
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     with pytest.raises(PrerequisiteError, match="cannot be started: Permission denied"):
         runner.run(["no-program"])
 
 
-def test_a_limit_ends_the_child_and_its_children(script: Script, tmp_path: Path) -> None:
+def test_a_timeout_ends_the_child_and_its_children(script: Script, tmp_path: Path) -> None:
     path = script(f"sleep 300 & echo $! >{tmp_path}/child; echo the reason; wait")
     begin = time.monotonic()
     with pytest.raises(DeadlineExceeded, match=r"timed out after 3 s\n  \| the reason"):
         runner.run([path], timeout=3)
     assert time.monotonic() - begin < 20
     child = int((tmp_path / "child").read_text())
-    # Both are told at once; nobody waits for the second one.
+    # Both get the signal at the same time. The runner does not wait for the child's child.
     wait.until(lambda: gone(child) or None, what="the child's child to end", timeout=5)
 
 
-def test_an_interrupt_of_the_tests_lets_them_take_away_what_they_made(
-    script: Script, tmp_path: Path
-) -> None:
-    """They were ended for good a quarter of a second later."""
+def test_interrupted_tests_have_time_to_clean_up(script: Script, tmp_path: Path) -> None:
+    """Otherwise, the runner would kill them a quarter of a second later."""
     made = tmp_path / "made"
     path = script(
         f"trap 'sleep 2; rm {made}; exit 2' INT; touch {made}; while :; do sleep 0.1; done"
@@ -106,7 +106,7 @@ def test_standard_input_is_closed(script: Script) -> None:
     assert runner.run([script("read line || echo nothing")]).stdout == "nothing\n"
 
 
-def test_a_daemon_that_keeps_the_pipes_is_not_waited_for(
+def test_the_runner_does_not_wait_for_a_daemon_that_keeps_the_pipes(
     script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "LAST_WORDS", 2)
@@ -115,8 +115,8 @@ def test_a_daemon_that_keeps_the_pipes_is_not_waited_for(
     assert time.monotonic() - begin < 2 * runner.LAST_WORDS
 
 
-def test_a_child_goes_on_when_nobody_can_hear_it(script: Script) -> None:
-    """A log on a full disk: the child waited for a reader until its limit, for no told reason."""
+def test_a_child_continues_when_its_output_cannot_be_written(script: Script) -> None:
+    """With a log on a full disk, the child must not block on its pipe until it times out."""
     path = script("seq 100000")
 
     def full(_: str) -> None:
@@ -126,10 +126,10 @@ def test_a_child_goes_on_when_nobody_can_hear_it(script: Script) -> None:
         runner.run([path], timeout=20, on_line=full)
 
 
-def test_a_child_of_sudo_is_ended_by_sudo(
+def test_sudo_ends_a_child_of_sudo(
     script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is root's: an ordinary user may not even tell it to end."""
+    """The child belongs to root, and an ordinary user may not send it a signal."""
 
     def refuse(*_: int) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted")
@@ -143,10 +143,10 @@ def test_a_child_of_sudo_is_ended_by_sudo(
     assert gone(int((tmp_path / "child").read_text()))
 
 
-def test_children_that_do_not_want_to_end_are_ended_at_once(
+def test_children_that_ignore_sigterm_are_killed_together(
     script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One after the other they kept an interrupted task for a quarter of a minute each."""
+    """One after the other, each would delay an interrupted task for a quarter of a minute."""
     monkeypatch.setattr(runner, "POLITE", 1)
     path = script("trap '' TERM; echo ready; sleep 300")
     pipe = subprocess.PIPE
@@ -162,7 +162,7 @@ def test_children_that_do_not_want_to_end_are_ended_at_once(
         child.stdout.close()
 
 
-def test_variables_that_mislead_a_tool_are_not_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_misleading_variables_are_not_passed_to_children(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in runner.MISLEADING:
         monkeypatch.setenv(name, "elsewhere")
     seen = runner.run(["env"]).stdout
@@ -171,7 +171,7 @@ def test_variables_that_mislead_a_tool_are_not_handed_on(monkeypatch: pytest.Mon
 
 
 def test_an_interrupt_ends_the_children(tmp_path: Path) -> None:
-    """Ctrl-C in a task: what it started must not go on alone."""
+    """After Ctrl-C in a task, no child of the task may continue."""
     program = (
         "import signal\n"
         "from lab import runner\n"
@@ -191,8 +191,8 @@ def test_an_interrupt_ends_the_children(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("end", ["time.sleep(300)", "raise errors.ResourceError('broken')"])
-def test_a_task_that_ends_early_ends_what_other_threads_started(tmp_path: Path, end: str) -> None:
-    """A build behind the scenes kept a lab-up that was interrupted, or failed, for minutes."""
+def test_a_task_that_ends_early_ends_the_children_of_its_threads(tmp_path: Path, end: str) -> None:
+    """Otherwise, a build in a thread delays a failed or interrupted lab-up for minutes."""
     folder = tmp_path / "checkout"
     folder.mkdir()
     child = tmp_path / "child"
@@ -223,7 +223,7 @@ def test_a_task_that_ends_early_ends_what_other_threads_started(tmp_path: Path, 
     assert gone(int(child.read_text()))
 
 
-def test_a_spawned_daemon_outlives_and_logs(script: Script, tmp_path: Path) -> None:
+def test_a_spawned_daemon_writes_to_its_log(script: Script, tmp_path: Path) -> None:
     log = tmp_path / "log"
     runner.spawn([str(script("echo hello"))], log)
     deadline = time.monotonic() + 10

@@ -1,4 +1,4 @@
-"""vagrant/snapshot.sh on folders that stand for machines: copies by difference, nothing twice."""
+"""vagrant/snapshot.sh on folders that represent machines. It stores equal files once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(not shutil.which("rsync"), reason="machines have
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two machines that are made of the same image."""
+    """Two machines of the same image."""
     (tmp_path / "snapshots").mkdir()
     for machine in ("control-plane-1", "worker-1"):
         layer = tmp_path / "machines" / machine / "layer"
@@ -42,7 +42,7 @@ def content(folder: Path) -> dict[str, str]:
     }
 
 
-def test_there_and_back(folder: Path) -> None:
+def test_a_restore_brings_back_every_file(folder: Path) -> None:
     before = content(folder / "machines")
     script(folder, "save", "one")
     layer = folder / "machines" / "worker-1" / "layer"
@@ -54,8 +54,8 @@ def test_there_and_back(folder: Path) -> None:
     assert content(folder / "machines") == before
 
 
-def test_same_size_and_same_second_is_a_change(folder: Path) -> None:
-    """A datastore's file keeps its size, and a lab saves and changes within a second."""
+def test_a_change_of_the_same_size_in_the_same_second_is_restored(folder: Path) -> None:
+    """A datastore's file keeps its size, and may change within a second after a save."""
     data = folder / "machines" / "worker-1" / "layer" / "db"
     data.write_text("old")
     os.utime(data, ns=(7_000_000_001, 7_000_000_001))
@@ -66,7 +66,7 @@ def test_same_size_and_same_second_is_a_change(folder: Path) -> None:
     assert data.read_text() == "old"
 
 
-def test_what_is_alike_is_stored_once(folder: Path) -> None:
+def test_equal_files_are_stored_once(folder: Path) -> None:
     script(folder, "save", "one")
     script(folder, "save", "two", "one")
     copies = list((folder / "snapshots").rglob("image"))
@@ -85,7 +85,7 @@ def test_a_change_leaves_the_other_snapshots_alone(folder: Path) -> None:
     assert hostname.read_text() == "changed"
 
 
-def test_what_a_killed_one_left_is_removed(folder: Path) -> None:
+def test_the_remains_of_a_killed_save_are_removed(folder: Path) -> None:
     script(folder, "save", "one")
     (folder / "snapshots" / "torn").mkdir()
     script(folder, "save", "two", "one")
@@ -95,8 +95,8 @@ def test_what_a_killed_one_left_is_removed(folder: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes such files")
-def test_deletions_of_a_layer(folder: Path) -> None:
-    """overlayfs notes a file of the image that was deleted as a device, a folder by attributes."""
+def test_a_restore_keeps_a_layers_deletions(folder: Path) -> None:
+    """overlayfs marks a deleted file by a device, and a replaced folder by attributes."""
     layer = folder / "machines" / "worker-1" / "layer"
     os.mknod(layer / "deleted", 0o020000, os.makedev(0, 0))
     (layer / "replaced").mkdir()
@@ -113,6 +113,6 @@ def test_deletions_of_a_layer(folder: Path) -> None:
     assert os.getxattr(layer / "replaced", "trusted.overlay.opaque") == b"y"
 
 
-def test_a_copy_that_fails_fails(folder: Path) -> None:
+def test_a_failed_copy_makes_the_script_fail(folder: Path) -> None:
     with pytest.raises(subprocess.CalledProcessError):
         script(folder, "restore", "none")

@@ -1,4 +1,4 @@
-"""The store of tools: verified at every use, whole or not there at all."""
+"""The store of tools verifies an item at every use, and only has complete items."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ def filler(text: str) -> Callable[[Path], None]:
     return fill
 
 
-def test_made_once(store: Store) -> None:
+def test_an_item_is_made_once(store: Store) -> None:
     made = store.add("tool-1", filler("one"))
     assert store.add("tool-1", filler("two")) == made
     assert made["tool"].read_text() == "one"
 
 
 @pytest.mark.parametrize("damage", ["changed", "truncated", "missing", "manifest"])
-def test_a_damaged_file_is_refused_by_name_and_made_again(
-    store: Store, story: io.StringIO, damage: str
+def test_a_damaged_item_is_named_removed_and_made_again(
+    store: Store, progress: io.StringIO, damage: str
 ) -> None:
     path = store.add("tool-1", filler("content"))["tool"]
     if damage == "changed":
@@ -52,13 +52,13 @@ def test_a_damaged_file_is_refused_by_name_and_made_again(
     else:
         (path.parent / "manifest.json").write_text('{"tool": "sha')
     assert store.get("tool-1") is None
-    assert "has changed since it was stored" in story.getvalue()
-    assert str(path.parent) in story.getvalue()
+    assert "has changed since it was stored" in progress.getvalue()
+    assert str(path.parent) in progress.getvalue()
     assert store.add("tool-1", filler("again"))["tool"].read_text() == "again"
 
 
-def test_several_that_find_the_same_damage(store: Store, story: io.StringIO) -> None:
-    """It is refused once; who comes later finds it gone, or made again, and takes that."""
+def test_one_of_several_threads_removes_a_damaged_item(store: Store, progress: io.StringIO) -> None:
+    """The other threads find the item missing or made again, and use the new one."""
     for _ in range(20):
         path = store.add("tool-1", filler("content"))["tool"]
         path.write_text("Content")
@@ -69,10 +69,10 @@ def test_several_that_find_the_same_damage(store: Store, story: io.StringIO) -> 
         with ThreadPoolExecutor(4) as pool:
             assert list(pool.map(use, range(4))) == ["tool"] * 4
         assert path.read_text() == "content"
-    assert story.getvalue().count("has changed since it was stored: removed") == 20
+    assert progress.getvalue().count("has changed since it was stored: removed") == 20
 
 
-def test_what_a_killed_one_left_aside_is_taken_away(tmp_path: Path) -> None:
+def test_the_remains_of_a_killed_task_are_removed(tmp_path: Path) -> None:
     aside = tmp_path / "node-image.partial"
     aside.mkdir()
     (aside / "gigabytes").touch()
@@ -82,7 +82,7 @@ def test_what_a_killed_one_left_aside_is_taken_away(tmp_path: Path) -> None:
     assert not aside.exists()
 
 
-def test_a_failed_fill_leaves_nothing_that_counts(store: Store) -> None:
+def test_a_failed_fill_leaves_no_item(store: Store) -> None:
     def fill(folder: Path) -> None:
         (folder / "tool").write_text("half")
         raise RuntimeError("no network")
@@ -93,8 +93,8 @@ def test_a_failed_fill_leaves_nothing_that_counts(store: Store) -> None:
     assert store.add("tool-1", filler("whole"))["tool"].read_text() == "whole"
 
 
-def test_killed_while_it_fills(store: Store) -> None:
-    """SIGKILL in the middle: the lock is free at once and the rest does not count."""
+def test_a_fill_that_is_killed_leaves_no_item(store: Store) -> None:
+    """After SIGKILL, the lock is free at once, and the store ignores the incomplete folder."""
     program = f"""
 import io, sys, time
 from pathlib import Path
@@ -102,7 +102,7 @@ from lab.output import Status
 from lab.toolchain.store import Store
 def fill(folder):
     (folder / "tool").write_text("half")
-    print("begun", flush=True)
+    print("started", flush=True)
     time.sleep(300)
 Store(Path({str(store.folder)!r}), Status(io.StringIO())).add("tool-1", fill)
 """
@@ -110,7 +110,7 @@ Store(Path({str(store.folder)!r}), Status(io.StringIO())).add("tool-1", fill)
         [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout
-    assert process.stdout.readline() == "begun\n"
+    assert process.stdout.readline() == "started\n"
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     process.stdout.close()
@@ -118,13 +118,13 @@ Store(Path({str(store.folder)!r}), Status(io.StringIO())).add("tool-1", fill)
     assert store.add("tool-1", filler("whole"))["tool"].read_text() == "whole"
 
 
-def test_two_that_want_the_same_make_it_once(store: Store, story: io.StringIO) -> None:
+def test_parallel_requests_make_an_item_once(store: Store, progress: io.StringIO) -> None:
     made: list[str] = []
 
     def fill(folder: Path) -> None:
         made.append("x")
         waiting = "waiting: another task already makes tool-1"
-        wait.until(lambda: story.getvalue().count(waiting) == 3 or None, what="them", timeout=20)
+        wait.until(lambda: progress.getvalue().count(waiting) == 3 or None, what="them", timeout=20)
         (folder / "tool").write_text("one")
 
     threads = [threading.Thread(target=store.add, args=("tool-1-ab", fill)) for _ in range(4)]
@@ -149,7 +149,7 @@ def tiny(tmp_path: Path) -> object:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_full_disk_leaves_nothing_that_counts(tiny: Path, status: Status) -> None:
+def test_a_full_disk_leaves_no_item(tiny: Path, status: Status) -> None:
     store = Store(tiny / "tools", status)
     with pytest.raises(OSError, match="No space left"):
         store.add("tool-1", filler("x" * 200_000))

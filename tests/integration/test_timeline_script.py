@@ -1,4 +1,4 @@
-"""What makes components say more while a time line is measured, on a machine in a folder."""
+"""vagrant/timeline.sh raises the log level of components, here on a machine in a folder."""
 
 from __future__ import annotations
 
@@ -23,33 +23,33 @@ def machine(tmp_path: Path) -> Folder:
 
 
 @pytest.mark.parametrize("distribution", PAIRS)
-def test_components_of_a_control_plane_say_more(machine: Folder, distribution: str) -> None:
-    """With the certificate of the API server's own, which kubelets obey."""
+def test_a_control_plane_raises_log_levels(machine: Folder, distribution: str) -> None:
+    """The requests use the API server's own client certificate, which kubelets accept."""
     pair = PAIRS[distribution]
     machine.write(f"{pair}.key", "")
     words = ("start", "machinery-timeline", "192.168.56.11:10250", "192.168.56.21:10250")
     assert machine.run("timeline.sh", *words).returncode == 0
-    asked = machine.read("curl.log").splitlines()
-    assert [line.split()[-1].split("/")[2] for line in asked] == [
+    requests = machine.read("curl.log").splitlines()
+    assert [line.split()[-1].split("/")[2] for line in requests] == [
         "127.0.0.1:10257",
         "127.0.0.1:10259",
         "192.168.56.11:10250",
         "192.168.56.21:10250",
     ]
-    for line in asked:
+    for line in requests:
         assert f"--cert {machine.root}/{pair}.crt --key {machine.root}/{pair}.key" in line
         assert "--request PUT --data 4" in line
-    # The end of the recording makes them silent again, also when it is not asked for.
+    # systemd lowers the level again when the recording ends for any reason.
     assert "ExecStopPost=-" in machine.read("systemd-run.log")
     assert "level 0 192.168.56.11:10250" in machine.read("systemd-run.log")
 
 
-def test_a_worker_has_no_such_certificate(machine: Folder) -> None:
+def test_a_worker_has_no_certificate_and_sends_no_request(machine: Folder) -> None:
     assert machine.run("timeline.sh", "start", "machinery-timeline", "x:10250").returncode == 0
     assert machine.read("curl.log") == ""
 
 
-def test_k3s_log_of_containerd_is_read(machine: Folder) -> None:
+def test_the_script_reads_k3s_log_of_containerd(machine: Folder) -> None:
     machine.stand_in("journalctl", "echo '{}'")
     log = '{"cniVersion":"1.0.0"}time="2026-11-30T22:00:00Z" level=info msg="x"\n'
     machine.write("var/lib/rancher/k3s/agent/containerd/containerd.log", log)

@@ -1,4 +1,4 @@
-"""Vagrant on a host whose archive has none: real apt-get and dpkg, in a root of their own."""
+"""Install Vagrant on a host whose archive lacks it, by real apt-get and dpkg in their own root."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Architecture: all
 Maintainer: The lab's tests <tests@lab.test>
 Description: stand-in for HashiCorp's package
 """
-# An archive without any package, and a system below `root` into which dpkg installs.
+# apt-get has an empty archive, and dpkg installs into a system below `root`.
 APT = """Dir "{root}";
 Dir::Bin::Methods "/usr/lib/apt/methods";
 Dir::Bin::dpkg "/usr/bin/dpkg";
@@ -35,7 +35,7 @@ DPkg::Options {{ "--root={root}"; "--force-not-root"; }};
 
 @dataclass(frozen=True)
 class Place:
-    """A system with an empty archive. `address` and `digest` are the stand-in's."""
+    """A system with an empty archive. `address` and `digest` belong to the stand-in's package."""
 
     root: Path
     address: str
@@ -47,7 +47,7 @@ class Place:
 
     @property
     def installed(self) -> str:
-        """What dpkg has in its list."""
+        """The text of dpkg's list of packages."""
         return (self.root / "var/lib/dpkg/status").read_text()
 
 
@@ -66,7 +66,7 @@ def place(tmp_path: Path, web: Web, monkeypatch: pytest.MonkeyPatch) -> Place:
 
 
 def package(folder: Path) -> bytes:
-    """A package with a program that answers as Vagrant does."""
+    """The content of a package. Its program prints a version as Vagrant does."""
     tree = folder / "tree"
     (tree / "DEBIAN").mkdir(parents=True)
     (tree / "DEBIAN" / "control").write_text(CONTROL)
@@ -81,7 +81,7 @@ def package(folder: Path) -> bytes:
 
 @pytest.fixture
 def toolchain(place: Place, tmp_path: Path, status: Status) -> Callable[..., Toolchain]:
-    """Tools of a lock file with the stand-in; keywords change its address and digest."""
+    """A function that makes a toolchain with the stand-in in its lock file."""
 
     def make(
         platform: str = "", address: str = place.address, digest: str = place.digest
@@ -101,23 +101,22 @@ def install(tmp_path: Path, status: Status) -> Callable[[Toolchain], None]:
     return lambda tools: prerequisites.install(["vagrant"], host, status, tools)
 
 
-def test_the_makers_package(
+def test_hashicorps_package_is_installed(
     place: Place,
     toolchain: Callable[..., Toolchain],
     install: Callable[[Toolchain], None],
-    story: io.StringIO,
+    progress: io.StringIO,
 ) -> None:
     install(toolchain())
     answer = subprocess.run([place.program, "--version"], capture_output=True, text=True)
     assert facts.parse_version(answer.stdout) == "2.4.9"
     assert "Package: vagrant\nStatus: install ok installed" in place.installed
     server = place.address.split("/")[2]
-    told = [line for line in story.getvalue().splitlines() if "HashiCorp's" in line]
-    assert len(told) == 1
-    assert "version 2.4.9 (Business Source License)" in told[0] and f"from {server}" in told[0]
+    (line,) = [line for line in progress.getvalue().splitlines() if "HashiCorp's" in line]
+    assert "version 2.4.9 (Business Source License)" in line and f"from {server}" in line
 
 
-def test_another_content_is_not_installed(
+def test_a_package_with_another_digest_is_not_installed(
     place: Place, toolchain: Callable[..., Toolchain], install: Callable[[Toolchain], None]
 ) -> None:
     wanted = f"sha256:{'0' * 64}"
@@ -127,23 +126,23 @@ def test_another_content_is_not_installed(
     assert place.installed == "" and not place.program.exists()
 
 
-def test_a_server_that_answers_404(
+def test_the_error_for_a_404_links_the_manual(
     place: Place, toolchain: Callable[..., Toolchain], install: Callable[[Toolchain], None]
 ) -> None:
-    """HashiCorp's answers so in some countries."""
+    """HashiCorp's server answers 404 in some countries."""
     with pytest.raises(PrerequisiteError, match="the server answered 404") as failed:
         install(toolchain(address=f"{place.address}.none"))
     assert "developer.hashicorp.com" in failed.value.hint
 
 
-def test_a_server_that_is_out_of_reach(
+def test_an_unreachable_server_is_an_error(
     toolchain: Callable[..., Toolchain], install: Callable[[Toolchain], None]
 ) -> None:
     with pytest.raises(PrerequisiteError, match=r"no source has HashiCorp's \(source = 'auto'\)"):
         install(toolchain(address="http://127.0.0.1:1/vagrant.deb"))
 
 
-def test_a_platform_that_hashicorp_does_not_publish_for(
+def test_a_platform_without_a_package_is_an_error(
     toolchain: Callable[..., Toolchain], install: Callable[[Toolchain], None]
 ) -> None:
     with pytest.raises(PrerequisiteError, match="HashiCorp publishes none for linux-") as failed:
@@ -151,14 +150,14 @@ def test_a_platform_that_hashicorp_does_not_publish_for(
     assert "docs/hosts.md" in failed.value.hint
 
 
-def test_a_mirror_that_has_the_package(
+def test_a_mirror_provides_the_package(
     place: Place,
     toolchain: Callable[..., Toolchain],
     install: Callable[[Toolchain], None],
     web: Web,
-    story: io.StringIO,
+    progress: io.StringIO,
 ) -> None:
-    """For a room in which HashiCorp's server is out of reach."""
+    """A room may not reach HashiCorp's server."""
     path = place.address.removeprefix(f"{web.address}/")
     entry = f'{{ path = "{path}", sha256 = "{place.digest.removeprefix("sha256:")}" }}'
     manifest = f'[vagrant]\nversion = "2.4.9"\n[vagrant.{this_platform()}]\n"vagrant.deb" = {entry}'
@@ -167,4 +166,4 @@ def test_a_mirror_that_has_the_package(
     tools.mirror = web.address
     install(tools)
     assert place.program.exists()
-    assert "from the mirror" in story.getvalue()
+    assert "from the mirror" in progress.getvalue()

@@ -29,6 +29,7 @@ PYTHON: tuple[str, ...] = (
     "infra",
     "lab",
     "tasks.py",
+    "tests/integration",
     "tests/unit/distributions",
     "tests/unit/exercises",
     "tests/unit/faults",
