@@ -1,4 +1,4 @@
-"""How Kubernetes gets on the machines: one module for each distribution, one interface for all."""
+"""Distributions of Kubernetes: a module for each one, and an interface for all of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from lab.config import Lab
 from lab.distributions import k3s, kubeadm
 from lab.distributions.base import Distribution
 
-# The first one that can be had here is what `auto` chooses.
+# `auto` chooses the first distribution that a source can provide here.
 DISTRIBUTIONS = {record.name: record for record in (k3s.RECORD, kubeadm.RECORD)}
 
 

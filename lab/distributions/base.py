@@ -34,7 +34,7 @@ class Installer(Protocol):
 
 @dataclass(frozen=True)
 class Distribution:
-    """Everything that the lab knows of a distribution; `install` makes its installer.
+    """A distribution's programs, images, units and paths. `install` makes its installer.
 
     `item` is the item of the toolchain with its version. `ingress_port` is the port of the Ingress
     controller on the first machine. `units` maps a machine's role to the systemd unit of its

@@ -31,7 +31,7 @@ KUBECONFIG = "/etc/rancher/k3s/k3s.yaml"
 AGENT_TOKEN = "/var/lib/rancher/k3s/server/node-token"
 # The digest of the last configuration with which the unit had a healthy kubelet.
 STARTED = "/etc/rancher/k3s/lab-started"
-# Seconds for a unit to report ready; it unpacks its images first.
+# Seconds for a unit to report ready. It unpacks its images first.
 START = 300
 # From this minor version on, a kubelet rejects cgroup v1 by default.
 FAILS_ON_CGROUP_V1 = 35
@@ -149,7 +149,7 @@ class K3s:
         wait_for_node(plane, "k3s", "kubectl")
 
     def _run(self, remote: Remote, settings: dict[str, Any]) -> None:
-        """Run k3s with these settings; returns when its kubelet is healthy.
+        """Run k3s with these settings, and return when its kubelet is healthy.
 
         A unit that already runs or starts with them is not restarted.
         """

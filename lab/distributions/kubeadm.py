@@ -1,7 +1,7 @@
 """Upstream Kubernetes by kubeadm, with flannel between the pods.
 
-Configuration follows kubeadm's v1beta4 reference and the kubelet's and kube-proxy's configuration
-APIs; JSON is YAML, so none of it is templated text.
+The configuration follows kubeadm's v1beta4 reference and the kubelet's and kube-proxy's
+configuration APIs. It is JSON, which is also YAML, so it needs no text templates.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def limits(defaults: Mapping[str, float], unit: str = "s") -> list[dict[str, str
 
 
 def election(planes: int) -> list[dict[str, str]]:
-    """Arguments of components with leader election; a single control plane needs none.
+    """Arguments of components with leader election. A single control plane needs no election.
 
     A leader writes a lease every two seconds, and waits at its start for the old lease to expire.
     """
@@ -194,7 +194,7 @@ def new_token() -> str:
 
 @dataclass(frozen=True)
 class Kubeadm:
-    """kubeadm on the machines of one lab; `versions` maps toolchain items to their versions."""
+    """kubeadm on the machines of one lab. `versions` maps toolchain items to their versions."""
 
     lab: Lab
     versions: Mapping[str, str]
@@ -289,7 +289,7 @@ RECORD = Distribution(
         own=CLUSTER_IMAGES,
         served=STUDENT_IMAGES,
     ),
-    # Traefik's port of the node; infra/cluster has the same number.
+    # Traefik's port of the node. infra/cluster has the same number.
     ingress_port=30080,
     baseline=Baseline(
         addons={

@@ -1,7 +1,7 @@
 """Whether the systemd unit of a machine's kubelet keeps running.
 
-kubeadm has a unit for the kubelet; k3s has one for all of k3s. systemd restarts a unit that has
-exited, and an API server answers between two starts. So only the unit shows that it cannot run.
+kubeadm has a unit for the kubelet, and k3s has one for all of k3s. When a unit exits, systemd
+restarts it, and an API server answers between two starts. So only the unit's state shows a failure.
 """
 
 from __future__ import annotations

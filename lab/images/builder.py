@@ -127,7 +127,7 @@ class Builder:
             return self._build("machine", context, {"BASE": self.base()}, key)
 
     def node_tag(self, image: NodeImage) -> str:
-        """The name of the image of a distribution's nodes; nothing is built to know it."""
+        """The name of the image of a distribution's nodes. Builds nothing."""
         folders = [self.root / "vagrant" / name for name in ("machine", image.source, "images")]
         bake = (self.root / "vagrant" / "node" / "bake").read_text()
         recipes = [dockerfile(one) for one in (*CLUSTER_IMAGES, *STUDENT_IMAGES)]
@@ -135,7 +135,7 @@ class Builder:
         return f"{REPOSITORY}/{image.source}:{digest(*folders, bake, *recipes, *tools)}"
 
     def node(self, image: NodeImage) -> str:
-        """A machine with Kubernetes and every image of the cluster inside; returns its tag."""
+        """The tag of a machine's image with Kubernetes and every image of the cluster inside."""
         tag = self.node_tag(image)
         if exists(tag):
             return tag
@@ -174,7 +174,7 @@ class Builder:
             for name, target in names.items():
                 place(programs[name], context / folder / target)
         if image.archives:
-            # The distribution imports them by itself.
+            # The distribution itself imports the archives.
             archives = [name for name in programs if ".tar" in name]
             for name in archives:
                 place(programs[name], context / image.archives / name)
@@ -213,7 +213,7 @@ class Builder:
             docker_build(tag, Path(folder), {"PARTS": parts}, self.platform)
 
     def _bake(self, machine: str, served: Sequence[str], context: Path) -> None:
-        """Unpack the images in a temporary machine; writes containerd.tar and registry.tar.
+        """Unpack the images in a temporary machine, and write containerd.tar and registry.tar.
 
         `served` are the images for the lab's registry.
         """
@@ -233,7 +233,7 @@ class Builder:
 
 
 def _may(sudo: Sequence[str]) -> bool:
-    """Whether sudo works without a password; True when sudo is not needed."""
+    """Whether sudo works without a password. True if sudo is not needed."""
     try:
         return not sudo or runner.run([*sudo, "true"], ok=range(256)).code == 0
     except PrerequisiteError:
@@ -241,7 +241,7 @@ def _may(sudo: Sequence[str]) -> bool:
 
 
 def host_mirror() -> list[str]:
-    """The Debian mirror of the host's apt configuration; empty when it has none."""
+    """The Debian mirror of the host's apt configuration, or an empty list without one."""
     try:
         listing = runner.run(
             ["apt-get", "indextargets", "--format", "$(REPO_URI) $(ORIGIN)", "Created-By: Packages"]

@@ -43,7 +43,7 @@ def _kubernetes(program: str, part: str = "") -> Image:
     )
 
 
-# The first container of every pod; k3s has its own if it came with images.
+# The image of every pod's first container. k3s has its own if it comes with images.
 PAUSE = Image("registry.k8s.io/pause:3.10.1", "", {}, "pause", ("/pause", "-P"))
 CLUSTER_IMAGES = (
     _kubernetes("kube-apiserver"),
@@ -113,11 +113,11 @@ STUDENT_IMAGES = (
 
 @dataclass(frozen=True)
 class NodeImage:
-    """What the image of a distribution's nodes is made from.
+    """The inputs of the image of a distribution's nodes.
 
     `source` is the folder of vagrant/ with its Dockerfile, and names the image. `tools` are the
     items of the toolchain inside. `layout` maps a folder of the build to programs and their names
-    there; archives of images among the programs go into the folder `archives`. The nodes run the
+    there. Archives of images among the programs go into the folder `archives`. The nodes run the
     images `own`, and the lab's registry has `served`.
     """
 

@@ -48,13 +48,13 @@ def platform_of(reference: str) -> str:
 
 
 def mirror_item(tag: str) -> tuple[str, str]:
-    """The item and the version of an image in a mirror; the version is its digest."""
+    """The item and the version of an image in a mirror. The version is the image's digest."""
     name, _, key = tag.partition(":")
     return f"image/{name.rpartition('/')[2]}", key
 
 
 def load(tag: str, toolchain: Toolchain) -> bool:
-    """Load an image from the mirror; False when the mirror lacks exactly this one."""
+    """Load an image from the mirror. Returns False if the mirror lacks exactly this image."""
     with toolchain.mirrored(*mirror_item(tag)) as files:
         for archive in files.values():
             runner.run(["docker", "load", "--input", archive], timeout=600)
@@ -64,7 +64,7 @@ def load(tag: str, toolchain: Toolchain) -> bool:
 
 
 def pull(image: Image, tag: str, platform: str) -> bool:
-    """Pull a published image by its digest and tag it; False when that fails."""
+    """Pull a published image by its digest and tag it. Returns False if that fails."""
     name = image.name.rpartition(":")[0]
     if not image.upstream or not reachable(f"https://{name.split('/')[0]}"):
         return False

@@ -1,1 +1,1 @@
-"""Machines: the one seam between the lab and what runs it, which is Vagrant."""
+"""The lab's machines: containers or virtual machines, through Vagrant."""

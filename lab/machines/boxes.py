@@ -26,7 +26,7 @@ from lab.output import Status
 from lab.platforms import SERIAL, architecture_of, this_platform, uname_of
 from lab.toolchain.store import alone, scratch
 
-# The size of a machine's disk in GiB; unused space takes none on the host.
+# The size of a machine's disk in GiB. Unused space takes no space on the host.
 DISK = 20
 # The storage pool of vagrant-libvirt, and the files that boot a machine.
 POOL = "default"
@@ -35,10 +35,10 @@ BOOT = ("vmlinuz", "initrd.img")
 # QEMU has no default machine for this architecture. `virt` has neither the mouse that
 # vagrant-libvirt adds, nor ACPI tables without firmware.
 ARM64 = {"machine_type": "virt", "inputs": [], "features": []}
-# Kernel arguments for emulated processors. Mitigations only cost time there. A kernel of several
-# processors reads the time from a slow device, unless it is told `tsc=reliable`. A kernel that
-# misses ten ticks, on a busy host, takes its timer for broken and panics; under KVM it does not
-# check. A service may take minutes to start.
+# Kernel arguments for emulated processors. Mitigations only cost time there. Without
+# `tsc=reliable`, a kernel with several processors reads the time from a slow device. A kernel that
+# misses ten ticks on a busy host regards its timer as broken and panics, except under KVM. A
+# service may take minutes to start.
 EMULATED = {
     "amd64": "mitigations=off tsc=reliable no_timer_check systemd.default_timeout_start_sec=600",
     "arm64": "mitigations=off systemd.default_timeout_start_sec=600",
@@ -52,7 +52,7 @@ VIRTUALBOX = ("metadata.json", "box.ovf", "box.vmdk", KEY)
 class Box:
     """A box in Vagrant.
 
-    For libvirt, `kernel` and `initrd` are paths in libvirt's storage; for VirtualBox, `key` is the
+    For libvirt, `kernel` and `initrd` are paths in libvirt's storage. For VirtualBox, `key` is the
     path of a private key. `platform` is the platform of its machines, e.g. linux-amd64.
     """
 
@@ -63,10 +63,10 @@ class Box:
     platform: str = field(default_factory=this_platform)
 
     def libvirt(self, *, kvm: bool, key: str) -> dict[str, Any]:
-        """Settings of vagrant-libvirt for machines of this box; `key` is a public ed25519 key."""
+        """Settings of vagrant-libvirt for machines of this box. `key` is a public ed25519 key."""
         architecture = architecture_of(self.platform)
         words = f"root=/dev/vda2 rw console={SERIAL[architecture]} lab.key={key.split()[1]}"
-        # After a panic, the kernel reboots within a second; by default it would hang.
+        # After a panic, the kernel reboots within a second. By default, it would hang.
         words += " panic=1" if kvm else f" panic=1 {EMULATED[architecture]}"
         settings: dict[str, Any] = {
             "driver": "kvm" if kvm else "qemu",
@@ -85,7 +85,7 @@ class Box:
 
 
 def make(root: Path, cache: Path, image: str, provider: str, status: Status) -> Box:
-    """The box of a machine's image; makes it if it does not exist.
+    """The box of a machine's image. Makes it if it does not exist.
 
     Raises CommandError with the output of the tool that failed.
     """
@@ -107,7 +107,7 @@ def make(root: Path, cache: Path, image: str, provider: str, status: Status) -> 
 
 
 def find(name: str, provider: str) -> Box | None:
-    """A box of a provider in Vagrant; None unless it is complete."""
+    """A box of a provider in Vagrant, or None unless it is complete."""
     if not (folder := unpacked(name, provider)):
         return None
     if provider == "libvirt":
@@ -119,7 +119,7 @@ def find(name: str, provider: str) -> Box | None:
 
 
 def image_tag(root: Path, image: str) -> str:
-    """The tag of a machine's image with a kernel; the box has the same digest in its name."""
+    """The tag of a machine's image with a kernel. The box's name has the same digest."""
     return f"{REPOSITORY}/vm:{digest(root / 'vagrant' / 'vm', image, str(DISK))}"
 
 
@@ -129,7 +129,7 @@ def name_of(root: Path, image: str) -> str:
 
 
 def make_image(root: Path, image: str, status: Status) -> str:
-    """The tag of a machine's image with a kernel; builds it if it does not exist."""
+    """The tag of a machine's image with a kernel. Builds the image if it does not exist."""
     tag = image_tag(root, image)
     if not exists(tag):
         with readable(root / "vagrant" / "vm") as context:
@@ -138,7 +138,7 @@ def make_image(root: Path, image: str, status: Status) -> str:
 
 
 def unpacked(name: str, provider: str) -> Path | None:
-    """The folder of an unpacked box of a provider; None when Vagrant lacks it."""
+    """The folder of an unpacked box of a provider, or None if Vagrant lacks the box."""
     boxes = vagrant_home() / "boxes" / name.replace("/", "-VAGRANTSLASH-")
     return next((path.parent for path in boxes.glob(f"**/{provider}/metadata.json")), None)
 
@@ -196,7 +196,7 @@ def _make_virtualbox(name: str, tag: str, root: Path, folder: Path, status: Stat
 
 
 def ovf(template: str, size: int) -> str:
-    """The description of a box for VirtualBox; `size` is the size of the packed disk in bytes."""
+    """The description of a box for VirtualBox. `size` is the size of the packed disk in bytes."""
     return template.replace("@SIZE@", str(size)).replace("@CAPACITY@", str(DISK << 30))
 
 

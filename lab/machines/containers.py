@@ -1,4 +1,4 @@
-"""Machines that are containers: what the Vagrantfile cannot describe.
+"""Machines that are containers: the parts that a Vagrantfile cannot describe.
 
 Vagrant's docker provider creates the containers. This module creates their network, because Vagrant
 removes every idle network with a name like its own, also those of other labs. It also fills their
@@ -92,8 +92,8 @@ def prepare(lab: Lab, image: str, known: Collection[str]) -> None:
     """Create the network, and a filled volume for every machine that does not exist.
 
     `known` are the ids of containers in Vagrant's records. A container of the lab that is not among
-    them comes from a Vagrant that was killed; it is removed and created again. Raises ConfigError
-    when another checkout has a lab of this name, or when another network has the range.
+    them comes from a killed Vagrant, so it is removed and created again. Raises ConfigError if
+    another checkout has a lab of this name, or if another network has the range.
     """
     roots = refuse_another(lab)
     if forgotten := [container for container in roots if container not in known]:
@@ -148,7 +148,7 @@ def older(lab: Lab, image: str) -> list[str]:
 
 
 def remove(lab: Settings) -> bool:
-    """Remove the lab's containers, volumes and network; whether there were any."""
+    """Remove the lab's containers, volumes and network. Returns whether there were any."""
     there = False
     for listing, removal in {
         ("ps", "--all", "--format", "{{.ID}}"): ("rm", "--force", "--volumes"),
@@ -168,9 +168,9 @@ def drop(lab: Lab, machines: Collection[str]) -> None:
 
 
 def former_name_servers(lab: Lab) -> list[str]:
-    """Name servers that pods still use although the host has switched to others; usually empty.
+    """Name servers that pods still use although the host has switched to others.
 
-    For example, on a laptop that has moved to another network.
+    The list is usually empty, but not on a laptop that has moved to another network.
     """
     if not (now := name_servers_of_host()):
         return []
@@ -182,7 +182,7 @@ def former_name_servers(lab: Lab) -> list[str]:
 
 
 def stop(lab: Lab) -> None:
-    """Shut down all machines at once; Docker kills a machine after STOP seconds."""
+    """Shut down all machines at once. Docker kills a machine after STOP seconds."""
     if found := _list("ps", "--format", "{{.ID}}", *_filters(lab)):
         # Newer engines call it --timeout, older ones --time.
         longest = ["-t", f"{wait.limit(STOP):.0f}"]
@@ -190,7 +190,7 @@ def stop(lab: Lab) -> None:
 
 
 def pause(lab: Lab) -> bool:
-    """Pause the running machines; whether there were any."""
+    """Pause the running machines. Returns whether there were any."""
     found = _list("ps", "--format", "{{.ID}}", "--filter=status=running", *_filters(lab))
     if found:
         runner.run(["docker", "pause", *found])
@@ -198,7 +198,7 @@ def pause(lab: Lab) -> bool:
 
 
 def resume(lab: Lab) -> bool:
-    """Resume the paused machines; whether there were any."""
+    """Resume the paused machines. Returns whether there were any."""
     found = _list("ps", "--format", "{{.ID}}", "--filter=status=paused", *_filters(lab))
     if found:
         runner.run(["docker", "unpause", *found])
@@ -221,7 +221,7 @@ def forget(lab: Lab, kept: Collection[str]) -> None:
 def restore(lab: Lab, name: str) -> None:
     """Restore the storage of all machines from a snapshot, and start them.
 
-    They are killed first, because nothing that they would still write is kept.
+    Kills the machines first, because the restore discards everything that they still write.
     """
     if running := _list("ps", "--format", "{{.ID}}", *_filters(lab)):
         runner.run(["docker", "kill", *running], ok=(0, 1))
@@ -275,7 +275,7 @@ def _snapshot(lab: Lab, *words: str) -> None:
 
 
 def _make_network(lab: Lab) -> str:
-    """Create the lab's network; replace one of this name with other addresses.
+    """Create the lab's network. Replaces one of this name with other addresses.
 
     Returns Docker's message when another network has the addresses, because a retry cannot help.
     """

@@ -1,4 +1,4 @@
-"""Machines: the one seam between the lab and what runs it, which is Vagrant.
+"""The machines of one lab, which Vagrant creates and controls.
 
 The Vagrantfile reads one JSON file, which lab.machines.vagrantfile renders from the configuration.
 lab.machines.provider has what differs between containers and virtual machines.
@@ -70,14 +70,14 @@ class Machines:
         keys.make(key_file(self.lab))
 
     def render(self, settings: Mapping[str, Any]) -> bool:
-        """Write what the Vagrantfile reads; True when it changed."""
+        """Write the Vagrantfile's input. Returns whether it has changed."""
         path, text = self.lab.state / "machines.json", json.dumps(settings, indent=2)
         if not path.exists() or path.read_text() != text:
             ssh_config(self.lab).unlink(missing_ok=True)
         return write_aside(path, text)
 
     def start(self, image: str) -> None:
-        """Create the machines that do not exist and start those that are stopped.
+        """Create missing machines, and start stopped ones.
 
         Raises ConfigError for a port that another program has taken since they were stopped.
         """
@@ -101,7 +101,7 @@ class Machines:
         self.vagrant.halt()
 
     def pause(self) -> bool:
-        """Pause every machine in memory; whether one was running."""
+        """Pause every machine in memory. Returns whether one was running."""
         return self.provider.pause()
 
     def resume(self) -> None:
@@ -112,7 +112,7 @@ class Machines:
     def save(self, name: str, kept: Sequence[str]) -> None:
         """Take a snapshot of every machine, which is paused or stopped.
 
-        `kept` are the existing snapshots; others may be removed.
+        `kept` are the existing snapshots. The provider may remove others.
         """
         self.provider.save(name, kept)
 
@@ -122,7 +122,7 @@ class Machines:
         self._set_clocks()
 
     def forget(self, name: str, kept: Sequence[str]) -> None:
-        """Remove a snapshot; `kept` are the others."""
+        """Remove a snapshot. `kept` are the remaining ones."""
         self.provider.forget(name, kept)
 
     def known(self) -> dict[str, str]:
@@ -139,7 +139,7 @@ class Machines:
         self.provider.drop(names)
 
     def connect(self) -> Path:
-        """Ask Vagrant how to reach the machines; returns the path of the ssh-config."""
+        """Write Vagrant's ssh-config of the machines, and return its path."""
         path = ssh_config(self.lab)
         # A virtual machine may get another address.
         if not self.provider.keeps_ports or not path.exists():
@@ -161,7 +161,7 @@ class Machines:
             remote.close()
 
     def _end_reservations(self) -> None:
-        """Free the ports that a killed Vagrant reserved; Vagrant itself takes a minute for it."""
+        """Free the ports that a killed Vagrant has reserved. Vagrant itself takes a minute."""
         leases = vagrant_home() / "data" / "fp-leases"
         for port in self._ports():
             (leases / f"127_0_0_1_{port}").unlink(missing_ok=True)
@@ -170,8 +170,8 @@ class Machines:
         if taken := [port for port in self._ports() if not port_is_free(port)]:
             users = [f"{port} is in use by {owner(port) or 'another program'}" for port in taken]
             raise ConfigError(
-                f"lab `{self.lab.name}` cannot have its ports back: {', '.join(users)}",
-                hint="end that program, or lab-destroy first: a lab keeps its ports",
+                f"the ports of lab `{self.lab.name}` are not free: {', '.join(users)}",
+                hint="stop that program, or run lab-destroy first, since a lab keeps its ports",
             )
 
     def _ports(self) -> list[int]:

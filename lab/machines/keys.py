@@ -28,5 +28,5 @@ def public(key: Path) -> Path:
 
 
 def key_file(lab: Settings) -> Path:
-    """The path of the lab's private SSH key; the public key lies beside it."""
+    """The path of the lab's private SSH key, beside the public one."""
     return lab.state / "id_ed25519"

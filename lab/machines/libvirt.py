@@ -16,7 +16,7 @@ ROOT = "lab.root="
 
 
 def virsh(*words: str, ok: Sequence[int] = (0,)) -> str:
-    """The output of virsh on the host's libvirt; `ok` are the expected exit codes.
+    """The output of virsh on the host's libvirt. `ok` are the expected exit codes.
 
     Raises CommandError for other codes, and PrerequisiteError when virsh is missing.
     """
@@ -29,7 +29,7 @@ def description(lab: Settings) -> str:
 
 
 def remove(lab: Settings) -> bool:
-    """Remove the lab's machines with disks, ports and network; whether there were any."""
+    """Remove the lab's machines with disks, ports and network. Returns whether there were any."""
     ours = [name for name, text in _described(lab).items() if text == description(lab)]
     for name in ours:
         undefine(name)
@@ -43,7 +43,7 @@ def remove(lab: Settings) -> bool:
 
 
 def refuse_another(lab: Settings) -> None:
-    """Raise as checkout.refuse_another does; all users of a host share libvirt's machine names."""
+    """Raise like checkout.refuse_another, because all users share libvirt's machine names."""
     texts = _described(lab).values()
     roots = [text.removeprefix(ROOT) for text in texts if text.startswith(ROOT)]
     checkout.refuse_another(lab, map(Path, roots))

@@ -27,7 +27,7 @@ def for_machines(lab: Lab) -> dict[str, str]:
 
 
 def digest(files: Mapping[str, str]) -> str:
-    """The digest by which a machine knows these files; empty when all of them are."""
+    """The digest of these files that a machine keeps, or an empty text if all files are empty."""
     if not any(files.values()):
         return ""
     return hashlib.sha256("\0".join(files.values()).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What differs between the providers of machines: an interface, and one class for each of them."""
+"""The differences between the providers of machines: an interface, and a class for each one."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ STATES = {"saved": PAUSED, **dict.fromkeys(("shutoff", "poweroff", "aborted"), S
 
 
 class Provider(Protocol):
-    """The machines of one lab, as their provider keeps them."""
+    """The machines of one lab at their provider."""
 
     # Whether a machine keeps its SSH port for as long as it exists.
     keeps_ports: bool
-    # Whether a machine has a clock of its own, which stops while it is paused.
+    # Whether a machine has its own clock, which stops while the machine is paused.
     has_clock: bool
 
     def prepare(self, image: str) -> None:
-        """Make what machines of this image need before `vagrant up`."""
+        """Prepare for `vagrant up` with machines of this image."""
 
     def shut_down(self) -> None:
-        """Shut down running machines where Vagrant does it badly."""
+        """Shut down running machines, if Vagrant would not do it well."""
 
     def pause(self) -> bool:
-        """Pause every running machine in memory; whether there was one."""
+        """Pause every running machine in memory. Returns whether there was one."""
 
     def resume(self) -> bool:
         """Resume every paused machine; whether there was one."""
 
     def save(self, name: str, kept: Sequence[str]) -> None:
-        """Take a snapshot of every machine; `kept` are the existing ones, others may go."""
+        """Take a snapshot of every machine. Keeps the snapshots `kept`, and may remove others."""
 
     def restore(self, name: str) -> None:
         """Restore every machine to a snapshot, and start it."""
 
     def forget(self, name: str, kept: Sequence[str]) -> None:
-        """Remove a snapshot; `kept` are the others."""
+        """Remove a snapshot. `kept` are the remaining ones."""
 
     def drop(self, names: Sequence[str]) -> None:
-        """Remove what machines leave behind after `vagrant destroy`."""
+        """Remove the remains of machines after `vagrant destroy`."""
 
     def states(self) -> dict[str, str]:
         """Machine name -> RUNNING, PAUSED, STOPPED or a word of the provider."""
@@ -61,16 +61,16 @@ class Docker:
         self.vagrant = vagrant
 
     def prepare(self, image: str) -> None:
-        """Create the network and filled volumes; resume machines, which Vagrant cannot start."""
+        """Create the network and filled volumes. Resumes paused machines for `vagrant up`."""
         containers.prepare(self.lab, image, self.vagrant.known().values())
         containers.resume(self.lab)
 
     def shut_down(self) -> None:
-        """Shut down all machines at once; Vagrant stops one after the other."""
+        """Shut down all machines at once. Vagrant would stop one after the other."""
         containers.stop(self.lab)
 
     def pause(self) -> bool:
-        """Pause every running machine; whether there was one."""
+        """Pause every running machine. Returns whether there was one."""
         return containers.pause(self.lab)
 
     def resume(self) -> bool:
@@ -94,12 +94,12 @@ class Docker:
         containers.drop(self.lab, names)
 
     def states(self) -> dict[str, str]:
-        """The states of the containers, without Vagrant, which takes three seconds."""
+        """The states of the containers from Docker, since Vagrant takes three seconds."""
         return containers.states(self.lab)
 
 
 class VirtualBox:
-    """Virtual machines that Vagrant handles by itself."""
+    """Virtual machines of VirtualBox, for which Vagrant does everything."""
 
     keeps_ports = False
     has_clock = True
@@ -109,27 +109,27 @@ class VirtualBox:
         self.vagrant = vagrant
 
     def prepare(self, image: str) -> None:
-        """Nothing: Vagrant makes all of it."""
+        """Do nothing, because `vagrant up` needs no preparation."""
 
     def shut_down(self) -> None:
-        """Nothing: Vagrant does it."""
+        """Do nothing, because Vagrant shuts the machines down well."""
 
     def pause(self) -> bool:
-        """Suspend every running machine; whether there was one."""
+        """Suspend every running machine. Returns whether there was one."""
         if RUNNING not in self.states().values():
             return False
         self.vagrant.suspend()
         return True
 
     def resume(self) -> bool:
-        """Resume every suspended machine; whether there was one."""
+        """Resume every suspended machine. Returns whether there was one."""
         if PAUSED not in self.states().values():
             return False
         self.vagrant.resume()
         return True
 
     def save(self, name: str, kept: Sequence[str]) -> None:
-        """Take a snapshot; one of this name comes from a task that was killed."""
+        """Take a snapshot. Replaces one of the same name, which comes from a killed task."""
         self.vagrant.run("snapshot", "save", "--force", name)
 
     def restore(self, name: str) -> None:
@@ -142,7 +142,7 @@ class VirtualBox:
         self.vagrant.run("snapshot", "delete", name)
 
     def drop(self, names: Sequence[str]) -> None:
-        """Nothing is left."""
+        """Do nothing, because Vagrant leaves no remains."""
 
     def states(self) -> dict[str, str]:
         """The states of the machines as Vagrant reports them."""
@@ -155,8 +155,8 @@ class Libvirt(VirtualBox):
     def restore(self, name: str) -> None:
         """Restore the snapshot of machines that are suspended first.
 
-        Vagrant forwards ports by ssh processes. It ends them when it suspends a machine, but not
-        when it restores one; then the new processes find the ports in use.
+        Vagrant forwards ports by ssh processes. It ends them when it suspends a machine. When it
+        restores a machine, it does not, and the new processes find the ports in use.
         """
         self.pause()
         super().restore(name)

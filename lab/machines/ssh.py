@@ -68,13 +68,13 @@ class Remote:
         return str(result.stdout)
 
     def script(self, path: Path, *arguments: str, timeout: int = 60) -> str:
-        """Copy a script of vagrant/ to the machine and run it as root; returns its output."""
+        """Copy a script of vagrant/ to the machine, run it as root, and return its output."""
         remote = f"/usr/local/lib/lab/{path.name}"
         self.put(path.read_text(), remote, mode="0755")
         return self.run([remote, *arguments], sudo=True, timeout=timeout)
 
     def put(self, content: str | bytes, path: str, mode: str = "0644", owner: str = "root") -> None:
-        """Write a file on the machine atomically; it is private until it is in place."""
+        """Write a file on the machine atomically. The file is private until it is in place."""
         aside = f"/home/vagrant/.{secrets.token_hex(8)}"
         data = content.encode() if isinstance(content, str) else content
         with reached(self.name):
@@ -89,7 +89,7 @@ class Remote:
                 arrived = sftp.stat(aside).st_size
                 trouble = f"{arrived} of {len(data)} bytes" if arrived != len(data) else ""
             except OSError as error:
-                # SFTP's generic failure has no errno; a lost connection has one.
+                # SFTP's generic failure has no errno, but a lost connection has one.
                 if error.errno is not None:
                     raise
                 trouble = str(error)
@@ -120,7 +120,7 @@ def ssh_config(lab: Settings) -> Path:
 
 
 def connections(lab: Lab) -> list[Remote]:
-    """Every machine of a lab, the control plane first; opens no connection yet."""
+    """Every machine of a lab, the control plane first. Opens no connection yet."""
     return [Remote(machine.name, ssh_config(lab)) for machine in lab.machines]
 
 

@@ -14,15 +14,15 @@ from lab.errors import CommandError
 from lab.machines.vagrantfile import environment
 from lab.output import Status
 
-# Vagrant's index has one entry for all machines of a name that are made by one Vagrantfile: labs of
-# one checkout share it. Each command holds it for moments, and does not wait for another one's end.
+# Vagrant's index has one entry for all machines with the same name and the same Vagrantfile. So the
+# labs of a checkout share it. A command locks the entry briefly, and fails while it is locked.
 LOCKED = ("because it is locked", "Failed to lock new machine")
-# Seconds for which it is asked again; each time takes Vagrant two to begin.
+# Seconds to retry a command. Each start of Vagrant takes two seconds.
 LOCKED_FOR = 30
 
 
 class Vagrant:
-    """Commands of Vagrant; each notes its output in the lab's log.
+    """Commands of Vagrant, which write their output to the lab's log.
 
     Every method raises CommandError with the end of Vagrant's output when Vagrant fails.
     """
@@ -65,7 +65,7 @@ class Vagrant:
         return {item.name: item.state for item in self._python.status()}
 
     def known(self) -> dict[str, str]:
-        """The machines in Vagrant's own records: name -> id. Vagrant is not started for it."""
+        """The machines in Vagrant's own records: name -> id. Does not start Vagrant."""
         folder = self.state / "vagrant" / "machines"
         return {path.parts[-3]: path.read_text().strip() for path in folder.glob("*/*/id")}
 
@@ -73,12 +73,12 @@ class Vagrant:
 class _Python(vagrant.Vagrant):
     """python-vagrant with the lab's environment, whose processes `lab.runner` starts.
 
-    python-vagrant starts Vagrant in two private methods, one for commands that return output. It
-    has no other place for a process that must have a limit and must not outlive the task.
+    python-vagrant starts Vagrant in two private methods, one for commands that return output. Only
+    by replacing them can the process get a timeout, and end with the task.
     """
 
     def __init__(self, settings: Settings, status: Status) -> None:
-        # Ruby fails at a path that its locale cannot show, as C shows no umlaut.
+        # Ruby fails at a path with characters that its locale lacks, e.g. an umlaut in C.
         variables = {**environment(settings), "LC_ALL": "C.UTF-8"}
         super().__init__(root=str(settings.root), env=variables)
         self.root_folder = settings.root
@@ -86,7 +86,7 @@ class _Python(vagrant.Vagrant):
         self._status = status
 
     def call(self, args: Sequence[str | None]) -> str:
-        """Run one command; again for some time while another one holds Vagrant's index."""
+        """Run one command, and retry it for LOCKED_FOR s while Vagrant's index is locked."""
         words = ["vagrant", *(word for word in args if word)]
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("a") as log:

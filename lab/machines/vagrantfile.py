@@ -1,4 +1,4 @@
-"""What the Vagrantfile reads, and the environment that Vagrant needs. All of it is pure."""
+"""Pure functions for the Vagrantfile's input and for Vagrant's environment."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from lab.output import count
 def rendering(
     lab: Lab, provider: Mapping[str, Any], ingress_port: int, cpus: int = 0
 ) -> dict[str, Any]:
-    """What the Vagrantfile reads: every machine with its address, size and forwarded ports.
+    """The Vagrantfile's input: every machine with its address, size and forwarded ports.
 
     `provider` are the settings of the lab's provider. `ingress_port` is the port of the first
-    machine for HTTP. `cpus` is given where it is not the lab's.
+    machine for HTTP. `cpus` overrides the lab's number of processors, unless it is 0.
     """
     first, *_ = lab.machines
     ports = {
@@ -66,7 +66,7 @@ def libvirt_settings(lab: Lab, box: Box, *, kvm: bool) -> dict[str, Any]:
     """The Vagrantfile's settings for virtual machines of libvirt."""
     key = keys.public(key_file(lab)).read_text()
     settings = box.libvirt(kvm=kvm, key=key)
-    # Vagrant writes it into the machine's XML without escaping.
+    # Vagrant does not escape the description in the machine's XML.
     settings["description"] = escape(libvirt.description(lab))
     return {"box": {"name": box.name}, "libvirt": settings}
 
@@ -80,7 +80,8 @@ def virtualbox_settings(lab: Lab, box: Box) -> dict[str, Any]:
 def emulated_cpus(lab: Lab, cpus: int) -> int:
     """The number of processors of an emulated machine on a host with `cpus`.
 
-    Each is a thread of the host: more than it can run at once wait for each other.
+    Each emulated processor is a thread of the host. More threads than processors would wait for
+    each other.
     """
     return min(lab.cpus, cpus)
 

@@ -1,4 +1,4 @@
-"""What a first lab-up has to make and to download, and about how long that takes."""
+"""Forecast the builds and downloads of a first lab-up, and their approximate duration."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from lab.output import count
 from lab.progress import duration
 
-# Processor seconds of a build from Go modules, with the packages compiled that the items before it
-# in toolchain/lock.toml share with it. From a lab-up with an empty cache, which took 27 processor
-# minutes for all of them together.
+# Processor seconds of each build from Go modules, in the order of toolchain/lock.toml, in which a
+# build reuses compiled packages of earlier items. A lab-up with an empty cache took 27 processor
+# minutes for all items.
 BUILD = {
     "kubernetes": 560,
     "pulumi-kubernetes": 420,
@@ -31,20 +31,20 @@ IMAGES = 150
 
 @dataclass(frozen=True)
 class Work:
-    """An item of the toolchain that is still to be made, and the source that will make it."""
+    """A missing item of the toolchain, and the source that will provide it."""
 
     name: str
     source: str
 
 
 def seconds(work: Sequence[Work], processors: int) -> float:
-    """About how long builds take on so many processors of a usual host; downloads not counted."""
+    """The approximate seconds of the builds on a usual host, without downloads."""
     built = [item.name for item in work if item.source == "modules"]
     return sum(BUILD.get(name, 0) for name in built) / max(1, processors)
 
 
 def sentence(work: Sequence[Work], *, images: bool, processors: int, slowness: float = 1) -> str:
-    """What is missing and about how long it takes; empty where nothing is missing.
+    """A sentence on the missing items and their approximate duration; empty without missing ones.
 
     `images` says whether the image of the machines is missing, too. `slowness` is how many times
     slower than a usual host this one is.
