@@ -87,7 +87,9 @@ class Status:
         if not part:
             self.times[name] = seconds
         if self.history:
-            self.history.add(name, seconds)
+            # Steps of several threads may finish at once, and keeping one rewrites the whole file.
+            with self._lock:
+                self.history.add(name, seconds)
 
     def _finish(self, step: Running, mark: str) -> float:
         seconds = time.monotonic() - step.started

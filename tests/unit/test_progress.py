@@ -11,6 +11,7 @@ import pytest
 
 from lab import progress
 from lab.output import Status
+from lab.parallel import each
 from lab.progress import History, Running
 
 
@@ -102,3 +103,19 @@ def test_a_terminal_shows_the_running_step_with_its_time() -> None:
         status.note("control-plane-1: creating")
     assert "… machines  0 s: control-plane-1: creating" in stream.getvalue()
     assert stream.getvalue().endswith(" s\n")
+
+
+def test_steps_that_finish_at_once_are_all_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each keeps its duration by rewriting the one file of all of them."""
+    monkeypatch.setattr(progress, "SHORTEST", 0.0)
+    status = Status(io.StringIO(), history=History(tmp_path))
+
+    def run(name: str) -> None:
+        with status.step(name):
+            time.sleep(0.01)
+
+    names = [f"step {number}" for number in range(24)]
+    each(names, run, len(names))
+    assert [name for name in names if History(tmp_path).usual(name) is None] == []
