@@ -59,9 +59,10 @@ class Cluster:
         self, objects: Sequence[Mapping[str, Any]], namespace: str = "", timeout: float = 60
     ) -> None:
         """Create or change objects; raises what `kubectl` raises."""
-        place = _place(namespace)
         text = listing(objects)
-        self.kubectl(*place, "apply", "--filename", "-", stdin=text, timeout=timeout)
+        self.kubectl(
+            *in_namespace(namespace), "apply", "--filename", "-", stdin=text, timeout=timeout
+        )
 
     def create_namespace(self, name: str) -> None:
         """Create a namespace; raises CommandError when there is one of this name."""
@@ -96,5 +97,6 @@ def cluster_of(lab: Lab, tools: Path) -> Cluster:
     return Cluster(lab.state / "kubeconfig", tools / "kubectl", lab.state / "kube-cache")
 
 
-def _place(namespace: str) -> list[str]:
+def in_namespace(namespace: str) -> list[str]:
+    """The words of a kubectl command that select a namespace; none for an empty name."""
     return ["--namespace", namespace] if namespace else []

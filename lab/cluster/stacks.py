@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from lab import encoding, proxies, runner, wait
 from lab.cluster import health
-from lab.cluster.client import Cluster, cluster_of
+from lab.cluster.client import Cluster, cluster_of, in_namespace
 from lab.config import Lab
 from lab.errors import CommandError, DeadlineExceeded, NotFoundError, ResourceError
 from lab.machines.ssh import ssh_config
@@ -136,7 +136,7 @@ class Stacks:
     def deleted(self, name: str) -> bool:
         """Whether the cluster lacks an object of the stack; Pulumi does not notice that."""
         for namespace, names in objects(self._state(name)).items():
-            place = ["--namespace", namespace] if namespace else []
+            place = in_namespace(namespace)
             words = ["get", *place, "--ignore-not-found", "--output", "name", *names]
             try:
                 found = self.cluster.kubectl(*words, timeout=60).split()
@@ -212,8 +212,7 @@ class Stacks:
             return
         self.status.say(f"stack `{name}` was interrupted while it created {len(pending)} object(s)")
         for kind, namespace, named in pending:
-            place = ["--namespace", namespace] if namespace else []
-            words = ["delete", kind, named, *place, "--ignore-not-found"]
+            words = ["delete", kind, named, *in_namespace(namespace), "--ignore-not-found"]
             words.append(f"--timeout={wait.limit(60):.0f}s")
             self.cluster.kubectl(*words, timeout=90)
         self._pulumi("refresh", "--yes", "--clear-pending-creates", stack=name, timeout=180)

@@ -297,7 +297,9 @@ class Laboratory:
                 report = grading.grade(self._opened.lab.root, [exercise], variables)
                 outcome = judge(mutant, report.checks)
             finally:
-                self._kubectl("delete", made, "--wait=false", "--ignore-not-found", "--now")
+                gone = ("--wait=false", "--ignore-not-found", "--now")
+                words = ("delete", "--filename", "-", *gone)
+                self._cluster.kubectl(*words, stdin=objects.listing(made), timeout=60)
         except LabError as error:
             outcome = Outcome(mutant, (), error.message)
         mark = "✗" if outcome.problem else "✓"
@@ -306,7 +308,7 @@ class Laboratory:
 
     def _apply(self, mutant: Mutant, made: Sequence[Object]) -> None:
         try:
-            self._kubectl("apply", made)
+            self._cluster.apply(made)
         except CommandError as error:
             if not mutant.rejected:
                 raise ResourceError(
@@ -335,10 +337,6 @@ class Laboratory:
             except (LabError, CannotCheck):
                 # Some mutants never settle, e.g. one whose probe always fails.
                 return
-
-    def _kubectl(self, verb: str, made: Sequence[Object], *options: str) -> None:
-        text = objects.listing(made)
-        self._cluster.kubectl(verb, "--filename", "-", *options, stdin=text, timeout=60)
 
 
 def raise_for_status(outcomes: Sequence[Outcome]) -> None:
