@@ -28,9 +28,16 @@ def page(title: str, body: str, style: str = STYLE) -> str:
     )
 
 
-def svg(width: float, height: float, style: str, body: str, origin: str = "0 0") -> str:
-    """A picture of this size in pixels; `origin` is its upper left point."""
+def svg(
+    width: float, height: float, style: str, body: str, origin: str = "0 0", label: str = ""
+) -> str:
+    """A picture of this size in pixels; `origin` is its upper left point.
+
+    A screen reader reads the `label`.
+    """
+    named = f' aria-label="{escape(label)}"' if label else ""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{origin} {width:.0f} {height:.0f}" '
-        f'width="{width:.0f}" height="{height:.0f}" role="img"><style>{style}</style>{body}</svg>'
+        f'width="{width:.0f}" height="{height:.0f}" role="img"{named}>'
+        f"<style>{style}</style>{body}</svg>"
     )

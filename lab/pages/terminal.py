@@ -12,6 +12,7 @@ from html import escape
 from pathlib import Path
 
 from lab import runner
+from lab.pages import html
 from lab.state import write_aside
 
 FILE = Path("docs/session.svg")
@@ -21,6 +22,7 @@ WIDTH, HEIGHT, MARGIN = 7.8, 19, 16
 COLUMNS = 112
 FONT = "13px ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospace"
 BACKGROUND, TEXT = "#14191f", "#d5dbe1"
+LOOK = f"text{{font:{FONT};fill:{TEXT};white-space:pre}}"
 # The first character of a line -> the colour of that character.
 MARKS = {"$": "#7aa2f7", "✓": "#7bc275", "✗": "#e06c75", "…": "#8b97a3"}
 
@@ -51,18 +53,10 @@ def svg(session: Sequence[Command]) -> str:
         for number, line in enumerate(shown)
         if line
     ]
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}"'
-            ' role="img" aria-label="A terminal session">',
-            f'<rect width="100%" height="100%" rx="8" fill="{BACKGROUND}"/>',
-            f'<g fill="{TEXT}" xml:space="preserve" style="font:{FONT};white-space:pre">',
-            *rows,
-            "</g>",
-            "</svg>",
-            "",
-        ]
-    )
+    screen = f'<rect width="100%" height="100%" rx="8" fill="{BACKGROUND}"/>'
+    # Not every renderer knows `white-space`.
+    body = "\n".join(["", screen, '<g xml:space="preserve">', *rows, "</g>", ""])
+    return html.svg(width, height, LOOK, body, label="A terminal session") + "\n"
 
 
 def _coloured(line: str) -> str:
